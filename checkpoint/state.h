@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The run state table: everything besides tensors that an exact resume needs. Stored in MANIFEST.json; compared on load.
+//
+// Initial weights and order are pure functions of (seed, ...), so there is no generator state to store: `randomness` says so.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace kiban::checkpoint {
+
+struct RunState {
+    std::uint64_t step = 0;      // completed updates
+    std::uint64_t tokens = 0;    // target tokens trained
+    std::uint64_t position = 0;  // of the sample order: rows consumed (not fetched)
+    std::uint64_t seed = 0;
+    std::string run_file;        // resolved TOML
+    std::string data_digest;     // SHA-256 of the corpus manifest
+    std::string tokenizer;
+    std::uint32_t sequence_length = 0;
+    std::string order_version = "feistel-1";
+    std::string randomness = "counter-1";
+    double best_eval_loss = 0;   // 0: never evaluated
+    // Fingerprint of the world: when it is the same, the resume is exact; else sample-exact.
+    int workers = 0;
+    int threads_per_worker = 0;
+    std::uint64_t micro_batch_rows = 0;
+    std::string reduction;       // fast | fixed
+    std::string kernels;         // BLAS core type
+    std::string torch_version;
+    std::string kiban_version;
+};
+
+nlohmann::json to_json(const RunState& state);
+RunState run_state_from_json(const nlohmann::json& json);  // CheckpointError names the missing or malformed field
+
+/// exact: same world, every later loss bit-equal; sample_exact: same batches, sums may round differently.
+enum class Exactness { exact, sample_exact };
+struct ExactnessResult {
+    Exactness level = Exactness::exact;
+    std::string reason;  // what differs, when not exact
+};
+ExactnessResult compare_world(const RunState& saved, const RunState& now);
+
+}  // namespace kiban::checkpoint

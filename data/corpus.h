@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a worker reads: rows of a prepared corpus by position of the sample order, and the holdout's rows in fixed order.
+//
+// Row k of a stream of n tokens covers tokens kT .. kT+T: T inputs and T targets (the inputs shifted by one); the last row
+// may be partial, its missing targets are kMasked (inputs there are 0). Shards are memory-mapped; thread-safe after construction.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "data/manifest.h"
+#include "data/order.h"
+
+namespace kiban::data {
+
+inline constexpr std::int64_t kMasked = -1;
+
+struct RowRange {  // rows [first, first + count) of the order or of the holdout
+    std::uint64_t first = 0;
+    std::uint64_t count = 0;
+};
+
+class Corpus {
+  public:
+    /// `weights` per source of the manifest. DataError when a stream has fewer than 2 tokens or a shard does not open.
+    Corpus(Manifest manifest, const std::vector<double>& weights, std::uint32_t sequence_length, std::uint64_t seed);
+    ~Corpus();
+    Corpus(Corpus&&) noexcept;
+
+    const Manifest& manifest() const;
+    const SampleOrder& order() const;
+    std::uint32_t vocabulary() const;
+    std::uint32_t sequence_length() const;
+    std::uint64_t train_rows() const;       // of one epoch over all sources
+    std::uint64_t holdout_rows() const;     // over all sources, in the manifest's order
+
+    /// Fills inputs and targets, each count*T, row after row. DataError when a block's checksum does not match.
+    void read_train(RowRange rows, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const;
+    void read_holdout(RowRange rows, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kiban::data

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The manifest of a prepared corpus: which shards hold which tokens of which source (format: data/FORMAT.md).
+//
+// Canonical JSON (sorted keys); its SHA-256 names the corpus. Holds no time, host or worker count: the same input and
+// configuration give the same bytes.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace kiban::data {
+
+struct Segment {              // tokens [begin, end) of one shard
+    std::uint32_t shard = 0;
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+};
+
+struct Stream {               // one split of one source as a contiguous token sequence
+    std::vector<Segment> segments;
+    std::uint64_t tokens = 0;
+};
+
+struct ManifestSource {
+    std::string name;         // as written in the run file
+    std::string id;           // SHA-256 of its tokens; keys the order, so it does not depend on other sources
+    std::uint64_t documents = 0;
+    std::uint64_t input_bytes = 0;
+    Stream train;
+    Stream holdout;
+};
+
+struct ManifestShard {
+    std::string file;         // relative to the manifest
+    std::uint64_t tokens = 0;
+    std::uint64_t bytes = 0;
+    std::string sha256;
+};
+
+struct Manifest {
+    std::string tokenizer;
+    std::uint32_t vocabulary = 0;
+    std::vector<ManifestSource> sources;  // in the order of the run file
+    std::vector<ManifestShard> shards;
+    std::filesystem::path directory;      // where it was loaded from; not part of the file
+
+    /// SHA-256 (hex) of the canonical bytes.
+    std::string digest() const;
+    std::string to_json() const;
+
+    /// Reads and checks a manifest and that every shard file is there with its size. DataError names what is wrong.
+    static Manifest load(const std::filesystem::path& manifest_file);
+};
+
+}  // namespace kiban::data

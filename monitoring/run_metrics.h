@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Events of a run in, Prometheus metrics out (families and labels: monitoring/README.md). Used by the coordinator only.
+//
+// Counters start at zero with the process; position is a gauge (Prometheus' rules; `promtool check metrics` clean).
+// Thread-safe: prometheus-cpp's metrics are atomics. Label `run` on every series, `rank` where marked.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "monitoring/curve.h"
+
+namespace kiban::monitoring {
+
+struct RunIdentity {
+    std::string run;
+    std::string model;         // such as "gpt2 4x128"
+    std::string config_hash;
+    std::string data_hash;
+    std::string version;
+    std::uint64_t seed = 0;
+    std::uint64_t parameters_total = 0;
+    std::uint64_t parameters_non_embedding = 0;
+    std::uint64_t target_steps = 0;
+    double flops_per_token = 0;  // forward and backward
+};
+
+class RunMetrics {
+  public:
+    explicit RunMetrics(const RunIdentity& identity);
+    ~RunMetrics();
+    RunMetrics(const RunMetrics&) = delete;
+    RunMetrics& operator=(const RunMetrics&) = delete;
+
+    void set_state(const std::string& state);  // preparing|starting|training|saving|restarting|done|failed
+    void attempt_started(std::uint32_t attempt, const std::string& slurm_job_id);
+    /// One step by worker 0. `step_tokens` target tokens of this step; phase seconds keyed data_wait, forward, backward, allreduce, optimizer, eval.
+    void step(const CurveRow& row, std::uint64_t step_tokens, bool clipped, const std::map<std::string, double>& phase_seconds);
+    void prepared_unit(std::uint64_t bytes, std::uint64_t documents, std::uint64_t tokens);
+    void checkpoint_committed(std::uint64_t step, std::uint64_t bytes, double seconds);
+    void checkpoint_failed(const std::string& cause);
+    void restarted(const std::string& cause, std::uint64_t rolled_back_steps);
+    void worker_up(int rank, bool up);
+    void worker_heartbeat_age(int rank, double seconds);
+    void worker_memory(int rank, std::uint64_t resident_bytes, std::uint64_t optimizer_bytes);
+
+    /// Prometheus text format 0.0.4, as served.
+    std::string text() const;
+
+  private:
+    friend class MetricsServer;
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+/// Serves /metrics. Listens at once; ConfigError naming the address when it cannot (port in use, not an address).
+class MetricsServer {
+  public:
+    MetricsServer(const RunMetrics& metrics, const std::string& listen);  // "127.0.0.1:9464"; port 0 picks a free one
+    ~MetricsServer();
+    int port() const;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kiban::monitoring
