@@ -8,8 +8,10 @@
 
 #include <hdf5.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <mutex>
+#include <span>
 #include <string>
 
 namespace kiban::data {
@@ -37,6 +39,12 @@ void h5_check(herr_t code, const std::string& operation);
 
 H5Handle h5_create(const std::filesystem::path& file);  // v1.10 format (checksummed metadata), 4 KiB alignment; must not exist
 H5Handle h5_open(const std::filesystem::path& file);    // read only
+
+/// A dataset whose payload is written past the library (monitoring/file.h) at h5_payload_offset() once the file is closed:
+/// contiguous, allocated now, never filled, no times. An empty shape is a scalar.
+H5Handle h5_raw_dataset(hid_t parent, const std::string& name, hid_t type, std::span<const hsize_t> shape);
+/// Bytes from the start of the file to the dataset's first element. IoError when it is not contiguous or not allocated.
+std::uint64_t h5_payload_offset(hid_t dataset, const std::string& name);
 
 void h5_write_attribute(hid_t object, const std::string& name, const std::string& value);
 void h5_write_attribute(hid_t object, const std::string& name, std::uint64_t value);
