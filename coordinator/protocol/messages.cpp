@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/protocol/messages.h"
+
+#include "monitoring/error.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <type_traits>
+#include <utility>
+
+namespace kiban::coordinator {
+namespace {
+
+using nlohmann::json;
+
+// The wire format: one line a field, read by the Writer and by the Reader.
+template <typename V>
+void fields(V& v, Hello& m) {
+    v("rank", m.rank), v("world_size", m.world_size), v("host", m.host), v("pid", m.pid);
+    v("kiban_version", m.kiban_version), v("torch_version", m.torch_version), v("mpi_version", m.mpi_version);
+    v("hdf5_version", m.hdf5_version), v("kernels", m.kernels), v("threads", m.threads);
+}
+template <typename V>
+void fields(V& v, Heartbeat& m) {
+    v("phase", m.phase), v("step", m.step), v("collective", m.collective);
+    v("resident_bytes", m.resident_bytes), v("optimizer_bytes", m.optimizer_bytes);
+}
+template <typename V>
+void fields(V& v, StepReport& m) {
+    v("step", m.step), v("tokens", m.tokens), v("step_tokens", m.step_tokens), v("loss", m.loss);
+    v("learning_rate", m.learning_rate), v("grad_norm", m.grad_norm), v("clipped", m.clipped),
+        v("eval_loss", m.eval_loss);
+    v("step_seconds", m.step_seconds), v("phase_seconds", m.phase_seconds);
+}
+template <typename V>
+void fields(V& v, StageRequest& m) {
+    v("step", m.step), v("bytes", m.bytes), v("state", m.state);
+}
+template <typename V>
+void fields(V& v, ShardWritten& m) {
+    v("step", m.step), v("error", m.error), v("report", m.report);
+}
+template <typename V>
+void fields(V&, TaskRequest&) {}
+template <typename V>
+void fields(V& v, TaskDone& m) {
+    v("id", m.id), v("result", m.result);
+}
+template <typename V>
+void fields(V& v, LoadResult& m) {
+    v("checkpoint", m.checkpoint), v("error", m.error), v("exactness", m.exactness);
+}
+template <typename V>
+void fields(V& v, Failure& m) {
+    v("error", m.type), v("message", m.message), v("step", m.step), v("exit_code", m.exit_code);
+}
+template <typename V>
+void fields(V& v, Finished& m) {
+    v("step", m.step), v("stopped", m.stopped), v("output", m.output);
+}
+template <typename V>
+void fields(V& v, Job& m) {
+    v("mode", m.mode), v("run_file", m.run_file), v("manifest", m.manifest), v("manifest_digest", m.manifest_digest);
+    v("checkpoint", m.checkpoint), v("options", m.options);
+}
+template <typename V>
+void fields(V& v, Task& m) {
+    v("none", m.none), v("task", m.task);
+}
+template <typename V>
+void fields(V& v, StageReply& m) {
+    v("step", m.step), v("directory", m.directory), v("error", m.error);
+}
+template <typename V>
+void fields(V& v, SaveResult& m) {
+    v("step", m.step), v("committed", m.committed), v("error", m.error);
+}
+template <typename V>
+void fields(V& v, Stop& m) {
+    v("reason", m.reason);
+}
+
+template <typename Message>
+const char* type_of();
+#define KIBAN_MESSAGE_TYPE(Message, name) \
+    template <>                           \
+    const char* type_of<Message>() {      \
+        return name;                      \
+    }
+KIBAN_MESSAGE_TYPE(Hello, "hello")
+KIBAN_MESSAGE_TYPE(Heartbeat, "heartbeat")
+KIBAN_MESSAGE_TYPE(StepReport, "step")
+KIBAN_MESSAGE_TYPE(StageRequest, "stage_request")
+KIBAN_MESSAGE_TYPE(ShardWritten, "shard_written")
+KIBAN_MESSAGE_TYPE(TaskRequest, "task_request")
+KIBAN_MESSAGE_TYPE(TaskDone, "task_done")
+KIBAN_MESSAGE_TYPE(LoadResult, "load_result")
+KIBAN_MESSAGE_TYPE(Failure, "failure")
+KIBAN_MESSAGE_TYPE(Finished, "finished")
+KIBAN_MESSAGE_TYPE(Job, "job")
+KIBAN_MESSAGE_TYPE(Task, "task")
+KIBAN_MESSAGE_TYPE(StageReply, "stage_reply")
+KIBAN_MESSAGE_TYPE(SaveResult, "save_result")
+KIBAN_MESSAGE_TYPE(Stop, "stop")
+#undef KIBAN_MESSAGE_TYPE
+
+constexpr std::size_t kMaxPhases = 32;
+constexpr std::size_t kMaxPhaseName = 32;
+
+// JSON has no NaN and no infinity, and a diverging run must still be able to say so.
+json number_to_json(double value) {
+    if (std::isfinite(value)) return value;
+    if (std::isnan(value)) return "nan";
+    return value > 0 ? "inf" : "-inf";
+}
+
+struct Writer {
+    json& out;
+
+    template <typename T>
+    void operator()(const char* name, const T& value) {
+        if constexpr (std::is_same_v<T, double>) {
+            out[name] = number_to_json(value);
+        } else if constexpr (std::is_same_v<T, std::optional<double>>) {
+            out[name] = value ? number_to_json(*value) : json(nullptr);
+        } else if constexpr (std::is_same_v<T, std::map<std::string, double>>) {
+            out[name] = json::object();
+            for (const auto& [key, number] : value) out[name][key] = number_to_json(number);
+        } else {
+            out[name] = value;
+        }
+    }
+};
+
+std::string excerpt(const json& value) {
+    return value.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 64);
+}
+
+class Reader {
+  public:
+    Reader(const json& in, const char* type) : in_(in), type_(type) {}
+
+    template <typename T>
+    void operator()(const char* name, T& value) {
+        const auto found = in_.find(name);
+        if (found == in_.end()) throw ConfigError("message '{}': field '{}' is missing", type_, name);
+        known_.insert(name);
+        read(name, *found, value);
+    }
+
+    void refuse_unknown() const {
+        for (const auto& item : in_.items()) {
+            if (known_.count(item.key()) == 0)
+                throw ConfigError("message '{}': unknown field {}", type_, excerpt(item.key()));
+        }
+    }
+
+  private:
+    [[noreturn]] void refuse(const char* name, const char* expected, const json& found) const {
+        throw ConfigError("message '{}': field '{}': expected {}, found {}", type_, name, expected, excerpt(found));
+    }
+
+    double number(const char* name, const json& from) const {
+        if (from.is_number()) return from.get<double>();
+        if (from == "nan") return std::numeric_limits<double>::quiet_NaN();
+        if (from == "inf") return std::numeric_limits<double>::infinity();
+        if (from == "-inf") return -std::numeric_limits<double>::infinity();
+        refuse(name, "a number", from);
+    }
+
+    void read(const char* name, const json& from, std::string& value) const {
+        if (!from.is_string()) refuse(name, "a string", from);
+        value = from.get<std::string>();
+    }
+    void read(const char* name, const json& from, bool& value) const {
+        if (!from.is_boolean()) refuse(name, "true or false", from);
+        value = from.get<bool>();
+    }
+    void read(const char* name, const json& from, std::uint64_t& value) const {
+        if (!from.is_number_unsigned()) refuse(name, "an integer of at least 0", from);
+        value = from.get<std::uint64_t>();
+    }
+    void read(const char* name, const json& from, int& value) const {
+        std::uint64_t wide = 0;
+        read(name, from, wide);
+        if (wide > std::numeric_limits<int>::max()) refuse(name, "an integer of at most 2147483647", from);
+        value = static_cast<int>(wide);
+    }
+    void read(const char* name, const json& from, double& value) const { value = number(name, from); }
+    void read(const char* name, const json& from, std::optional<double>& value) const {
+        value = from.is_null() ? std::nullopt : std::optional(number(name, from));
+    }
+    void read(const char* name, const json& from, std::map<std::string, double>& value) const {
+        if (!from.is_object() || from.size() > kMaxPhases) refuse(name, "an object of at most 32 numbers", from);
+        value.clear();
+        for (const auto& [key, item] : from.items()) {  // keys become metric labels: bounded
+            const bool plain =
+                std::all_of(key.begin(), key.end(), [](char c) { return c == '_' || (c >= 'a' && c <= 'z'); });
+            if (!plain || key.empty() || key.size() > kMaxPhaseName) refuse(name, "keys of a-z and _", key);
+            value[key] = number(name, item);
+        }
+    }
+    void read(const char*, const json& from, json& value) const { value = from; }
+
+    const json& in_;
+    const char* type_;
+    std::set<std::string> known_ = {"type"};
+};
+
+template <typename Variant>
+json variant_to_json(const Variant& variant) {
+    return std::visit(
+        [](auto message) {
+            json out = {{"type", type_of<decltype(message)>()}};
+            Writer writer{out};
+            fields(writer, message);
+            return out;
+        },
+        variant);
+}
+
+template <typename Message>
+Message read_message(const json& in) {
+    Message message;
+    Reader reader(in, type_of<Message>());
+    fields(reader, message);
+    reader.refuse_unknown();
+    return message;
+}
+
+template <typename Variant, std::size_t... Index>
+Variant variant_from_json(const json& in, std::index_sequence<Index...>) {
+    if (!in.is_object()) throw ConfigError("message: expected an object, found {}", excerpt(in));
+    const auto type = in.find("type");
+    if (type == in.end() || !type->is_string()) throw ConfigError("message: field 'type' is missing or not a string");
+    std::optional<Variant> result;
+    const auto attempt = [&]<typename Message>() {
+        if (!result && *type == type_of<Message>()) result = read_message<Message>(in);
+    };
+    (attempt.template operator()<std::variant_alternative_t<Index, Variant>>(), ...);
+    if (!result) throw ConfigError("message: field 'type': unknown type {}", excerpt(*type));
+    return *std::move(result);
+}
+
+}  // namespace
+
+json to_json(const WorkerMessage& message) { return variant_to_json(message); }
+json to_json(const CoordinatorMessage& message) { return variant_to_json(message); }
+
+WorkerMessage worker_message_from_json(const json& in) {
+    return variant_from_json<WorkerMessage>(in, std::make_index_sequence<std::variant_size_v<WorkerMessage>>());
+}
+
+CoordinatorMessage coordinator_message_from_json(const json& in) {
+    return variant_from_json<CoordinatorMessage>(in,
+                                                 std::make_index_sequence<std::variant_size_v<CoordinatorMessage>>());
+}
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/protocol/messages.h"
+#include "monitoring/error.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace kiban::coordinator {
+namespace {
+
+using nlohmann::json;
+
+template <typename Call>
+std::string message_of(Call call) {
+    try {
+        call();
+    } catch (const ConfigError& error) {
+        return error.what();
+    }
+    return "nothing was thrown";
+}
+
+json through_text(const json& in) { return json::parse(in.dump()); }
+
+TEST(Messages, EveryWorkerMessageComesBackAsItWasSent) {
+    const std::vector<WorkerMessage> all = {
+        Hello{1, 2, "node", 4711, "0.1.0", "1.13.1", "Open MPI 4.1.4", "1.10.8", "SkylakeX", 2},
+        Heartbeat{"forward", 7, 99, 1u << 30, 1u << 20},
+        StepReport{3, 300, 100, 2.5, 1e-3, 0.1, true, 1.75, 0.25, {{"forward", 0.1}, {"data_wait", 0.01}}},
+        StageRequest{5, std::numeric_limits<std::uint64_t>::max(), {{"step", 5}}},
+        ShardWritten{5, "", {{"file", "shard-00000.h5"}}},
+        TaskRequest{},
+        TaskDone{9, {{"tokens", 12}}},
+        LoadResult{"/run/ckpt/step-1", "", "exact"},
+        Failure{"DataError", "cannot read \xE2\x80\x9Cx\xE2\x80\x9D", 4, 65},
+        Finished{12, true, "once upon\n\ta time"},
+    };
+    ASSERT_EQ(all.size(), std::variant_size_v<WorkerMessage>);
+    for (const WorkerMessage& message : all) {
+        const json sent = through_text(to_json(message));
+        const WorkerMessage back = worker_message_from_json(sent);
+        EXPECT_EQ(back.index(), message.index());
+        EXPECT_EQ(to_json(back), sent);
+    }
+}
+
+TEST(Messages, EveryCoordinatorMessageComesBackAsItWasSent) {
+    const std::vector<CoordinatorMessage> all = {
+        Job{"train", "[run]\n", "/corpora/m.json", "abc", "/ckpt", {{"seed", 1}}}, Task{true, nullptr},
+        StageReply{4, "/run/ckpt/.staging/x", ""}, SaveResult{4, true, ""}, Stop{"signal"}};
+    ASSERT_EQ(all.size(), std::variant_size_v<CoordinatorMessage>);
+    for (const CoordinatorMessage& message : all) {
+        const json sent = through_text(to_json(message));
+        EXPECT_EQ(to_json(coordinator_message_from_json(sent)), sent);
+    }
+}
+
+TEST(Messages, DoublesArriveWithTheSameBits) {
+    for (const double value :
+         {1.0 / 3.0, 0.1, 2.2250738585072014e-308, 1.7976931348623157e308, 5e-324, 4.170230865478516}) {
+        StepReport report;
+        report.loss = value;
+        const auto back = std::get<StepReport>(worker_message_from_json(through_text(to_json(WorkerMessage(report)))));
+        EXPECT_EQ(back.loss, value);
+    }
+}
+
+TEST(Messages, NonFiniteNumbersSurviveTheWire) {
+    StepReport report;
+    report.loss = std::numeric_limits<double>::quiet_NaN();
+    report.grad_norm = std::numeric_limits<double>::infinity();
+    report.eval_loss = -std::numeric_limits<double>::infinity();
+    const auto back = std::get<StepReport>(worker_message_from_json(through_text(to_json(WorkerMessage(report)))));
+    EXPECT_TRUE(std::isnan(back.loss));
+    EXPECT_EQ(back.grad_norm, std::numeric_limits<double>::infinity());
+    EXPECT_EQ(back.eval_loss, -std::numeric_limits<double>::infinity());
+}
+
+TEST(Messages, AStepWithoutEvaluationHasNone) {
+    const auto back = std::get<StepReport>(worker_message_from_json(to_json(WorkerMessage(StepReport{}))));
+    EXPECT_FALSE(back.eval_loss.has_value());
+}
+
+TEST(Messages, AMissingFieldIsNamed) {
+    json message = to_json(WorkerMessage(Heartbeat{}));
+    message.erase("collective");
+    EXPECT_EQ(message_of([&] { worker_message_from_json(message); }),
+              "message 'heartbeat': field 'collective' is missing");
+}
+
+TEST(Messages, AnUnknownFieldIsNamed) {
+    json message = to_json(WorkerMessage(TaskRequest{}));
+    message["colour"] = 1;
+    EXPECT_EQ(message_of([&] { worker_message_from_json(message); }),
+              "message 'task_request': unknown field \"colour\"");
+}
+
+TEST(Messages, AMalformedFieldIsNamedWithWhatWasFound) {
+    const std::vector<std::tuple<const char*, json, std::string>> cases = {
+        {"step", -1, "field 'step': expected an integer of at least 0, found -1"},
+        {"step", 1.5, "field 'step': expected an integer of at least 0, found 1.5"},
+        {"step", json::parse("1e30"), "expected an integer of at least 0, found 1e+30"},
+        {"phase", 3, "field 'phase': expected a string, found 3"},
+    };
+    for (const auto& [field, value, expected] : cases) {
+        json message = to_json(WorkerMessage(Heartbeat{}));
+        message[field] = value;
+        EXPECT_NE(message_of([&, &m = message] { worker_message_from_json(m); }).find(expected), std::string::npos)
+            << value;
+    }
+    json hello = to_json(WorkerMessage(Hello{}));
+    hello["rank"] = 4294967296u;
+    EXPECT_NE(message_of([&] { worker_message_from_json(hello); }).find("at most 2147483647"), std::string::npos);
+    json step = to_json(WorkerMessage(StepReport{}));
+    step["clipped"] = "yes";
+    EXPECT_NE(message_of([&] { worker_message_from_json(step); }).find("field 'clipped': expected true or false"),
+              std::string::npos);
+    step = to_json(WorkerMessage(StepReport{}));
+    step["loss"] = "many";
+    EXPECT_NE(
+        message_of([&] { worker_message_from_json(step); }).find("field 'loss': expected a number, found \"many\""),
+        std::string::npos);
+}
+
+TEST(Messages, PhaseNamesAreBoundedBecauseTheyBecomeLabels) {
+    json step = to_json(WorkerMessage(StepReport{}));
+    step["phase_seconds"]["with space"] = 1.0;
+    EXPECT_NE(message_of([&] { worker_message_from_json(step); }).find("keys of a-z and _"), std::string::npos);
+    step["phase_seconds"] = json::object();
+    for (int i = 0; i < 33; ++i) step["phase_seconds"][std::string(static_cast<std::size_t>(i + 1), 'a')] = 1.0;
+    EXPECT_NE(message_of([&] { worker_message_from_json(step); }).find("at most 32"), std::string::npos);
+}
+
+TEST(Messages, WhatIsNoMessageIsRefused) {
+    EXPECT_NE(message_of([] { worker_message_from_json(json::array()); }).find("expected an object"),
+              std::string::npos);
+    EXPECT_NE(message_of([] { worker_message_from_json(json::object()); }).find("field 'type' is missing"),
+              std::string::npos);
+    EXPECT_NE(message_of([] {
+                  worker_message_from_json({{"type", "party"}});
+              }).find("unknown type \"party\""),
+              std::string::npos);
+    EXPECT_NE(
+        message_of([] { worker_message_from_json(to_json(CoordinatorMessage(Stop{}))); }).find("unknown type \"stop\""),
+        std::string::npos);
+}
+
+}  // namespace
+}  // namespace kiban::coordinator
