@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "monitoring/curve.h"
+
+#include "monitoring/curve_format.h"
+#include "monitoring/error.h"
+#include "monitoring/fault.h"
+#include "monitoring/file.h"
+#include "monitoring/log.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <iterator>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+namespace kiban::monitoring {
+namespace {
+
+constexpr std::uint64_t kVirtualEpochSeconds = 946'684'800;  // 2000-01-01T00:00:00Z
+
+std::filesystem::path record_of(const std::filesystem::path& directory) { return directory / "curve.log"; }
+
+std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+}  // namespace
+
+struct CurveWriter::Impl {
+    File file;
+    std::uint64_t end = 0;        // bytes of whole entries
+    std::uint64_t last_step = 0;  // of the surviving history
+    bool unmarked = false;        // rows were appended since the last durability mark
+
+    // A write that failed half-way is taken back, so that the next entry does not follow a torn one.
+    void write(const std::string& entry) {
+        if (file.size() != end) file.truncate(end);
+        file.append(bytes_of(entry));
+        end += entry.size();
+    }
+
+    void sync() {
+        file.sync("curve.sync");
+        if (unmarked) write(encode_durable_mark());
+        unmarked = false;
+    }
+};
+
+CurveWriter::CurveWriter(const std::filesystem::path& directory) {
+    const std::filesystem::path name = record_of(directory);
+    make_directories(directory);
+    if (!std::filesystem::exists(name)) publish(name, encode_curve_header());
+    const std::string content = read_text(name);
+    const DecodedRecord record = decode_record(bytes_of(content), name);
+    impl_ = std::make_unique<Impl>(Impl{File::open_append(name), record.intact_bytes, record.last_step, false});
+    if (record.intact_bytes < content.size()) {
+        log_warning("curve record '{}': cut {} bytes of an interrupted write after byte {}", name.string(),
+                    content.size() - record.intact_bytes, record.intact_bytes);
+        impl_->file.truncate(record.intact_bytes);
+    }
+    // What a process that was killed had written may still be in memory only, and is about to be built upon.
+    impl_->file.sync("curve.sync");
+}
+
+CurveWriter::~CurveWriter() {
+    if (!impl_) return;
+    try {
+        impl_->sync();
+    } catch (const std::exception& error) {
+        log_error("closing the curve record: {}", error.what());
+    }
+}
+
+CurveWriter::CurveWriter(CurveWriter&&) noexcept = default;
+CurveWriter& CurveWriter::operator=(CurveWriter&&) noexcept = default;
+
+void CurveWriter::begin_attempt(std::uint32_t attempt, std::uint64_t from_step) {
+    if (from_step > impl_->last_step) {
+        log_warning(
+            "curve record '{}' ends at step {} and attempt {} goes on from step {}: the steps between are missing in "
+            "it",
+            impl_->file.name().string(), impl_->last_step, attempt, from_step);
+    }
+    impl_->sync();
+    impl_->write(encode_attempt(attempt, from_step));
+    impl_->file.sync("curve.sync");
+    impl_->last_step = from_step;
+}
+
+void CurveWriter::append(const CurveRow& row) {
+    KIBAN_CHECK(row.step > impl_->last_step, "step {} recorded after step {}: an attempt must begin in between",
+                row.step, impl_->last_step);
+    fault_point("curve.append", impl_->file.name());
+    impl_->write(encode_row(row));
+    impl_->last_step = row.step;
+    impl_->unmarked = true;
+}
+
+void CurveWriter::sync() { impl_->sync(); }
+
+Curve read_curve(const std::filesystem::path& directory) {
+    const std::filesystem::path name = record_of(directory);
+    // A coordinator that starts while this reads may cut a torn tail under it, which looks like damage until it is read
+    // anew.
+    for (int attempts_left = 2;; --attempts_left) {
+        try {
+            const auto content = read_text_if_exists(name);
+            return content ? decode_record(bytes_of(*content), name).curve : Curve{};
+        } catch (const IoError&) {
+            if (attempts_left == 0) throw;
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        }
+    }
+}
+
+void write_csv(std::ostream& out, const std::vector<CurveRow>& rows, bool with_timing) {
+    out << "step,tokens,loss,learning_rate,grad_norm,eval_loss"
+        << (with_timing ? ",step_seconds,wall_time,attempt" : "") << '\n';
+    fmt::memory_buffer line;
+    for (const CurveRow& row : rows) {
+        line.clear();
+        auto to = std::back_inserter(line);
+        fmt::format_to(to, "{},{},{},{},{},", row.step, row.tokens, row.loss, row.learning_rate, row.grad_norm);
+        if (!std::isnan(row.eval_loss)) fmt::format_to(to, "{}", row.eval_loss);
+        if (with_timing) fmt::format_to(to, ",{},{},{}", row.step_seconds, row.wall_time, row.attempt);
+        line.push_back('\n');
+        out.write(line.data(), static_cast<std::streamsize>(line.size()));
+    }
+}
+
+namespace {
+
+std::string label_value(std::string_view text) {
+    std::string out;
+    for (const char character : text) {
+        if (character == '\n') {
+            out += "\\n";
+            continue;
+        }
+        if (character == '"' || character == '\\') out += '\\';
+        out += character;
+    }
+    return out;
+}
+
+std::string open_metrics_number(double value) {
+    if (std::isnan(value)) return "NaN";
+    if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
+    return fmt::format("{}", value);
+}
+
+template <typename Value>
+void write_family(std::ostream& out, const std::vector<CurveRow>& rows, const char* name, const char* help,
+                  const std::string& labels, Value value) {
+    out << "# HELP " << name << ' ' << help << "\n# TYPE " << name << " gauge\n";
+    for (const CurveRow& row : rows) {
+        const auto sample = value(row);
+        if (!sample) continue;
+        out << fmt::format("{}{{{}}} {} {}\n", name, labels, open_metrics_number(*sample),
+                           kVirtualEpochSeconds + row.step);
+    }
+}
+
+}  // namespace
+
+void write_openmetrics(std::ostream& out, const std::vector<CurveRow>& rows, const std::string& run) {
+    using Sample = std::optional<double>;
+    const std::string labels = fmt::format("run=\"{}\",axis=\"step\"", label_value(run));
+    write_family(out, rows, "kiban_train_loss_nats", "Mean loss per target token of the step", labels,
+                 [](const CurveRow& row) { return Sample(row.loss); });
+    write_family(out, rows, "kiban_eval_loss_nats", "Mean loss per token on the holdout after the step",
+                 labels + ",split=\"holdout\"",
+                 [](const CurveRow& row) { return std::isnan(row.eval_loss) ? Sample() : Sample(row.eval_loss); });
+    write_family(out, rows, "kiban_learning_rate", "Learning rate of the step", labels,
+                 [](const CurveRow& row) { return Sample(row.learning_rate); });
+    write_family(out, rows, "kiban_grad_norm", "Global gradient norm of the step before clipping", labels,
+                 [](const CurveRow& row) { return Sample(row.grad_norm); });
+    write_family(out, rows, "kiban_train_tokens_seen", "Target tokens trained, this step included", labels,
+                 [](const CurveRow& row) { return Sample(static_cast<double>(row.tokens)); });
+    out << "# EOF\n";
+}
+
+}  // namespace kiban::monitoring
