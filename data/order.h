@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sample order: which row stands at which position, as a pure function of (sources, seed, position).
 //
-// Feistel permutation with cycle walking per source epoch (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002),
-// closed-form stratified mixture over blocks of 2^20 positions. No state, O(1) at any position, invertible,
+// Feistel permutation per source epoch (data/permutation.h),
+// closed-form stratified mixture (data/mixture.h; weights are rounded to 2^-20). No state, O(1) at any position, invertible,
 // independent of the number of workers. Position p of step s and row i of a batch of B rows is s*B + i. Thread-safe.
 #pragma once
 
