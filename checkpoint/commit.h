@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// When a step is safe: staging directory -> all shards reported and tiling -> MANIFEST -> COMMIT -> rename. The rename is the
-// commit point. The newest valid checkpoint is found by scanning, never by trusting a pointer. Driven by the coordinator alone.
+// When a step is safe: staging directory -> all shards reported and tiling -> MANIFEST -> COMMIT -> rename. The rename
+// is the commit point. The newest valid checkpoint is found by scanning, never by trusting a pointer. Driven by the
+// coordinator alone.
 //
-//   RUN/ckpt/step-000000012000-a000007/{COMMIT,MANIFEST.json,shard-00000.h5,...}   visible name = committed; a = attempt
-//   RUN/ckpt/.staging/step-...-<nonce>/   RUN/ckpt/.trash/   RUN/ckpt/rejected.jsonl
+//   RUN/ckpt/step-000000012000-a000007/{COMMIT,MANIFEST.json,shard-00000.h5,...}   visible name = committed; a =
+//   attempt RUN/ckpt/.staging/step-...-<nonce>/   RUN/ckpt/.trash/   RUN/ckpt/rejected.jsonl
+//
+// Functions that write are called by one thread of the lease holder; those that only read may be called from anywhere.
 #pragma once
+
+#include "checkpoint/shard.h"
+
+#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "checkpoint/shard.h"
 
 namespace kiban::checkpoint {
 
@@ -21,38 +25,44 @@ struct CheckpointInfo {
     std::filesystem::path directory;
     std::uint64_t step = 0;
     std::uint32_t attempt = 0;
-    std::uint64_t bytes = 0;  // of all files, from the manifest; 0 when it cannot be read
+    std::uint64_t bytes = 0;  // of all files, as COMMIT says; 0 when it cannot be read
 };
 
-/// Makes the staging directory of one save. IoError when fewer than `needed_bytes` + 10 % are free.
+/// Makes the staging directory of one save. IoError when fewer than `needed_bytes` + 10 % are free. Fault point
+/// ckpt.stage.
 std::filesystem::path begin_checkpoint(const std::filesystem::path& run_dir, std::uint64_t step, std::uint32_t attempt,
                                        std::uint64_t needed_bytes);
 
-/// Publishes a staged checkpoint. CheckpointError when boxes do not tile a tensor, a shard is missing or differs in size, or a newer
-/// attempt exists (`is_current` false): nothing becomes visible then. `state` is the run state table (checkpoint/state.h).
-/// Fault points ckpt.manifest, ckpt.commit_record, ckpt.rename.
-CheckpointInfo commit_checkpoint(const std::filesystem::path& run_dir, const std::filesystem::path& staging, std::uint64_t step,
-                                 std::uint32_t attempt, const std::vector<ShardReport>& shards, const nlohmann::json& state,
-                                 bool is_current);
+/// Publishes a staged checkpoint. CheckpointError when boxes do not tile a tensor, a shard is missing or differs in
+/// size, or a newer attempt exists (`is_current` false): nothing becomes visible then. `state` is the run state table
+/// (checkpoint/state.h). Fault points ckpt.manifest, ckpt.commit_record, ckpt.rename.
+CheckpointInfo commit_checkpoint(const std::filesystem::path& run_dir, const std::filesystem::path& staging,
+                                 std::uint64_t step, std::uint32_t attempt, const std::vector<ShardReport>& shards,
+                                 const nlohmann::json& state, bool is_current);
 
-/// Forgets a failed save (moves the staging directory away and deletes it).
+/// Forgets a failed save (moves the staging directory away and deletes it). Nothing to do when it is gone.
 void abandon_checkpoint(const std::filesystem::path& staging);
 
 /// Committed checkpoints by name, newest first (highest step, then highest attempt), without rejected ones.
 std::vector<CheckpointInfo> list_checkpoints(const std::filesystem::path& run_dir);
 
-/// Records why a checkpoint is not to be trusted, so that it is never tried again.
-void reject_checkpoint(const std::filesystem::path& run_dir, const CheckpointInfo& checkpoint, const std::string& reason);
+/// Records why a checkpoint is not to be trusted, so that it is never tried again. After a roll-back all later ones are
+/// to be rejected too.
+void reject_checkpoint(const std::filesystem::path& run_dir, const CheckpointInfo& checkpoint,
+                       const std::string& reason);
 
 /// Whether COMMIT, MANIFEST and file sizes agree (no payload read); otherwise the reason.
 std::optional<std::string> quick_fault(const std::filesystem::path& checkpoint);
 
 /// Newest checkpoint without a quick fault (faulty ones are rejected on the way); nullopt when there never was one;
-/// CheckpointError when there are candidates and none is valid: never start over silently.
+/// CheckpointError when there are candidates and none is valid: never start over silently. Also when the newest was
+/// written by a newer Kiban: that is neither passed over nor rejected.
 std::optional<CheckpointInfo> newest_checkpoint(const std::filesystem::path& run_dir);
 
-/// Keeps the newest `keep`; never fewer than 2, never touches `in_use`. Sweeps staging of other saves. Only after a commit.
-void apply_retention(const std::filesystem::path& run_dir, std::uint32_t keep, const std::filesystem::path& in_use = {});
+/// Keeps the newest `keep` without a quick fault; never fewer than 2, never touches `in_use`, nor anything newer than
+/// the oldest kept one. Sweeps staging of other saves. Only after a commit. Fault point ckpt.retention.
+void apply_retention(const std::filesystem::path& run_dir, std::uint32_t keep,
+                     const std::filesystem::path& in_use = {});
 
 /// Removes what dead attempts left in .staging and .trash; only the lease holder calls it, before the first save.
 void sweep_staging(const std::filesystem::path& run_dir);

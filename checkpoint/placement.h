@@ -8,7 +8,7 @@ namespace kiban::checkpoint {
 
 struct Placement {
     enum class Kind { replicated, split, partial } kind = Kind::replicated;  // partial: a sum is pending
-    std::int64_t dim = 0;                                                  // split: along this tensor dimension
+    std::int64_t dim = 0;                                                    // split: along this tensor dimension
 
     static Placement Replicated() { return {Kind::replicated, 0}; }
     static Placement Split(std::int64_t dim) { return {Kind::split, dim}; }
@@ -16,7 +16,8 @@ struct Placement {
     bool operator==(const Placement&) const = default;
 };
 
-/// The contiguous part [begin, end) of `size` elements that belongs to `rank` of `ranks`: as even as possible, larger parts first.
+/// The contiguous part [begin, end) of `size` elements that belongs to `rank` of `ranks`: as even as possible, larger
+/// parts first.
 struct Part {
     std::int64_t begin = 0;
     std::int64_t end = 0;

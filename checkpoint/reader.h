@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading a committed checkpoint, on any layout: for each wanted box, intersect with the stored boxes, read the rows, verify, copy.
+// Reading a committed checkpoint, on any layout: for each wanted box, intersect with the stored boxes, read the rows,
+// verify, copy.
 //
-// Every block that is read is checked against its CRC-32C as it is read; a mismatch is a CheckpointError naming file, block and tensor.
+// Every block that is read is checked against its CRC-32C as it is read; a mismatch is a CheckpointError naming file,
+// block and tensor. HDF5 is not needed for reading. A reader may be used from several threads; they take turns.
 #pragma once
+
+#include "checkpoint/tensor.h"
+
+#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
-
-#include "checkpoint/tensor.h"
 
 namespace kiban::checkpoint {
 
@@ -30,7 +33,8 @@ class CheckpointReader {
     bool has(const TensorId& id) const;
     std::uint64_t fingerprint_of(const TensorId& id) const;  // of the whole tensor
 
-    /// Fills `to` (the box, contiguous, row-major). CheckpointError: unknown tensor, box outside its shape, damaged block.
+    /// Fills `to` (the box, contiguous, row-major). CheckpointError: unknown tensor, box outside its shape, damaged
+    /// block.
     void read(const TensorId& id, const Box& box, void* to) const;
 
   private:

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// One writer's HDF5 file: header by HDF5 (v1.10 format, contiguous, 4 KiB aligned), payload by positioned writes, CRC-32C per 4 MiB
-// block of the whole file (format: checkpoint/FORMAT.md). All-or-nothing: never updated in place.
+// One writer's HDF5 file: header by HDF5 (v1.10 format, contiguous, 4 KiB aligned), payload by positioned writes,
+// CRC-32C per 4 MiB block of the whole file (format: checkpoint/FORMAT.md). All-or-nothing: never updated in place.
 #pragma once
+
+#include "checkpoint/tensor.h"
+
+#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "checkpoint/tensor.h"
 
 namespace kiban::checkpoint {
 

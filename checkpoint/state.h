@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The run state table: everything besides tensors that an exact resume needs. Stored in MANIFEST.json; compared on load.
+// The run state table: everything besides tensors that an exact resume needs. Stored in MANIFEST.json; compared on
+// load.
 //
-// Initial weights and order are pure functions of (seed, ...), so there is no generator state to store: `randomness` says so.
+// Initial weights and order are pure functions of (seed, ...), so there is no generator state to store: `randomness`
+// says so.
 #pragma once
 
-#include <cstdint>
 #include <nlohmann/json.hpp>
+
+#include <cstdint>
 #include <string>
 
 namespace kiban::checkpoint {
@@ -15,32 +18,37 @@ struct RunState {
     std::uint64_t tokens = 0;    // target tokens trained
     std::uint64_t position = 0;  // of the sample order: rows consumed (not fetched)
     std::uint64_t seed = 0;
-    std::string run_file;        // resolved TOML
-    std::string data_digest;     // SHA-256 of the corpus manifest
+    std::string run_file;     // resolved TOML
+    std::string data_digest;  // SHA-256 of the corpus manifest
     std::string tokenizer;
     std::uint32_t sequence_length = 0;
     std::string order_version = "feistel-1";
     std::string randomness = "counter-1";
-    double best_eval_loss = 0;   // 0: never evaluated
+    double best_eval_loss = 0;  // 0: never evaluated
     // Fingerprint of the world: when it is the same, the resume is exact; else sample-exact.
     int workers = 0;
     int threads_per_worker = 0;
     std::uint64_t micro_batch_rows = 0;
-    std::string reduction;       // fast | fixed
-    std::string kernels;         // BLAS core type
+    std::string reduction;  // fast | fixed
+    std::string kernels;    // BLAS core type
     std::string torch_version;
     std::string kiban_version;
 };
 
-nlohmann::json to_json(const RunState& state);
+nlohmann::json to_json(const RunState& state);             // CheckpointError when best_eval_loss is not finite
 RunState run_state_from_json(const nlohmann::json& json);  // CheckpointError names the missing or malformed field
 
-/// exact: same world, every later loss bit-equal; sample_exact: same batches, sums may round differently.
+/// ConfigError naming the field when `now` would see other batches or other random numbers than `saved`: seed, corpus,
+/// tokenizer, sequence length, order or randomness version. Such a change is a new run, not a resume.
+void check_resumable(const RunState& saved, const RunState& now);
+
+/// exact: every later loss bit-equal; sample_exact: same batches, sums may round differently.
 enum class Exactness { exact, sample_exact };
 struct ExactnessResult {
     Exactness level = Exactness::exact;
     std::string reason;  // what differs, when not exact
 };
+/// Exact when the world is the same. The number of workers alone does not matter when both reduce in the fixed order.
 ExactnessResult compare_world(const RunState& saved, const RunState& now);
 
 }  // namespace kiban::checkpoint

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "checkpoint/state.h"
+
+#include "checkpoint/json_fields.h"
+#include "monitoring/error.h"
+
+#include <cmath>
+#include <limits>
+
+namespace kiban::checkpoint {
+namespace {
+
+constexpr const char* kWhere = "run state";
+
+template <typename Value>
+void check_same(const char* what, const Value& saved, const Value& now) {
+    if (saved == now) return;
+    throw ConfigError("cannot resume: the checkpoint has {} '{}', this run has '{}'; restore it, or start a new run",
+                      what, saved, now);
+}
+
+}  // namespace
+
+nlohmann::json to_json(const RunState& state) {
+    if (!std::isfinite(state.best_eval_loss)) {
+        throw CheckpointError("cannot store {}.best_eval_loss: expected a finite number, found {}", kWhere,
+                              state.best_eval_loss);
+    }
+    return {{"step", state.step},
+            {"tokens", state.tokens},
+            {"position", state.position},
+            {"seed", state.seed},
+            {"run_file", state.run_file},
+            {"data_digest", state.data_digest},
+            {"tokenizer", state.tokenizer},
+            {"sequence_length", state.sequence_length},
+            {"order_version", state.order_version},
+            {"randomness", state.randomness},
+            {"best_eval_loss", state.best_eval_loss},
+            {"workers", state.workers},
+            {"threads_per_worker", state.threads_per_worker},
+            {"micro_batch_rows", state.micro_batch_rows},
+            {"reduction", state.reduction},
+            {"kernels", state.kernels},
+            {"torch_version", state.torch_version},
+            {"kiban_version", state.kiban_version}};
+}
+
+RunState run_state_from_json(const nlohmann::json& json) {
+    constexpr auto kMostInt = static_cast<std::uint64_t>(std::numeric_limits<int>::max());
+    const JsonFields fields(json, kWhere);
+    RunState state;
+    state.step = fields.number("step");
+    state.tokens = fields.number("tokens");
+    state.position = fields.number("position");
+    state.seed = fields.number("seed");
+    state.run_file = fields.text("run_file");
+    state.data_digest = fields.text("data_digest");
+    state.tokenizer = fields.text("tokenizer");
+    state.sequence_length =
+        static_cast<std::uint32_t>(fields.number("sequence_length", std::numeric_limits<std::uint32_t>::max()));
+    state.order_version = fields.text("order_version");
+    state.randomness = fields.text("randomness");
+    state.best_eval_loss = fields.real("best_eval_loss");
+    state.workers = static_cast<int>(fields.number("workers", kMostInt));
+    state.threads_per_worker = static_cast<int>(fields.number("threads_per_worker", kMostInt));
+    state.micro_batch_rows = fields.number("micro_batch_rows");
+    state.reduction = fields.text("reduction");
+    state.kernels = fields.text("kernels");
+    state.torch_version = fields.text("torch_version");
+    state.kiban_version = fields.text("kiban_version");
+    return state;
+}
+
+void check_resumable(const RunState& saved, const RunState& now) {
+    check_same("run.seed", saved.seed, now.seed);
+    check_same("corpus digest", saved.data_digest, now.data_digest);
+    check_same("data.tokenizer", saved.tokenizer, now.tokenizer);
+    check_same("data.sequence_length", saved.sequence_length, now.sequence_length);
+    check_same("order version", saved.order_version, now.order_version);
+    check_same("randomness version", saved.randomness, now.randomness);
+}
+
+ExactnessResult compare_world(const RunState& saved, const RunState& now) {
+    std::string reason;
+    const auto compare = [&](const char* what, const auto& before, const auto& after) {
+        if (before == after) return;
+        reason += fmt::format("{}{} was {}, is {}", reason.empty() ? "" : "; ", what, before, after);
+    };
+    const bool fixed_order = saved.reduction == "fixed" && now.reduction == "fixed";
+    if (!fixed_order) compare("workers", saved.workers, now.workers);
+    compare("threads per worker", saved.threads_per_worker, now.threads_per_worker);
+    compare("micro-batch rows", saved.micro_batch_rows, now.micro_batch_rows);
+    compare("reduction", saved.reduction, now.reduction);
+    compare("kernels", saved.kernels, now.kernels);
+    compare("LibTorch", saved.torch_version, now.torch_version);
+    compare("Kiban", saved.kiban_version, now.kiban_version);
+    return {reason.empty() ? Exactness::exact : Exactness::sample_exact, reason};
+}
+
+}  // namespace kiban::checkpoint
