@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "monitoring/curve.h"
 
-#include "monitoring/curve_format.h"
-#include "monitoring/error.h"
-#include "monitoring/fault.h"
-#include "monitoring/file.h"
-#include "monitoring/log.h"
-
 #include <fmt/format.h>
 
 #include <chrono>
@@ -17,6 +11,12 @@
 #include <string_view>
 #include <thread>
 #include <utility>
+
+#include "monitoring/curve_format.h"
+#include "monitoring/error.h"
+#include "monitoring/fault.h"
+#include "monitoring/file.h"
+#include "monitoring/log.h"
 
 namespace kiban::monitoring {
 namespace {

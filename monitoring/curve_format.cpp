@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "monitoring/curve_format.h"
 
-#include "monitoring/crc32c.h"
-#include "monitoring/error.h"
-
 #include <array>
 #include <bit>
 #include <cstring>
 #include <optional>
 #include <string_view>
 #include <type_traits>
+
+#include "monitoring/crc32c.h"
+#include "monitoring/error.h"
 
 namespace kiban::monitoring {
 namespace {
@@ -135,10 +135,8 @@ bool apply(std::span<const std::byte> payload, Curve& curve) {
                 ++curve.superseded_rows;
             break;
         }
-        case Kind::kDurable:
-            break;
-        default:
-            return false;
+        case Kind::kDurable: break;
+        default: return false;
     }
     return cursor.ends_here();
 }

@@ -5,13 +5,13 @@
 // Pure functions of bytes; any thread. decode_record throws IoError naming `name` and the offset of the damage.
 #pragma once
 
-#include "monitoring/curve.h"
-
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
+
+#include "monitoring/curve.h"
 
 namespace kiban::monitoring {
 

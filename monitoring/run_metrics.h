@@ -9,14 +9,19 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "monitoring/curve.h"
+
+namespace prometheus {
+class Collectable;
+}
 
 namespace kiban::monitoring {
 
 struct RunIdentity {
     std::string run;
-    std::string model;         // such as "gpt2 4x128"
+    std::string model;  // such as "gpt2 4x128"
     std::string config_hash;
     std::string data_hash;
     std::string version;
@@ -34,12 +39,18 @@ class RunMetrics {
     RunMetrics(const RunMetrics&) = delete;
     RunMetrics& operator=(const RunMetrics&) = delete;
 
-    void set_state(const std::string& state);  // preparing|starting|training|saving|restarting|done|failed
+    /// One of preparing, starting, training, saving, restarting, done, failed.
+    void set_state(const std::string& state);
+    /// Forgets the ranks of the attempt before.
     void attempt_started(std::uint32_t attempt, const std::string& slurm_job_id);
-    /// One step by worker 0. `step_tokens` target tokens of this step; phase seconds keyed data_wait, forward, backward, allreduce, optimizer, eval.
-    void step(const CurveRow& row, std::uint64_t step_tokens, bool clipped, const std::map<std::string, double>& phase_seconds);
+    /// One step by worker 0. `step_tokens` target tokens of this step; phase seconds keyed data_wait, forward,
+    /// backward, allreduce, optimizer, eval.
+    void step(const CurveRow& row, std::uint64_t step_tokens, bool clipped,
+              const std::map<std::string, double>& phase_seconds);
     void prepared_unit(std::uint64_t bytes, std::uint64_t documents, std::uint64_t tokens);
     void checkpoint_committed(std::uint64_t step, std::uint64_t bytes, double seconds);
+    /// A cause is a word of a small set (signal, exit, heartbeat, ...), never a message: after 15 of them come
+    /// "other"s.
     void checkpoint_failed(const std::string& cause);
     void restarted(const std::string& cause, std::uint64_t rolled_back_steps);
     void worker_up(int rank, bool up);
@@ -52,6 +63,9 @@ class RunMetrics {
   private:
     friend class MetricsServer;
     struct Impl;
+
+    std::vector<std::shared_ptr<prometheus::Collectable>> collectables() const;
+
     std::unique_ptr<Impl> impl_;
 };
 

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "monitoring/metric_families.h"
+
+namespace kiban::monitoring {
+namespace {
+
+template <typename Builder>
+auto& declare(Builder builder, prometheus::Registry& registry, const std::string& run, const char* name,
+              const char* help) {
+    return builder.Name(name).Help(help).Labels({{"run", run}}).Register(registry);
+}
+
+}  // namespace
+
+#define KIBAN_GAUGE(name, help) name(declare(prometheus::BuildGauge(), *registry, run, "kiban_" #name, help))
+#define KIBAN_COUNTER(name, help) name(declare(prometheus::BuildCounter(), *registry, run, "kiban_" #name, help))
+#define KIBAN_HISTOGRAM(name, help) name(declare(prometheus::BuildHistogram(), *registry, run, "kiban_" #name, help))
+
+MetricFamilies::MetricFamilies(const std::string& run)
+    : registry(std::make_shared<prometheus::Registry>()),
+      KIBAN_GAUGE(run_info, "Identity of the run, always 1"),
+      KIBAN_GAUGE(run_attempt_info, "Current attempt of the run, always 1"),
+      KIBAN_GAUGE(run_state, "1 for the state that the run is in, 0 for the others"),
+      KIBAN_GAUGE(train_step, "Completed updates of the surviving history"),
+      KIBAN_GAUGE(train_target_steps, "Updates after which the run is done"),
+      KIBAN_GAUGE(train_tokens_seen, "Target tokens trained in the surviving history"),
+      KIBAN_GAUGE(train_chinchilla_ratio, "Tokens seen divided by 20 times the model's total parameters"),
+      KIBAN_GAUGE(model_parameters, "Parameters of the model"),
+      KIBAN_COUNTER(train_loss_nats_total, "Loss summed over the target tokens trained by this process"),
+      KIBAN_COUNTER(train_loss_tokens_total, "Target tokens over which kiban_train_loss_nats_total was summed"),
+      KIBAN_GAUGE(train_loss_nats, "Mean loss per target token of the last step, before its update"),
+      KIBAN_GAUGE(train_loss_max_nats, "Largest loss of the last 100 steps"),
+      KIBAN_GAUGE(eval_loss_nats, "Mean loss per token of the last evaluation"),
+      KIBAN_GAUGE(eval_step, "Step after which the last evaluation ran"),
+      KIBAN_GAUGE(eval_timestamp_seconds, "Wall time of the last evaluation, since 1970"),
+      KIBAN_GAUGE(learning_rate, "Learning rate of the last step"),
+      KIBAN_GAUGE(grad_norm, "Global gradient norm of the last step, before clipping"),
+      KIBAN_GAUGE(grad_norm_max, "Largest global gradient norm of the last 100 steps"),
+      KIBAN_COUNTER(grad_clip_total, "Steps whose gradient was clipped"),
+      KIBAN_COUNTER(nonfinite_steps_total, "Steps whose loss or gradient norm was not finite"),
+      KIBAN_COUNTER(steps_total, "Steps done by this process, repeated ones included"),
+      KIBAN_COUNTER(tokens_total, "Target tokens trained by this process, repeated ones included"),
+      KIBAN_COUNTER(model_flops_total, "Floating-point operations of the model's forward and backward passes"),
+      KIBAN_HISTOGRAM(step_duration_seconds, "Wall time of a step"),
+      KIBAN_COUNTER(phase_seconds_total, "Wall time of worker 0 by phase of the step"),
+      KIBAN_COUNTER(prepared_units_total, "Work units of corpora that were made into token shards"),
+      KIBAN_COUNTER(prepared_bytes_total, "Bytes of corpora read while preparing"),
+      KIBAN_COUNTER(prepared_documents_total, "Documents read while preparing"),
+      KIBAN_COUNTER(prepared_tokens_total, "Tokens written while preparing"),
+      KIBAN_HISTOGRAM(checkpoint_duration_seconds, "Time from the decision to save until the checkpoint was committed"),
+      KIBAN_GAUGE(checkpoint_bytes, "Size of the last committed checkpoint"),
+      KIBAN_GAUGE(checkpoint_last_step, "Step of the last committed checkpoint"),
+      KIBAN_GAUGE(checkpoint_last_success_timestamp_seconds, "Wall time of the last commit, since 1970"),
+      KIBAN_COUNTER(checkpoint_failures_total, "Checkpoints that were begun and not committed"),
+      KIBAN_COUNTER(restarts_total, "Times that the workers were started again"),
+      KIBAN_COUNTER(rollback_steps_total, "Steps that were lost to restarts and had to be done again"),
+      KIBAN_GAUGE(worker_up, "1 while the worker answers, 0 when it is gone"),
+      KIBAN_GAUGE(worker_heartbeat_age_seconds, "Time since the worker's last heartbeat"),
+      KIBAN_GAUGE(memory_resident_bytes, "Resident memory of the worker"),
+      KIBAN_GAUGE(memory_optimizer_bytes, "Optimizer state that the worker holds") {}
+
+#undef KIBAN_GAUGE
+#undef KIBAN_COUNTER
+#undef KIBAN_HISTOGRAM
+
+void RankGauges::set(int rank, double value) {
+    prometheus::Gauge*& gauge = gauges_[rank];
+    if (gauge == nullptr) gauge = &family_.Add({{"rank", std::to_string(rank)}});
+    gauge->Set(value);
+}
+
+void RankGauges::clear() {
+    for (const auto& [rank, gauge] : gauges_) family_.Remove(gauge);
+    gauges_.clear();
+}
+
+prometheus::Counter& BoundedCounters::of(const std::string& value) {
+    const auto found = counters_.find(value);
+    if (found != counters_.end()) return *found->second;
+    if (counters_.size() >= kMaxValues) return family_.Add({{label_, "other"}});
+    prometheus::Counter& counter = family_.Add({{label_, value}});
+    counters_.emplace(value, &counter);
+    return counter;
+}
+
+}  // namespace kiban::monitoring

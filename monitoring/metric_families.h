@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every metric family of a run, declared once: name, help, type (table: monitoring/README.md). Private to monitoring/.
+//
+// Names and units follow prometheus.io/docs/practices/naming. Families are as thread-safe as prometheus-cpp makes them;
+// the label-keeping classes below are not, their owner locks.
+#pragma once
+
+#include <prometheus/counter.h>
+#include <prometheus/family.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace kiban::monitoring {
+
+struct MetricFamilies {
+    using Counters = prometheus::Family<prometheus::Counter>;
+    using Gauges = prometheus::Family<prometheus::Gauge>;
+    using Histograms = prometheus::Family<prometheus::Histogram>;
+
+    /// Every series of every family carries the label run.
+    explicit MetricFamilies(const std::string& run);
+
+    std::shared_ptr<prometheus::Registry> registry;
+
+    Gauges& run_info;
+    Gauges& run_attempt_info;
+    Gauges& run_state;
+    Gauges& train_step;
+    Gauges& train_target_steps;
+    Gauges& train_tokens_seen;
+    Gauges& train_chinchilla_ratio;
+    Gauges& model_parameters;
+
+    Counters& train_loss_nats_total;
+    Counters& train_loss_tokens_total;
+    Gauges& train_loss_nats;
+    Gauges& train_loss_max_nats;
+    Gauges& eval_loss_nats;
+    Gauges& eval_step;
+    Gauges& eval_timestamp_seconds;
+
+    Gauges& learning_rate;
+    Gauges& grad_norm;
+    Gauges& grad_norm_max;
+    Counters& grad_clip_total;
+    Counters& nonfinite_steps_total;
+
+    Counters& steps_total;
+    Counters& tokens_total;
+    Counters& model_flops_total;
+    Histograms& step_duration_seconds;
+    Counters& phase_seconds_total;
+
+    Counters& prepared_units_total;
+    Counters& prepared_bytes_total;
+    Counters& prepared_documents_total;
+    Counters& prepared_tokens_total;
+
+    Histograms& checkpoint_duration_seconds;
+    Gauges& checkpoint_bytes;
+    Gauges& checkpoint_last_step;
+    Gauges& checkpoint_last_success_timestamp_seconds;
+    Counters& checkpoint_failures_total;
+    Counters& restarts_total;
+    Counters& rollback_steps_total;
+
+    Gauges& worker_up;
+    Gauges& worker_heartbeat_age_seconds;
+    Gauges& memory_resident_bytes;
+    Gauges& memory_optimizer_bytes;
+};
+
+/// Gauges of one family by rank, which can be forgotten when another set of workers starts.
+class RankGauges {
+  public:
+    explicit RankGauges(MetricFamilies::Gauges& family) : family_(family) {}
+
+    void set(int rank, double value);
+    void clear();
+
+  private:
+    MetricFamilies::Gauges& family_;
+    std::map<int, prometheus::Gauge*> gauges_;
+};
+
+/// Counters of one family by a label whose values come from outside: the first kMaxValues are kept apart, later ones
+/// count as "other", so that no caller can make the number of series grow without bound.
+class BoundedCounters {
+  public:
+    static constexpr std::size_t kMaxValues = 15;
+
+    BoundedCounters(MetricFamilies::Counters& family, std::string label) : family_(family), label_(std::move(label)) {}
+
+    prometheus::Counter& of(const std::string& value);
+
+  private:
+    MetricFamilies::Counters& family_;
+    std::string label_;
+    std::map<std::string, prometheus::Counter*> counters_;
+};
+
+}  // namespace kiban::monitoring

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "monitoring/run_metrics.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <deque>
+#include <mutex>
+#include <string_view>
+#include <utility>
+
+#include "monitoring/error.h"
+#include "monitoring/metric_families.h"
+#include "monitoring/process_metrics.h"
+
+namespace kiban::monitoring {
+namespace {
+
+constexpr std::size_t kWindowSteps = 100;
+constexpr double kTokensPerParameter = 20;  // Hoffmann et al. 2022 (arXiv 2203.15556), table 3
+constexpr std::array<std::string_view, 7> kStates = {"preparing",  "starting", "training", "saving",
+                                                     "restarting", "done",     "failed"};
+
+prometheus::Histogram::BucketBoundaries step_buckets() {
+    return {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100};
+}
+
+prometheus::Histogram::BucketBoundaries checkpoint_buckets() {
+    return {0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600};
+}
+
+double now_seconds() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+// The largest of the last kWindowSteps values; NaN is passed over, since it compares with nothing.
+class WindowMax {
+  public:
+    double add(double value) {
+        values_.push_back(std::isnan(value) ? -HUGE_VAL : value);
+        if (values_.size() > kWindowSteps) values_.pop_front();
+        return *std::max_element(values_.begin(), values_.end());
+    }
+
+  private:
+    std::deque<double> values_;
+};
+
+}  // namespace
+
+struct RunMetrics::Impl {
+    explicit Impl(const RunIdentity& run_identity)
+        : identity(run_identity),
+          families(run_identity.run),
+          process(std::make_shared<ProcessMetrics>(run_identity.run)),
+          phase_seconds(families.phase_seconds_total, "phase"),
+          checkpoint_failures(families.checkpoint_failures_total, "cause"),
+          restarts(families.restarts_total, "cause"),
+          worker_up(families.worker_up),
+          heartbeat_age(families.worker_heartbeat_age_seconds),
+          resident_bytes(families.memory_resident_bytes),
+          optimizer_bytes(families.memory_optimizer_bytes) {}
+
+    // What has a true value before its first event; the rest appears with it.
+    void declare() {
+        families.run_info
+            .Add({{"model", identity.model},
+                  {"config_hash", identity.config_hash},
+                  {"data_hash", identity.data_hash},
+                  {"version", identity.version},
+                  {"seed", std::to_string(identity.seed)}})
+            .Set(1);
+        families.train_target_steps.Add({}).Set(static_cast<double>(identity.target_steps));
+        families.model_parameters.Add({{"kind", "total"}}).Set(static_cast<double>(identity.parameters_total));
+        families.model_parameters.Add({{"kind", "non_embedding"}})
+            .Set(static_cast<double>(identity.parameters_non_embedding));
+        for (auto* family :
+             {&families.train_loss_nats_total, &families.train_loss_tokens_total, &families.grad_clip_total,
+              &families.nonfinite_steps_total, &families.steps_total, &families.tokens_total,
+              &families.model_flops_total, &families.prepared_units_total, &families.prepared_bytes_total,
+              &families.prepared_documents_total, &families.prepared_tokens_total, &families.rollback_steps_total}) {
+            family->Add({});
+        }
+        families.step_duration_seconds.Add({}, step_buckets());
+        families.checkpoint_duration_seconds.Add({}, checkpoint_buckets());
+    }
+
+    void record_position(const CurveRow& row) {
+        const auto tokens = static_cast<double>(row.tokens);
+        families.train_step.Add({}).Set(static_cast<double>(row.step));
+        families.train_tokens_seen.Add({}).Set(tokens);
+        if (identity.parameters_total > 0) {
+            const double compute_optimal = kTokensPerParameter * static_cast<double>(identity.parameters_total);
+            families.train_chinchilla_ratio.Add({}).Set(tokens / compute_optimal);
+        }
+    }
+
+    void record_learning(const CurveRow& row, double step_tokens, bool clipped) {
+        if (std::isfinite(row.loss)) {
+            families.train_loss_nats_total.Add({}).Increment(row.loss * step_tokens);
+            families.train_loss_tokens_total.Add({}).Increment(step_tokens);
+        }
+        if (!std::isfinite(row.loss) || !std::isfinite(row.grad_norm))
+            families.nonfinite_steps_total.Add({}).Increment();
+        families.train_loss_nats.Add({}).Set(row.loss);
+        families.train_loss_max_nats.Add({}).Set(loss_max.add(row.loss));
+        families.learning_rate.Add({}).Set(row.learning_rate);
+        families.grad_norm.Add({}).Set(row.grad_norm);
+        families.grad_norm_max.Add({}).Set(grad_norm_max.add(row.grad_norm));
+        if (clipped) families.grad_clip_total.Add({}).Increment();
+        if (std::isnan(row.eval_loss)) return;
+        families.eval_loss_nats.Add({{"split", "holdout"}}).Set(row.eval_loss);
+        families.eval_step.Add({}).Set(static_cast<double>(row.step));
+        families.eval_timestamp_seconds.Add({}).Set(row.wall_time);
+    }
+
+    void record_speed(const CurveRow& row, double step_tokens, const std::map<std::string, double>& seconds_of_phase) {
+        families.steps_total.Add({}).Increment();
+        families.tokens_total.Add({}).Increment(step_tokens);
+        families.model_flops_total.Add({}).Increment(step_tokens * identity.flops_per_token);
+        families.step_duration_seconds.Add({}, step_buckets()).Observe(row.step_seconds);
+        for (const auto& [phase, seconds] : seconds_of_phase) phase_seconds.of(phase).Increment(seconds);
+    }
+
+    const RunIdentity identity;
+    MetricFamilies families;
+    std::shared_ptr<ProcessMetrics> process;
+
+    std::mutex mutex;  // of all that follows
+    BoundedCounters phase_seconds;
+    BoundedCounters checkpoint_failures;
+    BoundedCounters restarts;
+    RankGauges worker_up;
+    RankGauges heartbeat_age;
+    RankGauges resident_bytes;
+    RankGauges optimizer_bytes;
+    WindowMax loss_max;
+    WindowMax grad_norm_max;
+    prometheus::Gauge* attempt = nullptr;
+};
+
+RunMetrics::RunMetrics(const RunIdentity& identity) : impl_(std::make_unique<Impl>(identity)) { impl_->declare(); }
+
+RunMetrics::~RunMetrics() = default;
+
+void RunMetrics::set_state(const std::string& state) {
+    KIBAN_CHECK(std::find(kStates.begin(), kStates.end(), state) != kStates.end(), "unknown state '{}'", state);
+    for (const std::string_view known : kStates) {
+        impl_->families.run_state.Add({{"state", std::string(known)}}).Set(known == state ? 1 : 0);
+    }
+}
+
+void RunMetrics::attempt_started(std::uint32_t attempt, const std::string& slurm_job_id) {
+    const std::lock_guard lock(impl_->mutex);
+    if (impl_->attempt != nullptr) impl_->families.run_attempt_info.Remove(impl_->attempt);
+    impl_->attempt =
+        &impl_->families.run_attempt_info.Add({{"attempt", std::to_string(attempt)}, {"slurm_job_id", slurm_job_id}});
+    impl_->attempt->Set(1);
+    // The next attempt may have fewer workers: no series of a rank that is not there.
+    impl_->worker_up.clear();
+    impl_->heartbeat_age.clear();
+    impl_->resident_bytes.clear();
+    impl_->optimizer_bytes.clear();
+}
+
+void RunMetrics::step(const CurveRow& row, std::uint64_t step_tokens, bool clipped,
+                      const std::map<std::string, double>& phase_seconds) {
+    const std::lock_guard lock(impl_->mutex);
+    const auto tokens = static_cast<double>(step_tokens);
+    impl_->record_position(row);
+    impl_->record_learning(row, tokens, clipped);
+    impl_->record_speed(row, tokens, phase_seconds);
+}
+
+void RunMetrics::prepared_unit(std::uint64_t bytes, std::uint64_t documents, std::uint64_t tokens) {
+    impl_->families.prepared_units_total.Add({}).Increment();
+    impl_->families.prepared_bytes_total.Add({}).Increment(static_cast<double>(bytes));
+    impl_->families.prepared_documents_total.Add({}).Increment(static_cast<double>(documents));
+    impl_->families.prepared_tokens_total.Add({}).Increment(static_cast<double>(tokens));
+}
+
+void RunMetrics::checkpoint_committed(std::uint64_t step, std::uint64_t bytes, double seconds) {
+    impl_->families.checkpoint_duration_seconds.Add({}, checkpoint_buckets()).Observe(seconds);
+    impl_->families.checkpoint_bytes.Add({}).Set(static_cast<double>(bytes));
+    impl_->families.checkpoint_last_step.Add({}).Set(static_cast<double>(step));
+    impl_->families.checkpoint_last_success_timestamp_seconds.Add({}).Set(now_seconds());
+}
+
+void RunMetrics::checkpoint_failed(const std::string& cause) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->checkpoint_failures.of(cause).Increment();
+}
+
+void RunMetrics::restarted(const std::string& cause, std::uint64_t rolled_back_steps) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->restarts.of(cause).Increment();
+    impl_->families.rollback_steps_total.Add({}).Increment(static_cast<double>(rolled_back_steps));
+}
+
+void RunMetrics::worker_up(int rank, bool up) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->worker_up.set(rank, up ? 1 : 0);
+}
+
+void RunMetrics::worker_heartbeat_age(int rank, double seconds) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->heartbeat_age.set(rank, seconds);
+}
+
+void RunMetrics::worker_memory(int rank, std::uint64_t resident_bytes, std::uint64_t optimizer_bytes) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->resident_bytes.set(rank, static_cast<double>(resident_bytes));
+    impl_->optimizer_bytes.set(rank, static_cast<double>(optimizer_bytes));
+}
+
+std::vector<std::shared_ptr<prometheus::Collectable>> RunMetrics::collectables() const {
+    return {impl_->families.registry, impl_->process};
+}
+
+std::string RunMetrics::text() const {
+    std::string out;
+    for (const auto& collectable : collectables())
+        out += prometheus::TextSerializer().Serialize(collectable->Collect());
+    return out;
+}
+
+}  // namespace kiban::monitoring
