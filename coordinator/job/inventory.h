@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every tensor of a model by name, without Torch: `kiban` plans and refuses with it, the worker builds its modules from it,
-// checkpoints store by it.
+// Every tensor of a model by name, without Torch: `kiban` plans and refuses with it, the worker builds its modules from
+// it, checkpoints store by it.
 //
-// Names: embedding.weight [V,D]; positions.weight [T,D] (gpt2); layers.N.attention_norm.{weight,bias}; layers.N.attention.{q,k,v,o}.{weight,bias};
-// layers.N.mlp_norm.*; layers.N.mlp.{up,down}.* (gpt2), layers.N.mlp.{gate,up,down}.weight (llama); norm.*; head.weight (llama; gpt2 ties it).
-// Matrices are [out, in]. q,k,v (and gate,up) of a layer follow each other, weights first and then biases, so that a flat buffer
-// in this order holds [q;k;v] as one matrix.
+// Names: embedding.weight [V,D]; positions.weight [T,D] (gpt2); layers.N.attention_norm.{weight,bias};
+// layers.N.attention.{q,k,v,o}.{weight,bias}; layers.N.mlp_norm.*; layers.N.mlp.{up,down}.* (gpt2),
+// layers.N.mlp.{gate,up,down}.weight (llama); norm.*; head.weight (llama; gpt2 ties it). Matrices are [out, in]. q,k,v
+// (and gate,up) of a layer follow each other, weights first and then biases, so that a flat buffer in this order holds
+// [q;k;v] as one matrix.
 #pragma once
 
 #include <cstdint>
@@ -21,14 +22,15 @@ enum class Init { zeros, ones, normal };
 struct TensorSpec {
     std::string name;
     std::vector<std::int64_t> shape;
-    bool decay = false;        // weight decay applies (2-D tensors)
+    bool decay = false;  // weight decay applies (2-D tensors)
     Init init = Init::normal;
-    double deviation = 0.0;    // normal: 0.02, residual outputs (attention.o, mlp.down) 0.02 / sqrt(2 layers)
+    double deviation = 0.0;  // normal: 0.02, residual outputs (attention.o, mlp.down) 0.02 / sqrt(2 layers)
     std::int64_t elements() const;
 };
 
 /// In the order of the flat buffer. `vocabulary` is V as resolved, `sequence_length` T.
-std::vector<TensorSpec> tensor_inventory(const ModelConfig& model, std::int64_t vocabulary, std::int64_t sequence_length);
+std::vector<TensorSpec> tensor_inventory(const ModelConfig& model, std::int64_t vocabulary,
+                                         std::int64_t sequence_length);
 
 struct ModelSize {
     std::uint64_t total = 0;

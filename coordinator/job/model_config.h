@@ -14,13 +14,14 @@ enum class ModelLayout {
 struct ModelConfig {
     ModelLayout layout = ModelLayout::gpt2;
     std::int64_t layers = 4;
-    std::int64_t d_model = 128;   // D
-    std::int64_t heads = 4;       // H; head size K = D / H
-    std::int64_t kv_heads = 0;    // llama: key/value heads, divides heads; 0: as many as heads
-    std::int64_t d_hidden = 0;    // F; 0: 4 D (gpt2), 8/3 D rounded up to a multiple of 32 (llama)
+    std::int64_t d_model = 128;  // D
+    std::int64_t heads = 4;      // H; head size K = D / H
+    std::int64_t kv_heads = 0;   // llama: key/value heads, divides heads; 0: as many as heads
+    std::int64_t d_hidden = 0;   // F; 0: 4 D (gpt2), 8/3 D rounded up to a multiple of 32 (llama)
     double norm_epsilon = 1e-5;
     double rope_theta = 10000.0;  // llama
-    std::int64_t vocabulary = 0;  // V, rows of the embedding; 0: the tokenizer's. Larger pads (benchmarks), smaller is refused
+    std::int64_t vocabulary =
+        0;  // V, rows of the embedding; 0: the tokenizer's. Larger pads (benchmarks), smaller is refused
 
     std::int64_t head_size() const { return d_model / heads; }
     std::int64_t resolved_kv_heads() const { return kv_heads == 0 ? heads : kv_heads; }

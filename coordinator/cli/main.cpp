@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// `kiban`: parses the command line, runs one command, turns its exception into a message and an exit code
+// (slurm/README.md).
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <exception>
+
+#include "coordinator/cli/commands.h"
+#include "coordinator/job/version.h"
+#include "monitoring/error.h"
+
+namespace kiban::coordinator {
+namespace {
+
+void add_commands(CLI::App& app, int& exit_code) {
+#define KIBAN_COMMAND(name) add_##name##_command(app, exit_code);
+#include "commands.inc"
+#undef KIBAN_COMMAND
+}
+
+// --help and --version also arrive as exceptions, with code 0.
+int report_parse_result(const CLI::App& app, const CLI::ParseError& error) {
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
+    std::fprintf(stderr, "kiban: %s; see kiban --help\n", error.what());
+    return kExitUsage;
+}
+
+int run(int argc, char** argv) {
+    int exit_code = kExitDone;
+    CLI::App app("Kiban pretrains foundation models on MPI workers.", "kiban");
+    app.set_version_flag("--version", std::string("kiban ") + version());
+    app.require_subcommand(1);
+    app.failure_message(CLI::FailureMessage::simple);
+    add_commands(app, exit_code);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return report_parse_result(app, error);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "kiban: %s: %s\n", type_name_of(error), error.what());
+        return exit_code_of(error);
+    }
+    return exit_code;
+}
+
+}  // namespace
+}  // namespace kiban::coordinator
+
+int main(int argc, char** argv) { return kiban::coordinator::run(argc, argv); }
