@@ -6,15 +6,15 @@
 
 namespace kiban::worker {
 
-struct AdamWStep {
-    float learning_rate = 0;
-    float beta1 = 0;
-    float beta2 = 0;
-    float epsilon = 0;
-    float weight_decay = 0;      // 0 for tensors without decay
-    float gradient_scale = 1;    // the clipping factor
-    float bias_correction1 = 1;  // 1 - beta1^t
-    float bias_correction2 = 1;  // 1 - beta2^t
+struct AdamWStep {  // doubles: 1 - beta2 formed from a float would be off by 1e-5
+    double learning_rate = 0;
+    double beta1 = 0;
+    double beta2 = 0;
+    double epsilon = 0;
+    double weight_decay = 0;      // 0 for tensors without decay
+    double gradient_scale = 1;    // the clipping factor
+    double bias_correction1 = 1;  // 1 - beta1^t
+    double bias_correction2 = 1;  // 1 - beta2^t
 };
 
 /// Updates value, exp_avg and exp_avg_sq (each `count` floats) from gradient, element by element, as PyTorch's AdamW does:

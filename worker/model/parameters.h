@@ -6,12 +6,14 @@
 // Not thread-safe while training.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "coordinator/job/inventory.h"
+#include "worker/kernels/accumulator.h"
 
 namespace at {
 class Tensor;
@@ -36,8 +38,10 @@ class Parameters {
     const std::vector<ParameterEntry>& entries() const;
     const ParameterEntry& entry(const std::string& name) const;  // InternalError when there is none
     std::int64_t elements() const;
-    float* values();            // flat, elements() floats, 64-byte aligned
+    float* values();  // flat, elements() floats, 64-byte aligned
+    /// Flat, as values(). Ask again after zero_gradients(): what no pass has added to since is set to zero here.
     float* gradients();
+    /// Takes no pass over memory: the first accumulation into a tensor overwrites what stood there.
     void zero_gradients();
 
     at::Tensor value(const std::string& name) const;      // view with the tensor's shape
@@ -45,6 +49,10 @@ class Parameters {
     /// One view over neighbours `first` .. `last` in the flat buffer, stacked along dimension 0.
     at::Tensor value_span(const std::string& first, const std::string& last) const;
     at::Tensor gradient_span(const std::string& first, const std::string& last) const;
+
+    std::size_t index(const std::string& name) const;  // into entries()
+    /// Where to add to the gradients of entries first .. last: with beta 0 when nothing was added since zero_gradients(), else 1.
+    Accumulator claim_gradient(std::size_t first, std::size_t last);
 
   private:
     struct Impl;

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/kernels/activation.h"
+
+#include <algorithm>
+
+#include "worker/kernels/simd.h"
+
+namespace kiban::worker {
+
+namespace {
+
+constexpr std::int64_t kBlockElements = 4096;  // fixed, so that vector and remainder loops do not move with the thread count
+constexpr float kTwoRootTwoOverPi = 1.5957691216057308F;
+constexpr float kCubic = 0.044715F;
+
+KIBAN_SIMD void gelu_block(std::int64_t count, const float* x, float* y) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < count; ++i) {
+        const float v = x[i];
+        y[i] = v * simd_sigmoid(kTwoRootTwoOverPi * v * (1.0F + kCubic * v * v));
+    }
+}
+
+KIBAN_SIMD void gelu_gradient_block(std::int64_t count, const float* x, const float* dy, float* dx) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < count; ++i) {
+        const float v = x[i];
+        const float square = kCubic * v * v;
+        const float s = simd_sigmoid(kTwoRootTwoOverPi * v * (1.0F + square));
+        const float slope = kTwoRootTwoOverPi * (1.0F + 3.0F * square);
+        dx[i] = dy[i] * (s + v * s * (1.0F - s) * slope);
+    }
+}
+
+KIBAN_SIMD void swiglu_row(std::int64_t hidden, const float* gate, const float* up, float* y) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < hidden; ++i) y[i] = gate[i] * simd_sigmoid(gate[i]) * up[i];
+}
+
+KIBAN_SIMD void swiglu_gradient_row(std::int64_t hidden, const float* gate, const float* up, const float* dy, float* dgate, float* dup) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < hidden; ++i) {
+        const float g = gate[i];
+        const float s = simd_sigmoid(g);
+        const float d = dy[i];
+        dgate[i] = d * up[i] * (s + g * s * (1.0F - s));
+        dup[i] = d * g * s;
+    }
+}
+
+}  // namespace
+
+void gelu_forward(std::int64_t count, const float* x, float* y) {
+    const std::int64_t blocks = (count + kBlockElements - 1) / kBlockElements;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t block = 0; block < blocks; ++block) {
+        const std::int64_t begin = block * kBlockElements;
+        gelu_block(std::min(kBlockElements, count - begin), x + begin, y + begin);
+    }
+}
+
+void gelu_backward(std::int64_t count, const float* x, const float* dy, float* dx) {
+    const std::int64_t blocks = (count + kBlockElements - 1) / kBlockElements;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t block = 0; block < blocks; ++block) {
+        const std::int64_t begin = block * kBlockElements;
+        gelu_gradient_block(std::min(kBlockElements, count - begin), x + begin, dy + begin, dx + begin);
+    }
+}
+
+void swiglu_forward(std::int64_t rows, std::int64_t hidden, const float* gate_up, float* y) {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t row = 0; row < rows; ++row) {
+        const float* gate = gate_up + row * 2 * hidden;
+        swiglu_row(hidden, gate, gate + hidden, y + row * hidden);
+    }
+}
+
+void swiglu_backward(std::int64_t rows, std::int64_t hidden, const float* gate_up, const float* dy, float* dgate_up) {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t row = 0; row < rows; ++row) {
+        const float* gate = gate_up + row * 2 * hidden;
+        float* dgate = dgate_up + row * 2 * hidden;
+        swiglu_gradient_row(hidden, gate, gate + hidden, dy + row * hidden, dgate, dgate + hidden);
+    }
+}
+
+}  // namespace kiban::worker

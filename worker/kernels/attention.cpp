@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/kernels/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "worker/kernels/gemm.h"
+#include "worker/kernels/simd.h"
+
+namespace kiban::worker {
+
+namespace {
+
+constexpr std::int64_t kTileRows = 64;
+
+/// Turns scores into e^(score - row maximum), zeros behind the `valid` first; returns maximum and sum.
+struct RowSum {
+    float most, sum;
+};
+
+KIBAN_SIMD RowSum exponentiate_row(std::int64_t valid, std::int64_t width, float* scores) {
+    float most = scores[0];
+#pragma omp simd reduction(max : most)
+    for (std::int64_t i = 0; i < valid; ++i) most = scores[i] > most ? scores[i] : most;
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = 0; i < valid; ++i) {
+        const float e = simd_exp(scores[i] - most);
+        scores[i] = e;
+        sum += e;
+    }
+    for (std::int64_t i = valid; i < width; ++i) scores[i] = 0.0F;
+    return {most, sum};
+}
+
+KIBAN_SIMD void scale_row(std::int64_t width, float factor, float* x) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < width; ++i) x[i] *= factor;
+}
+
+KIBAN_SIMD float dot(std::int64_t width, const float* a, const float* b) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = 0; i < width; ++i) sum += a[i] * b[i];
+    return sum;
+}
+
+/// scores -> probabilities p; dp -> p * (dp - delta); zeros behind the `valid` first.
+KIBAN_SIMD void probability_gradient_row(std::int64_t valid, std::int64_t width, float logsumexp, float delta, float* scores, float* dp) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < valid; ++i) {
+        const float p = simd_exp(scores[i] - logsumexp);
+        scores[i] = p;
+        dp[i] = p * (dp[i] - delta);
+    }
+    for (std::int64_t i = valid; i < width; ++i) {
+        scores[i] = 0.0F;
+        dp[i] = 0.0F;
+    }
+}
+
+/// The slices of the packed buffers that one (batch row, query head) reads and writes.
+struct Head {
+    const float *q, *k, *v;
+    std::int64_t q_at, k_at, v_at, out_at, logsumexp_at;
+};
+
+Head head_at(const AttentionShape& shape, const float* qkv, std::int64_t batch, std::int64_t head) {
+    const std::int64_t size = shape.head_size;
+    const std::int64_t kv = head / (shape.heads / shape.kv_heads);
+    const std::int64_t row = batch * shape.tokens * shape.packed_width();
+    Head at{};
+    at.q_at = row + head * size;
+    at.k_at = row + (shape.heads + kv) * size;
+    at.v_at = row + (shape.heads + shape.kv_heads + kv) * size;
+    at.out_at = batch * shape.tokens * shape.out_width() + head * size;
+    at.logsumexp_at = (batch * shape.heads + head) * shape.tokens;
+    at.q = qkv + at.q_at;
+    at.k = qkv + at.k_at;
+    at.v = qkv + at.v_at;
+    return at;
+}
+
+void forward_head(const AttentionShape& shape, const Head& head, float* out, float* logsumexp, float* scores) {
+    const std::int64_t stride = shape.packed_width();
+    const std::int64_t size = shape.head_size;
+    const float scale = 1.0F / std::sqrt(static_cast<float>(size));
+    for (std::int64_t first = 0; first < shape.tokens; first += kTileRows) {
+        const std::int64_t end = std::min(shape.tokens, first + kTileRows);
+        const std::int64_t rows = end - first;
+        gemm(rows, end, size, scale, {head.q + first * stride, stride}, transposed(head.k, stride), 0.0F, scores, end);
+        RowSum sums[kTileRows];
+        for (std::int64_t i = 0; i < rows; ++i) {
+            sums[i] = exponentiate_row(first + i + 1, end, scores + i * end);
+            logsumexp[first + i] = sums[i].most + std::log(sums[i].sum);
+        }
+        float* tile = out + first * shape.out_width();
+        gemm(rows, size, end, 1.0F, {scores, end}, {head.v, stride}, 0.0F, tile, shape.out_width());
+        for (std::int64_t i = 0; i < rows; ++i) scale_row(size, 1.0F / sums[i].sum, tile + i * shape.out_width());
+    }
+}
+
+/// Writes dq of the head; accumulates dk and dv with `beta` at first touch. Tiles run from the last to the first: the last one reaches
+/// every key, so that the others only add.
+void backward_head(const AttentionShape& shape, const Head& head, const float* out, const float* logsumexp, const float* dout, float beta,
+                   float* dq, float* dk, float* dv, float* scores, float* dscores) {
+    const std::int64_t stride = shape.packed_width();
+    const std::int64_t out_stride = shape.out_width();
+    const std::int64_t size = shape.head_size;
+    const float scale = 1.0F / std::sqrt(static_cast<float>(size));
+    const std::int64_t tiles = (shape.tokens + kTileRows - 1) / kTileRows;
+    for (std::int64_t tile = tiles - 1; tile >= 0; --tile) {
+        const std::int64_t first = tile * kTileRows;
+        const std::int64_t end = std::min(shape.tokens, first + kTileRows);
+        const std::int64_t rows = end - first;
+        const float* q = head.q + first * stride;
+        const float* tile_dout = dout + first * out_stride;
+        gemm(rows, end, size, scale, {q, stride}, transposed(head.k, stride), 0.0F, scores, end);
+        gemm(rows, end, size, 1.0F, {tile_dout, out_stride}, transposed(head.v, stride), 0.0F, dscores, end);
+        for (std::int64_t i = 0; i < rows; ++i) {
+            const float delta = dot(size, tile_dout + i * out_stride, out + (first + i) * out_stride);
+            probability_gradient_row(first + i + 1, end, logsumexp[first + i], delta, scores + i * end, dscores + i * end);
+        }
+        const float tile_beta = tile == tiles - 1 ? beta : 1.0F;
+        gemm(end, size, rows, 1.0F, transposed(scores, end), {tile_dout, out_stride}, tile_beta, dv, stride);
+        gemm(end, size, rows, scale, transposed(dscores, end), {q, stride}, tile_beta, dk, stride);
+        gemm(rows, size, end, scale, {dscores, end}, {head.k, stride}, 0.0F, dq + first * stride, stride);
+    }
+}
+
+}  // namespace
+
+void attention_forward(const AttentionShape& shape, const float* qkv, float* out, float* logsumexp) {
+    const std::int64_t tasks = shape.batch * shape.heads;
+#pragma omp parallel
+    {
+        std::vector<float> scores(static_cast<std::size_t>(kTileRows * shape.tokens));
+#pragma omp for schedule(static)
+        for (std::int64_t task = 0; task < tasks; ++task) {
+            const Head head = head_at(shape, qkv, task / shape.heads, task % shape.heads);
+            forward_head(shape, head, out + head.out_at, logsumexp + head.logsumexp_at, scores.data());
+        }
+    }
+}
+
+void attention_backward(const AttentionShape& shape, const float* qkv, const float* out, const float* logsumexp, const float* dout,
+                        float* dqkv) {
+    const std::int64_t group = shape.heads / shape.kv_heads;
+    const std::int64_t tasks = shape.batch * shape.kv_heads;  // a group shares dk and dv, so one thread does it
+#pragma omp parallel
+    {
+        std::vector<float> scores(static_cast<std::size_t>(kTileRows * shape.tokens));
+        std::vector<float> dscores(scores.size());
+#pragma omp for schedule(static)
+        for (std::int64_t task = 0; task < tasks; ++task) {
+            for (std::int64_t member = 0; member < group; ++member) {
+                const Head head = head_at(shape, qkv, task / shape.kv_heads, task % shape.kv_heads * group + member);
+                backward_head(shape, head, out + head.out_at, logsumexp + head.logsumexp_at, dout + head.out_at, member == 0 ? 0.0F : 1.0F,
+                              dqkv + head.q_at, dqkv + head.k_at, dqkv + head.v_at, scores.data(), dscores.data());
+            }
+        }
+    }
+}
+
+}  // namespace kiban::worker

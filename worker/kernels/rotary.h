@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rotary position embedding (Su et al. 2021), half-split: component i turns with component i + K/2.
+//
+// Uses the OpenMP threads of the process; the result does not depend on their number.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace kiban::worker {
+
+struct RotaryTable {  // [tokens, head_size / 2] each; angle = position * theta^(-2 i / head_size), formed in double
+    std::int64_t head_size = 0;
+    std::vector<float> cosines;
+    std::vector<float> sines;
+};
+
+RotaryTable rotary_table(std::int64_t tokens, std::int64_t head_size, double theta);
+
+enum class Turn { forward, backward };
+
+/// Turns in place the first `heads` heads of each row of x [rows, stride]; row r stands at position r % tokens_per_row.
+/// Turn::backward is the inverse, and so the gradient's way.
+void rotate(const RotaryTable& table, Turn turn, std::int64_t rows, std::int64_t tokens_per_row, std::int64_t heads, std::int64_t stride,
+            float* x);
+
+}  // namespace kiban::worker
