@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/config/key_table.h"
+
+#include <algorithm>
+
+namespace kiban::coordinator {
+namespace {
+
+constexpr Change kFixed = Change::fixed;
+constexpr Change kResumable = Change::resumable;
+
+// Bounds that keep products of sizes inside 63 bits; far above what is trained.
+constexpr double kManyLayers = 1 << 14;
+constexpr double kManyChannels = 1 << 20;
+constexpr double kManyTokens = 1 << 24;
+constexpr double kManyRows = 1 << 24;
+constexpr double kManySteps = 1e12;
+
+const Names<data::HoldoutBy> kHoldoutBy{{{"tail", data::HoldoutBy::tail}, {"document", data::HoldoutBy::document}}};
+const Names<ModelLayout> kLayouts{{{"gpt2", ModelLayout::gpt2}, {"llama", ModelLayout::llama}}};
+const Names<ScheduleName> kSchedules{{{"cosine", ScheduleName::cosine},
+                                      {"wsd", ScheduleName::wsd},
+                                      {"linear", ScheduleName::linear},
+                                      {"constant", ScheduleName::constant}}};
+const Names<DecayShape> kDecayShapes{{{"linear", DecayShape::linear}, {"sqrt", DecayShape::sqrt}}};
+
+// The member's path in RunFile is the key's name, so the two cannot disagree.
+#define KIBAN_KEY(member) \
+#member, [](auto& target) -> auto& { return target.member; }
+#define KIBAN_RUN_KEY(member, ...) key<RunFile>(KIBAN_KEY(member), __VA_ARGS__)
+#define KIBAN_SOURCE_KEY(member, ...) key<data::SourceConfig>(KIBAN_KEY(member), __VA_ARGS__)
+
+// clang-format off
+std::vector<Key<RunFile>> run_and_data_keys() {
+    return {
+        KIBAN_RUN_KEY(run.name, Text{}, kResumable, "", "label `run` of every metric; letters, digits and `._-`"),
+        KIBAN_RUN_KEY(run.dir, Text{}, kResumable, "", "run directory, relative to the run file; empty: runs/NAME"),
+        KIBAN_RUN_KEY(run.seed, at_least(0), kFixed, "", "initial weights and sample order are pure functions of it"),
+        key<RunFile>("run.base", [](auto& target) -> auto& { return target.base; }, Text{}, kResumable, "",
+                     "directory where relative paths start; empty: that of the run file"),
+        KIBAN_RUN_KEY(data.tokenizer, Text{}, kFixed, "", "`bytes`: needs no training and loses nothing"),
+        KIBAN_RUN_KEY(data.sequence_length, between(2, kManyChannels), kFixed, "tokens",
+                      "of one row; attention costs its square"),
+        KIBAN_RUN_KEY(data.corpora_dir, Text{}, kResumable, "",
+                      "where token shards live, shared by runs; empty: `corpora` beside the run directory"),
+        KIBAN_RUN_KEY(data.unit_bytes, at_least(1), kFixed, "bytes",
+                      "input of one preparation task: what a killed worker repeats"),
+        KIBAN_RUN_KEY(data.shard_tokens, at_least(1), kFixed, "tokens", "of one shard file at most"),
+        KIBAN_RUN_KEY(data.holdout.fraction, from_to_below(0, 1), kFixed, "",
+                      "part of each source kept for evaluation; 0: none"),
+        KIBAN_RUN_KEY(data.holdout.by, kHoldoutBy, kFixed, "",
+                      "`tail`: the end of each source; `document`: by a hash of the text, stable when files are added"),
+    };
+}
+
+std::vector<Key<RunFile>> model_keys() {
+    return {
+        KIBAN_RUN_KEY(model.layout, kLayouts, kFixed, "",
+                      "gpt2: LayerNorm, learned positions, GELU, tied head; llama: RMSNorm, rotary, SwiGLU, grouped heads"),
+        KIBAN_RUN_KEY(model.layers, between(1, kManyLayers), kFixed, "", "blocks of attention and MLP"),
+        KIBAN_RUN_KEY(model.d_model, between(1, kManyChannels), kFixed, "channels", "width of the residual stream"),
+        KIBAN_RUN_KEY(model.heads, between(1, kManyChannels), kFixed, "", "query heads; divide d_model"),
+        KIBAN_RUN_KEY(model.kv_heads, between(0, kManyChannels), kFixed, "",
+                      "llama: key and value heads, divide heads; 0: as many as heads"),
+        KIBAN_RUN_KEY(model.d_hidden, between(0, kManyTokens), kFixed, "channels",
+                      "width of the MLP; 0: 4 d_model (gpt2), 8/3 d_model rounded up to a multiple of 32 (llama)"),
+        KIBAN_RUN_KEY(model.norm_epsilon, above(0), kFixed, "", "keeps a norm's division finite"),
+        KIBAN_RUN_KEY(model.rope_theta, above(0), kFixed, "", "llama: base of the rotary wavelengths; larger for longer rows"),
+        KIBAN_RUN_KEY(model.vocabulary, between(0, kManyTokens), kFixed, "tokens",
+                      "rows of the embedding; 0: the tokenizer's; larger pads"),
+    };
+}
+
+std::vector<Key<RunFile>> train_keys() {
+    return {
+        KIBAN_RUN_KEY(train.batch_rows, between(1, kManyRows), kFixed, "rows", "global batch of one step"),
+        KIBAN_RUN_KEY(train.micro_batch_rows, between(0, kManyRows), kResumable, "rows",
+                      "of one forward and backward pass of one worker: memory against speed; 0: batch_rows / workers"),
+        KIBAN_RUN_KEY(train.steps, between(1, kManySteps), kResumable, "steps",
+                      "length of the run and of its schedule; raise it to go on"),
+        KIBAN_RUN_KEY(train.eval_interval_steps, between(0, kManySteps), kResumable, "steps",
+                      "between holdout evaluations; one more at the end; 0: only that"),
+        KIBAN_RUN_KEY(train.eval_micro_batch_rows, between(0, kManyRows), kResumable, "rows",
+                      "of one evaluation pass; 0: as micro_batch_rows"),
+        KIBAN_RUN_KEY(train.clip_norm, at_least(0), kFixed, "", "largest global gradient norm; 0: no clipping"),
+        KIBAN_RUN_KEY(train.reduction, (Words{{"fast", "fixed"}}), kResumable, "",
+                      "order of gradient sums; `fixed` (bit-equal for any number of workers) is not available yet"),
+        KIBAN_RUN_KEY(train.precision, (Words{{"fp32", "bf16"}}), kFixed, "",
+                      "of the arithmetic; `bf16` is not available yet"),
+        KIBAN_RUN_KEY(train.optimizer.name, (Words{{"adamw"}}), kFixed, "", "AdamW: decoupled weight decay, bias-corrected"),
+        KIBAN_RUN_KEY(train.optimizer.learning_rate, above(0), kFixed, "", "peak; the schedule scales it"),
+        KIBAN_RUN_KEY(train.optimizer.betas, from_to_below(0, 1), kFixed, "", "decay of the gradient's two moving averages"),
+        KIBAN_RUN_KEY(train.optimizer.epsilon, above(0), kFixed, "", "keeps the update's division finite"),
+        KIBAN_RUN_KEY(train.optimizer.weight_decay, at_least(0), kFixed, "",
+                      "on matrices, embeddings included; never on biases and norm gains"),
+        KIBAN_RUN_KEY(train.schedule.name, kSchedules, kFixed, "", "after the warm-up; formulas: coordinator/job/train_config.h"),
+        KIBAN_RUN_KEY(train.schedule.warmup_steps, between(0, kManySteps), kFixed, "steps",
+                      "the rate grows linearly, while AdamW's averages are young"),
+        KIBAN_RUN_KEY(train.schedule.decay_steps, between(0, kManySteps), kFixed, "steps",
+                      "wsd: length of the decay at the end; 0: a tenth of train.steps"),
+        KIBAN_RUN_KEY(train.schedule.decay, kDecayShapes, kFixed, "", "wsd: shape of the decay; `sqrt` is 1 - sqrt(x)"),
+        KIBAN_RUN_KEY(train.schedule.final_ratio, between(0, 1), kFixed, "", "learning rate at the end over the peak"),
+    };
+}
+
+std::vector<Key<RunFile>> cluster_keys() {
+    return {
+        KIBAN_RUN_KEY(parallel.zero, between(0, 1), kResumable, "",
+                      "ZeRO stage: 1 shards the optimizer's state over the data-parallel workers"),
+        KIBAN_RUN_KEY(parallel.tensor, at_least(1), kResumable, "workers", "only 1 is available yet"),
+        KIBAN_RUN_KEY(parallel.pipeline, at_least(1), kResumable, "workers", "only 1 is available yet"),
+        KIBAN_RUN_KEY(parallel.context, at_least(1), kResumable, "workers", "only 1 is available yet"),
+        KIBAN_RUN_KEY(checkpoint.interval_steps, between(0, kManySteps), kResumable, "steps",
+                      "between checkpoints: what a crash repeats; 0: only at step 0 and at the end"),
+        KIBAN_RUN_KEY(checkpoint.keep, between(2, 1e6), kResumable, "", "newest ones kept; the newest may turn out damaged"),
+        KIBAN_RUN_KEY(monitoring.listen, Text{}, kResumable, "",
+                      "address of /metrics, HOST:PORT; port 0: a free one; empty: not served"),
+        KIBAN_RUN_KEY(monitoring.progress_interval_seconds, above(0), kResumable, "seconds",
+                      "between progress lines when the output is no terminal"),
+        KIBAN_RUN_KEY(launch.workers, between(1, 1 << 20), kResumable, "", "MPI ranks, all of them train"),
+        KIBAN_RUN_KEY(launch.threads_per_worker, between(0, 1 << 14), kResumable, "",
+                      "OpenMP threads; 0: Slurm's CPUs per task, else the CPUs here / workers"),
+        KIBAN_RUN_KEY(launch.launcher, (Words{{"auto", "mpirun", "srun"}}), kResumable, "",
+                      "auto: srun inside a Slurm allocation, else mpirun"),
+        KIBAN_RUN_KEY(launch.max_restarts, between(0, 1e6), kResumable, "",
+                      "after lost workers, without a newer checkpoint in between"),
+        KIBAN_RUN_KEY(launch.start_timeout_seconds, between(1, 86400), kResumable, "seconds",
+                      "until every worker has said hello"),
+        KIBAN_RUN_KEY(launch.heartbeat_timeout_seconds, between(2, 86400), kResumable, "seconds",
+                      "silence after which a worker counts as lost, and the coordinator for a worker"),
+        KIBAN_RUN_KEY(launch.control_interface, Text{}, kResumable, "",
+                      "address or interface of the control channel; several nodes need one they reach"),
+    };
+}
+
+const std::vector<Key<data::SourceConfig>>& all_source_keys() {
+    static const std::vector<Key<data::SourceConfig>> keys = {
+        KIBAN_SOURCE_KEY(path, Text{}, kResumable, "",
+                         "file, glob or directory, relative to the run file; the corpus digest decides whether it is the same text"),
+        KIBAN_SOURCE_KEY(weight, above(0), kFixed, "", "share of the mixture, relative to the other sources'"),
+        KIBAN_SOURCE_KEY(format, (Words{{"auto", "text", "jsonl"}}), kResumable, "",
+                         "auto: .jsonl is JSONL, all else text; .gz and .zst are read through"),
+        KIBAN_SOURCE_KEY(text_field, Text{}, kResumable, "", "JSONL: the field that holds the document"),
+    };
+    return keys;
+}
+// clang-format on
+
+#undef KIBAN_SOURCE_KEY
+#undef KIBAN_RUN_KEY
+#undef KIBAN_KEY
+
+}  // namespace
+
+const std::vector<Key<RunFile>>& run_file_keys() {
+    static const std::vector<Key<RunFile>> keys = [] {
+        std::vector<Key<RunFile>> all;
+        for (const auto& part : {run_and_data_keys(), model_keys(), train_keys(), cluster_keys()}) {
+            all.insert(all.end(), part.begin(), part.end());
+        }
+        return all;
+    }();
+    return keys;
+}
+
+const std::vector<Key<data::SourceConfig>>& source_keys() { return all_source_keys(); }
+
+std::vector<std::string> known_names() {
+    std::vector<std::string> names;
+    for (const auto& key : run_file_keys()) {
+        names.push_back(key.name);
+        for (std::size_t dot = key.name.find('.'); dot != std::string::npos; dot = key.name.find('.', dot + 1)) {
+            const std::string section = key.name.substr(0, dot);
+            if (std::find(names.begin(), names.end(), section) == names.end()) names.push_back(section);
+        }
+    }
+    names.emplace_back(kSources);
+    for (const auto& key : source_keys()) names.push_back(std::string(kSources) + "." + key.name);
+    return names;
+}
+
+bool is_section(const std::string& name) {
+    return std::any_of(run_file_keys().begin(), run_file_keys().end(),
+                       [&](const auto& key) { return key.name.starts_with(name + "."); });
+}
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sched.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <string_view>
+
+#include "coordinator/config/run_file.h"
+#include "data/tokenizer.h"
+#include "monitoring/error.h"
+
+namespace kiban::coordinator {
+namespace {
+
+// "8 and 12": the multiples of `unit` on both sides of `value`.
+std::string nearest_multiples(std::uint64_t value, std::uint64_t unit) {
+    const std::uint64_t below = value / unit * unit;
+    return below == 0 ? fmt::format("{}", unit) : fmt::format("{} or {}", below, below + unit);
+}
+
+void check_run(RunFile& file) {
+    const std::string& name = file.run.name;
+    const auto allowed = [](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' || c == '_' ||
+               c == '-';
+    };
+    if (name.empty() || name.size() > 100 || name.front() == '.' || !std::all_of(name.begin(), name.end(), allowed)) {
+        throw ConfigError("run.name is '{}', expected 1 to 100 letters, digits and '.', '_' or '-', with no '.' first",
+                          name);
+    }
+    if (file.run.dir.empty()) file.run.dir = std::filesystem::path("runs") / name;
+}
+
+void check_model(ModelConfig& model, const std::string& tokenizer) {
+    if (model.d_model % model.heads != 0) {
+        throw ConfigError("model.heads = {} does not divide model.d_model = {}: expected a divisor, such as {}",
+                          model.heads, model.d_model, [&] {
+                              std::int64_t heads = model.heads;
+                              while (heads > 1 && model.d_model % heads != 0) --heads;
+                              return heads;
+                          }());
+    }
+    if (model.kv_heads != 0 && model.heads % model.kv_heads != 0) {
+        throw ConfigError("model.kv_heads = {} does not divide model.heads = {}", model.kv_heads, model.heads);
+    }
+    if (model.layout == ModelLayout::gpt2) {
+        if (model.resolved_kv_heads() != model.heads) {
+            throw ConfigError(
+                "model.kv_heads = {} with model.layout = 'gpt2', which has as many as model.heads = {}: leave it out, "
+                "or use 'llama'",
+                model.kv_heads, model.heads);
+        }
+        if (model.rope_theta != ModelConfig{}.rope_theta) {
+            throw ConfigError(
+                "model.rope_theta = {} with model.layout = 'gpt2', which has learned positions: leave it out, or use "
+                "'llama'",
+                model.rope_theta);
+        }
+    } else if (model.head_size() % 2 != 0) {
+        throw ConfigError("model.d_model / model.heads = {} / {} = {} is odd: rotary positions turn pairs of channels",
+                          model.d_model, model.heads, model.head_size());
+    }
+    const std::int64_t tokens = data::Tokenizer(tokenizer).vocabulary();
+    if (model.vocabulary != 0 && model.vocabulary < tokens) {
+        throw ConfigError("model.vocabulary = {} is smaller than the {} tokens of data.tokenizer = '{}'",
+                          model.vocabulary, tokens, tokenizer);
+    }
+    model.kv_heads = model.resolved_kv_heads();
+    model.d_hidden = model.resolved_hidden();
+}
+
+void check_available(const RunFile& file) {
+    const auto only_one = [](const char* axis, int value) {
+        if (value != 1) throw ConfigError("parallel.{} = {} is not available yet: expected 1", axis, value);
+    };
+    only_one("tensor", file.parallel.tensor);
+    only_one("pipeline", file.parallel.pipeline);
+    only_one("context", file.parallel.context);
+    if (file.train.reduction != "fast")
+        throw ConfigError("train.reduction = '{}' is not available yet: expected 'fast'", file.train.reduction);
+    if (file.train.precision != "fp32")
+        throw ConfigError("train.precision = '{}' is not available yet: expected 'fp32'", file.train.precision);
+}
+
+// Every worker takes the same number of whole micro-batches (design: contiguous blocks of them).
+void check_batch(TrainConfig& train, std::uint64_t workers) {
+    const std::uint64_t batch = train.batch_rows;
+    if (train.micro_batch_rows == 0) {
+        if (batch % workers != 0) {
+            throw ConfigError(
+                "train.batch_rows = {} rows cannot be shared evenly by {} data-parallel workers; the nearest that can: "
+                "{}",
+                batch, workers, nearest_multiples(batch, workers));
+        }
+        train.micro_batch_rows = batch / workers;
+    }
+    const std::uint64_t micro = train.micro_batch_rows;
+    if (batch % micro != 0) {
+        throw ConfigError(
+            "train.micro_batch_rows = {} does not divide train.batch_rows = {}; the nearest batch_rows that would do: "
+            "{}",
+            micro, batch, nearest_multiples(batch, micro));
+    }
+    if (batch / micro % workers != 0) {
+        throw ConfigError(
+            "train.batch_rows = {} is {} micro-batches of train.micro_batch_rows = {}, which {} data-parallel workers "
+            "cannot share "
+            "evenly; the nearest batch_rows that would do: {}",
+            batch, batch / micro, micro, workers, nearest_multiples(batch, micro * workers));
+    }
+    if (train.eval_micro_batch_rows == 0) train.eval_micro_batch_rows = micro;
+}
+
+void check_schedule(TrainConfig& train) {
+    ScheduleConfig& schedule = train.schedule;
+    if (schedule.name != ScheduleName::wsd) {
+        if (schedule.decay_steps != 0) {
+            throw ConfigError("train.schedule.decay_steps = {} is for train.schedule.name = 'wsd' only: leave it out",
+                              schedule.decay_steps);
+        }
+        if (schedule.decay != DecayShape::linear)
+            throw ConfigError("train.schedule.decay is for train.schedule.name = 'wsd' only: leave it out");
+        return;
+    }
+    if (schedule.decay_steps > train.steps ||
+        (schedule.decay_steps != 0 && schedule.warmup_steps > train.steps - schedule.decay_steps)) {
+        throw ConfigError(
+            "train.schedule.warmup_steps = {} and train.schedule.decay_steps = {} do not fit into train.steps = {}",
+            schedule.warmup_steps, schedule.decay_steps, train.steps);
+    }
+}
+
+// The position in the sample order and the number of tokens are 64-bit integers.
+void check_total(const RunFile& file) {
+    const double tokens =
+        static_cast<double>(file.train.steps) * static_cast<double>(file.train.batch_rows) * file.data.sequence_length;
+    if (tokens > 9e18) {
+        throw ConfigError(
+            "train.steps = {} of train.batch_rows = {} rows of data.sequence_length = {} are {:.3g} tokens: expected "
+            "at most 9e18",
+            file.train.steps, file.train.batch_rows, file.data.sequence_length, tokens);
+    }
+}
+
+void check_listen(const std::string& listen) {
+    if (listen.empty()) return;
+    const std::size_t colon = listen.rfind(':');
+    const std::string host = colon == std::string::npos ? "" : listen.substr(0, colon);
+    const std::string_view port_text =
+        std::string_view(listen).substr(colon == std::string::npos ? listen.size() : colon + 1);
+    unsigned port = 0;
+    const auto [end, error] = std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
+    const bool is_port =
+        !port_text.empty() && error == std::errc{} && end == port_text.data() + port_text.size() && port <= 65535;
+    const bool bare_ipv6 = host.find(':') != std::string::npos && (host.front() != '[' || host.back() != ']');
+    if (host.empty() || bare_ipv6 || !is_port) {
+        throw ConfigError(
+            "monitoring.listen is '{}', expected HOST:PORT with a port from 0 to 65535, such as '127.0.0.1:9464', or "
+            "'' to serve nothing",
+            listen);
+    }
+}
+
+int usable_cpus() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    return std::max(1, CPU_COUNT(&set));
+}
+
+int threads_for(int workers) {
+    if (const char* slurm = std::getenv("SLURM_CPUS_PER_TASK")) {
+        int cpus = 0;
+        const std::string_view text(slurm);
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cpus);
+        if (error == std::errc{} && end == text.data() + text.size() && cpus > 0) return cpus;
+    }
+    return std::max(1, usable_cpus() / workers);
+}
+
+void check_launch(LaunchConfig& launch) {
+    if (launch.control_interface.empty()) {
+        throw ConfigError(
+            "launch.control_interface is empty, expected an address or an interface, such as '127.0.0.1' or 'eth0'");
+    }
+    if (launch.threads_per_worker == 0) launch.threads_per_worker = threads_for(launch.workers);
+}
+
+}  // namespace
+
+void validate(RunFile& file) {
+    check_run(file);
+    data::validate(file.data);
+    check_model(file.model, file.data.tokenizer);
+    check_available(file);
+    check_batch(file.train, static_cast<std::uint64_t>(file.launch.workers));
+    check_schedule(file.train);
+    check_total(file);
+    check_listen(file.monitoring.listen);
+    check_launch(file.launch);
+}
+
+}  // namespace kiban::coordinator
