@@ -32,4 +32,7 @@ struct DataConfig {
     std::uint64_t shard_tokens = 64u << 20; // tokens of one shard file at most
 };
 
+/// ConfigError naming the key for a value outside its range, or a tokenizer or format that is not there.
+void validate(const DataConfig& config);
+
 }  // namespace kiban::data

@@ -25,7 +25,7 @@ struct Stream {               // one split of one source as a contiguous token s
 
 struct ManifestSource {
     std::string name;         // as written in the run file
-    std::string id;           // SHA-256 of its tokens; keys the order, so it does not depend on other sources
+    std::string id;           // SHA-256 of its tokens' block checksums; keys the order, independent of other sources
     std::uint64_t documents = 0;
     std::uint64_t input_bytes = 0;
     Stream train;
@@ -44,6 +44,7 @@ struct Manifest {
     std::uint32_t vocabulary = 0;
     std::vector<ManifestSource> sources;  // in the order of the run file
     std::vector<ManifestShard> shards;
+    std::string inputs_sha256;            // of inputs.jsonl beside it: the names of the files that the shards' doc_file counts
     std::filesystem::path directory;      // where it was loaded from; not part of the file
 
     /// SHA-256 (hex) of the canonical bytes.

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The documents of one piece of input: a text file is one document, a JSONL line is one.
+//
+// Bad input throws DataError with the file and the line (JSONL) or byte (compressed). Blank JSONL lines are passed over. Not
+// thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "data/units.h"
+
+namespace kiban::data {
+
+inline constexpr std::uint64_t kRecordBytes = 64u << 20;  // a longer JSONL line is refused, so that memory stays bounded
+
+class DocumentSink {
+  public:
+    virtual ~DocumentSink() = default;
+    /// `offset`: where the document's record starts in its (uncompressed) file.
+    virtual void begin(const Piece& piece, std::uint64_t offset) = 0;
+    virtual void add(std::span<const std::byte> text) = 0;
+    /// `complete` is false when the document goes on in the next piece of its file.
+    virtual void end(bool complete) = 0;
+};
+
+void read_documents(const Piece& piece, DocumentSink& sink);
+
+}  // namespace kiban::data

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/manifest.h"
+
+#include <nlohmann/json.hpp>
+
+#include "data/digest.h"
+#include "monitoring/error.h"
+#include "monitoring/file.h"
+
+namespace kiban::data {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kFormat = "kiban corpus";
+constexpr std::uint64_t kVersion = 1;
+
+json stream_to_json(const Stream& stream) {
+    json segments = json::array();
+    for (const Segment& segment : stream.segments) segments.push_back({segment.shard, segment.begin, segment.end});
+    return {{"segments", segments}, {"tokens", stream.tokens}};
+}
+
+Stream stream_from_json(const json& object) {
+    Stream stream;
+    stream.tokens = object.at("tokens").get<std::uint64_t>();
+    for (const json& segment : object.at("segments")) {
+        stream.segments.push_back(
+            {segment.at(0).get<std::uint32_t>(), segment.at(1).get<std::uint64_t>(), segment.at(2).get<std::uint64_t>()});
+    }
+    return stream;
+}
+
+Manifest from_json(const json& object) {
+    Manifest manifest;
+    manifest.tokenizer = object.at("tokenizer").get<std::string>();
+    manifest.vocabulary = object.at("vocabulary").get<std::uint32_t>();
+    manifest.inputs_sha256 = object.at("inputs_sha256").get<std::string>();
+    for (const json& source : object.at("sources")) {
+        manifest.sources.push_back({source.at("name").get<std::string>(), source.at("id").get<std::string>(),
+                                    source.at("documents").get<std::uint64_t>(), source.at("input_bytes").get<std::uint64_t>(),
+                                    stream_from_json(source.at("train")), stream_from_json(source.at("holdout"))});
+    }
+    for (const json& shard : object.at("shards")) {
+        manifest.shards.push_back({shard.at("file").get<std::string>(), shard.at("tokens").get<std::uint64_t>(),
+                                   shard.at("bytes").get<std::uint64_t>(), shard.at("sha256").get<std::string>()});
+    }
+    return manifest;
+}
+
+void check_stream(const Manifest& manifest, const Stream& stream, const std::string& what) {
+    std::uint64_t tokens = 0;
+    for (const Segment& segment : stream.segments) {
+        if (segment.shard >= manifest.shards.size() || segment.begin > segment.end ||
+            segment.end > manifest.shards[segment.shard].tokens) {
+            throw DataError("{} refers to tokens {} to {} of shard {}, which does not have them", what, segment.begin, segment.end,
+                            segment.shard);
+        }
+        tokens += segment.end - segment.begin;
+    }
+    if (tokens != stream.tokens) throw DataError("{} has {} tokens in its segments, expected {}", what, tokens, stream.tokens);
+}
+
+void check_shard(const Manifest& manifest, const ManifestShard& shard) {
+    const std::filesystem::path name(shard.file);
+    if (name.has_parent_path() || shard.file.empty() || shard.file == "..") {
+        throw DataError("shard '{}' is not a file beside the manifest", shard.file);
+    }
+    std::error_code error;
+    const auto bytes = std::filesystem::file_size(manifest.directory / name, error);
+    if (error) throw DataError("shard '{}' cannot be found: {}", shard.file, error.message());
+    if (bytes != shard.bytes) throw DataError("shard '{}' has {} bytes, expected {}", shard.file, bytes, shard.bytes);
+}
+
+void check_format(const json& object) {
+    if (!object.is_object() || object.value("format", "") != kFormat) {
+        throw DataError("expected a JSON object of format '{}', found something else", kFormat);
+    }
+    const auto version = object.at("version").get<std::uint64_t>();
+    if (version > kVersion) throw DataError("its format version is {}, this program reads up to {}", version, kVersion);
+}
+
+}  // namespace
+
+std::string Manifest::to_json() const {
+    json source_list = json::array();
+    for (const ManifestSource& source : sources) {
+        source_list.push_back({{"name", source.name},
+                               {"id", source.id},
+                               {"documents", source.documents},
+                               {"input_bytes", source.input_bytes},
+                               {"train", stream_to_json(source.train)},
+                               {"holdout", stream_to_json(source.holdout)}});
+    }
+    json shard_list = json::array();
+    for (const ManifestShard& shard : shards) {
+        shard_list.push_back(
+            {{"file", shard.file}, {"tokens", shard.tokens}, {"bytes", shard.bytes}, {"sha256", shard.sha256}});
+    }
+    const json object{{"format", kFormat},        {"version", kVersion},     {"tokenizer", tokenizer},
+                      {"vocabulary", vocabulary}, {"sources", source_list},  {"shards", shard_list},
+                      {"inputs_sha256", inputs_sha256}};
+    return object.dump();
+}
+
+std::string Manifest::digest() const { return sha256(to_json()); }
+
+Manifest Manifest::load(const std::filesystem::path& manifest_file) {
+    std::error_code error;
+    if (!std::filesystem::exists(manifest_file, error)) {
+        throw DataError("cannot read corpus manifest '{}': it does not exist; prepare the corpus first", manifest_file.string());
+    }
+    try {
+        const json object = json::parse(monitoring::read_text(manifest_file));
+        check_format(object);
+        Manifest manifest = from_json(object);
+        manifest.directory = manifest_file.parent_path();
+        for (const ManifestShard& shard : manifest.shards) check_shard(manifest, shard);
+        for (const ManifestSource& source : manifest.sources) {
+            check_stream(manifest, source.train, fmt::format("the training part of source '{}'", source.name));
+            check_stream(manifest, source.holdout, fmt::format("the holdout of source '{}'", source.name));
+        }
+        return manifest;
+    } catch (const json::exception& failure) {
+        throw DataError("cannot read corpus manifest '{}': {}; delete its directory and prepare the corpus again",
+                        manifest_file.string(), failure.what());
+    } catch (const DataError& failure) {
+        throw DataError("cannot use corpus manifest '{}': {}; delete its directory and prepare the corpus again",
+                        manifest_file.string(), failure.what());
+    }
+}
+
+}  // namespace kiban::data

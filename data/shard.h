@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Token shards: HDF5 files of token ids with a table of the documents in them (format: data/FORMAT.md).
+//
+// Written once, by HDF5 for the structure and past it for the payload. Read through a memory map; every 1 MiB block is checked
+// against its XXH3 on first touch. A Shard is thread-safe after construction. Errors: DataError for damaged or unexpected
+// content (names the file, and the block), IoError for the operating system's.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/document_id.h"
+
+namespace kiban::data {
+
+inline constexpr std::uint64_t kShardVersion = 1;
+inline constexpr std::uint64_t kBlockTokens = 512u << 10;  // 1 MiB of 16-bit ids
+
+struct ShardDocuments {                // one entry a document that has tokens in the shard, in order
+    std::vector<std::uint64_t> offsets;  // first token of each within the shard, and one past the last
+    std::vector<DocumentId> ids;
+    std::vector<std::uint32_t> units;    // work unit that read its first token here
+    std::vector<std::uint32_t> files;    // ordinal of its file in the source's list (inputs.jsonl)
+    std::vector<std::uint64_t> records;  // byte offset of its record in the uncompressed file
+    bool first_continues = false;        // the first entry began in the shard before
+
+    std::size_t size() const { return ids.size(); }
+};
+
+struct ShardContent {
+    std::string tokenizer;
+    std::string config_sha256;
+    std::uint32_t vocabulary = 0;
+    std::uint32_t end_of_document = 0;
+    std::uint64_t tokens = 0;
+    ShardDocuments documents;
+    std::function<void(std::span<std::uint16_t>)> next_tokens;  // fills the span with the tokens that follow
+};
+
+struct WrittenShard {
+    std::vector<std::uint64_t> block_xxh3;
+    std::uint64_t bytes = 0;
+};
+
+/// Writes `file` (must not exist) and makes its bytes durable.
+WrittenShard write_shard(const std::filesystem::path& file, const ShardContent& content);
+
+class Shard {
+  public:
+    explicit Shard(const std::filesystem::path& file);
+    ~Shard();
+    Shard(Shard&&) noexcept;
+
+    const std::string& tokenizer() const;
+    std::uint32_t vocabulary() const;
+    std::uint64_t tokens() const;
+    std::uint64_t bytes() const;  // of the file
+    std::span<const std::uint64_t> block_xxh3() const;
+
+    /// Tokens [first, first + count), whose blocks are checked; valid as long as the Shard.
+    std::span<const std::uint16_t> read(std::uint64_t first, std::uint64_t count) const;
+    /// Checks every block.
+    void verify() const;
+    ShardDocuments documents() const;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kiban::data

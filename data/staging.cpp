@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/staging.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <random>
+
+#include "monitoring/error.h"
+
+namespace kiban::data {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "Kiban's files are little-endian and are mapped as they are");
+
+constexpr std::array<char, 8> kMagic = {'K', 'I', 'B', 'A', 'N', 'U', 'N', '1'};
+constexpr std::size_t kBufferIds = 2u << 20;
+
+struct Footer {  // the last bytes of a staged unit
+    std::uint64_t tokens = 0;
+    std::uint64_t documents = 0;
+    std::uint64_t result_bytes = 0;
+    std::array<char, 8> magic = kMagic;
+};
+
+std::uint64_t documents_offset(std::uint64_t tokens) { return (kMagic.size() + tokens * sizeof(std::uint16_t) + 7) / 8 * 8; }
+
+bool is_there(const std::filesystem::path& name) {
+    std::error_code ignored;
+    return std::filesystem::exists(name, ignored);
+}
+
+std::uint64_t random_bits() {
+    std::random_device device;
+    return std::uint64_t{device()} << 32 | device();
+}
+
+[[noreturn]] void refuse(const std::filesystem::path& name) {
+    throw IoError("cannot read staged unit '{}': it is damaged; delete the directory '{}' and start again", name.string(),
+                  name.parent_path().string());
+}
+
+}  // namespace
+
+Temporary::Temporary(const std::filesystem::path& directory, std::string_view stem)
+    : path_(directory / fmt::format("{}.{:016x}.tmp", stem, random_bits())) {}
+
+Temporary::~Temporary() {
+    if (!path_.empty()) ::unlink(path_.c_str());
+}
+
+void Temporary::publish(const std::filesystem::path& name, std::string_view fault_point) {
+    if (is_there(name)) return;
+    try {
+        monitoring::rename_durably(path_, name, fault_point);
+    } catch (const IoError&) {
+        if (!is_there(name)) throw;  // otherwise another process was faster
+    }
+}
+
+StagedUnitWriter::StagedUnitWriter(const std::filesystem::path& staging)
+    : temporary_(staging, "unit"), file_(monitoring::File::create(temporary_.path())), buffer_(kBufferIds) {
+    file_.append(std::as_bytes(std::span(kMagic)));
+}
+
+std::span<std::uint16_t> StagedUnitWriter::room(std::size_t ids) {
+    if (buffer_.size() - used_ < ids) flush();
+    if (buffer_.size() < ids) buffer_.resize(ids);
+    return std::span(buffer_).subspan(used_);
+}
+
+void StagedUnitWriter::flush() {
+    file_.append(std::as_bytes(std::span(buffer_).first(used_)));
+    tokens_ += used_;
+    used_ = 0;
+}
+
+void StagedUnitWriter::publish(const std::filesystem::path& name, const nlohmann::json& result) {
+    flush();
+    const std::array<std::byte, 8> padding{};
+    const std::uint64_t end = kMagic.size() + tokens_ * sizeof(std::uint16_t);
+    file_.append(std::span(padding).first(static_cast<std::size_t>(documents_offset(tokens_) - end)));
+    file_.append(std::as_bytes(std::span(documents_)));
+    const std::string text = result.dump();
+    file_.append(std::as_bytes(std::span(text)));
+    const Footer footer{tokens_, documents_.size(), text.size(), kMagic};
+    file_.append(std::as_bytes(std::span(&footer, 1)));
+    file_.sync("data.unit");
+    file_.close();
+    temporary_.publish(name, "data.unit");
+}
+
+StagedUnit::StagedUnit(monitoring::File file, std::uint64_t tokens, std::uint64_t documents, nlohmann::json result)
+    : file_(std::move(file)), tokens_(tokens), documents_(documents), result_(std::move(result)) {}
+
+std::optional<StagedUnit> StagedUnit::open(const std::filesystem::path& name) {
+    if (!is_there(name)) return std::nullopt;
+    auto file = monitoring::File::open_read(name);
+    Footer footer;
+    if (file.size() < kMagic.size() + sizeof(footer)) refuse(name);
+    file.read_at(file.size() - sizeof(footer), std::as_writable_bytes(std::span(&footer, 1)));
+    const std::uint64_t limit = file.size();
+    if (footer.magic != kMagic || footer.tokens > limit || footer.documents > limit || footer.result_bytes > limit) refuse(name);
+    const std::uint64_t result_at = documents_offset(footer.tokens) + footer.documents * sizeof(StagedDocument);
+    if (result_at + footer.result_bytes + sizeof(footer) != file.size()) refuse(name);
+    std::string text(footer.result_bytes, '\0');
+    file.read_at(result_at, std::as_writable_bytes(std::span(text)));
+    auto result = nlohmann::json::parse(text, nullptr, false);
+    if (result.is_discarded()) refuse(name);
+    return StagedUnit(std::move(file), footer.tokens, footer.documents, std::move(result));
+}
+
+std::vector<StagedDocument> StagedUnit::documents() const {
+    std::vector<StagedDocument> documents(documents_);
+    file_.read_at(documents_offset(tokens_), std::as_writable_bytes(std::span(documents)));
+    return documents;
+}
+
+void StagedUnit::read_tokens(std::uint64_t first, std::span<std::uint16_t> ids) const {
+    KIBAN_CHECK(first + ids.size() <= tokens_, "tokens {} to {} of {}", first, first + ids.size(), tokens_);
+    file_.read_at(kMagic.size() + first * sizeof(std::uint16_t), std::as_writable_bytes(ids));
+}
+
+}  // namespace kiban::data
