@@ -1,0 +1,98 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""reference_check.py PROGRAM CASE: runs PROGRAM (reference_run) and compares it with PyTorch; exits 1 and says why when they differ."""
+import json
+import math
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from reference_model import ReferenceModel
+
+
+class Check:
+    def __init__(self):
+        self.failures = 0
+
+    def at_most(self, what, value, limit):
+        good = value <= limit  # false for NaN
+        print(f"{'ok  ' if good else 'FAIL'} {what}: {value:.3g} (at most {limit:g})")
+        self.failures += not good
+
+
+def read(directory, name, dtype):
+    return torch.frombuffer(bytearray((directory / name).read_bytes()), dtype=dtype)
+
+
+def batches_of(directory, case):
+    shape = (-1, 2, case["rows"], case["tokens"])
+    return [(pair[0], pair[1]) for pair in read(directory, "batches.bin", torch.int64).reshape(shape)]
+
+
+def check_gradients(directory, case, check):
+    # The referee computes in double, so that what is measured is Kiban's error alone.
+    model = ReferenceModel(case, read(directory, "values.bin", torch.float32).double())
+    batches = batches_of(directory, case)
+    targets = sum(int((target >= 0).sum()) for _, target in batches)
+    for index, (tokens, target) in enumerate(batches):
+        loss = model.loss_sum(tokens, target)
+        (loss / targets).backward()
+        for kind in ("losses", "evaluation_losses"):
+            check.at_most(f"{kind}[{index}], relative", abs(case[kind][index] / loss.item() - 1), 1e-6)
+    logits = model.logits(batches[0][0]).detach()
+    check.at_most("logits, absolute", (read(directory, "logits.bin", torch.float32).reshape(logits.shape) - logits).abs().max().item(), 1e-5)
+    gradients = read(directory, "gradients.bin", torch.float32).double()
+    overall = math.sqrt(sum(tensor.grad.pow(2).sum().item() for tensor in model.tensors.values()))
+    for tensor in case["tensors"]:
+        expected = model.tensors[tensor["name"]].grad.reshape(-1)
+        found = gradients[tensor["offset"] : tensor["offset"] + expected.numel()]
+        scale = max(expected.norm().item(), 1e-4 * overall)
+        check.at_most(f"gradient of {tensor['name']}, relative", (found - expected).norm().item() / scale, 1e-5)
+
+
+def check_training(directory, case, check):
+    model = ReferenceModel(case, read(directory, "values.bin", torch.float32))
+    decayed = [model.tensors[t["name"]] for t in case["tensors"] if t["decay"]]
+    others = [model.tensors[t["name"]] for t in case["tensors"] if not t["decay"]]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8)
+    batches = batches_of(directory, case)
+    targets = case["micro_batches"] * case["rows"] * case["tokens"]
+    worst_loss = worst_norm = 0.0
+    for step, (found, found_norm) in enumerate(zip(case["losses"], case["norms"])):
+        optimizer.zero_grad()
+        loss = 0.0
+        for tokens, target in batches[step * case["micro_batches"] : (step + 1) * case["micro_batches"]]:
+            part = model.loss_sum(tokens, target) / targets
+            part.backward()
+            loss += part.item()
+        norm = torch.nn.utils.clip_grad_norm_(model.tensors.values(), 1.0).item()
+        for group in optimizer.param_groups:
+            group["lr"] = case["learning_rates"][step]
+        optimizer.step()
+        worst_loss = max(worst_loss, abs(found / loss - 1)) if math.isfinite(found) else math.inf
+        worst_norm = max(worst_norm, abs(found_norm / norm - 1))
+    print(f"loss {case['losses'][0]:.4f} -> {case['losses'][-1]:.4f} in {len(case['losses'])} steps")
+    check.at_most("steps missing", abs(len(case["losses"]) - 100), 0)
+    check.at_most("last loss over first", case["losses"][-1] / case["losses"][0], 0.6)
+    check.at_most("loss of any step, relative", worst_loss, 1e-4)
+    check.at_most("gradient norm of any step, relative", worst_norm, 1e-2)
+
+
+def main():
+    program, name = sys.argv[1:]
+    check = Check()
+    with tempfile.TemporaryDirectory() as path:
+        directory = pathlib.Path(path)
+        subprocess.run([program, name, path], check=True)
+        case = json.loads((directory / "case.json").read_text())
+        (check_training if name.startswith("train-") else check_gradients)(directory, case, check)
+    sys.exit(1 if check.failures else 0)
+
+
+if __name__ == "__main__":
+    main()
