@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `kiban report`: one self-contained HTML page (no network, no script from elsewhere) with plots of one or several runs.
+// `kiban report`: one self-contained HTML page (no network, no script from elsewhere) with plots of one or several
+// runs.
 #pragma once
 
 #include <filesystem>
@@ -14,8 +15,9 @@ namespace kiban::monitoring {
 struct ReportRun {
     std::string name;
     Curve curve;
-    std::vector<std::pair<std::string, std::string>> facts;  // shown as a table: model, tokens, workers, last checkpoint, ...
-    std::vector<std::string> events;                         // journal lines, oldest first
+    std::vector<std::pair<std::string, std::string>>
+        facts;                        // shown as a table: model, tokens, workers, last checkpoint, ...
+    std::vector<std::string> events;  // journal lines, oldest first
 };
 
 /// Loss (training and holdout), learning rate, gradient norm and throughput, each over steps. All text is HTML-escaped.
