@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// A named set of processes and what they do together, as plain verbs. A Group is a value; a group of one makes every verb the identity.
+//
+// Sums of floating-point numbers are taken in rank order, element by element, so the same group gives the same bits each time.
+// Large buffers travel in pieces. Every verb is collective: all ranks of the group call it, in the same order, with equal sizes.
+// One thread of the process at a time. Errors: CommError naming call, group, peer and MPI's own words; no verb has a timeout
+// (the coordinator's heartbeat watches).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace kiban::worker {
+
+class Group {
+  public:
+    /// This process by itself; needs no MPI.
+    static Group alone(std::string name = "alone");
+
+    const std::string& name() const;
+    int rank() const;
+    int size() const;
+
+    /// Collective: the processes that give the same `color`, ordered by `key`. `name` is for messages.
+    Group split(int color, int key, std::string name) const;
+
+    void barrier() const;
+
+    void all_reduce_sum(std::span<double> values) const;
+    void all_reduce_sum(std::span<float> values) const;
+    void all_reduce_sum(std::span<std::uint64_t> values) const;  // modulo 2^64
+    void all_reduce_max(std::span<std::int64_t> values) const;
+    void all_reduce_min(std::span<std::int64_t> values) const;
+
+    // Rank r's own part of a flat buffer is checkpoint::part_of(size, r, size of the group).
+    /// The own part becomes the sum over ranks; the rest of the buffer is left as it was.
+    void reduce_scatter_sum(std::span<float> flat) const;
+    /// Every part becomes what its owner has.
+    void all_gather(std::span<float> flat) const;
+    void all_gather(std::span<double> flat) const;
+
+    void broadcast(std::span<std::byte> bytes, int root) const;
+    /// The strings of all ranks, by rank.
+    std::vector<std::string> all_gather(const std::string& bytes) const;
+    /// The same, on `root` alone; empty elsewhere.
+    std::vector<std::string> gather(const std::string& bytes, int root) const;
+
+    /// Verbs begun so far by this process on any group of more than one: the heartbeat's collective number.
+    static std::uint64_t collectives_begun();
+
+    struct Impl;
+    explicit Group(std::shared_ptr<const Impl> impl);
+
+  private:
+    std::shared_ptr<const Impl> impl_;
+};
+
+}  // namespace kiban::worker

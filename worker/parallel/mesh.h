@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the workers of a run are arranged: the degree of each axis, and the group of workers along it. Nothing else computes ranks.
+//
+// "axis" is a mesh axis, "dim" a tensor dimension. World rank r = ((data * pipeline + p) * context + c) * tensor + t: tensor neighbours
+// are neighbours in the world, so they share a node. A MeshShape is a value, checked once.
+#pragma once
+
+#include <string>
+
+#include "coordinator/job/train_config.h"
+#include "worker/comm/group.h"
+
+namespace kiban::worker {
+
+struct MeshShape {
+    int data = 1;  // what remains of the workers after the other axes
+    int pipeline = 1;
+    int context = 1;
+    int tensor = 1;
+
+    /// ConfigError naming every degree when they do not divide `world_size`.
+    static MeshShape of(const coordinator::ParallelConfig& config, int world_size);
+
+    struct Coordinates {
+        int data = 0;
+        int pipeline = 0;
+        int context = 0;
+        int tensor = 0;
+        bool operator==(const Coordinates&) const = default;
+    };
+    Coordinates coordinates_of(int world_rank) const;
+    std::string text() const;  // "data 4, pipeline 1, context 1, tensor 1"
+};
+
+/// The groups this worker belongs to. Construction is collective.
+struct Mesh {
+    Mesh(const MeshShape& mesh_shape, const Group& whole_world);
+
+    MeshShape shape;
+    Group world;
+    Group data;  // the workers that hold the same parameters and see other rows
+};
+
+}  // namespace kiban::worker
