@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/block_reader.h"
 
-#include "monitoring/crc32c.h"
-#include "monitoring/error.h"
-
 #include <algorithm>
 #include <cstring>
+
+#include "monitoring/crc32c.h"
+#include "monitoring/error.h"
 
 namespace kiban::checkpoint {
 namespace {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/box.h"
 
-#include "monitoring/error.h"
-
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>
 #include <set>
+
+#include "monitoring/error.h"
 
 namespace kiban::checkpoint {
 namespace {

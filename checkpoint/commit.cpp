@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/commit.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "checkpoint/json_fields.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/run_layout.h"
 #include "monitoring/error.h"
 #include "monitoring/fault.h"
 #include "monitoring/file.h"
-
-#include <algorithm>
-#include <limits>
 
 namespace kiban::checkpoint {
 namespace {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/commit_record.h"
 
+#include <algorithm>
+#include <cstring>
+#include <span>
+
 #include "checkpoint/manifest.h"
 #include "data/digest.h"
 #include "monitoring/crc32c.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
-
-#include <algorithm>
-#include <cstring>
-#include <span>
 
 namespace kiban::checkpoint {
 namespace {

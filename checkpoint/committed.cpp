@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "checkpoint/manifest.h"
-#include "monitoring/file.h"
-
 #include <algorithm>
 #include <charconv>
 #include <map>
+
+#include "checkpoint/manifest.h"
+#include "monitoring/file.h"
 
 namespace kiban::checkpoint {
 namespace {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/json_fields.h"
 
-#include "monitoring/error.h"
-
 #include <charconv>
 #include <cmath>
+
+#include "monitoring/error.h"
 
 namespace kiban::checkpoint {
 namespace {

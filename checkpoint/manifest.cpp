@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/manifest.h"
 
-#include "checkpoint/json_fields.h"
-
 #include <algorithm>
 #include <limits>
 #include <map>
 #include <set>
+
+#include "checkpoint/json_fields.h"
 
 namespace kiban::checkpoint {
 namespace {

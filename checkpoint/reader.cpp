@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/reader.h"
 
+#include <map>
+#include <mutex>
+
 #include "checkpoint/block_reader.h"
 #include "checkpoint/manifest.h"
 #include "monitoring/error.h"
-
-#include <map>
-#include <mutex>
 
 namespace kiban::checkpoint {
 

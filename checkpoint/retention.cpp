@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "checkpoint/commit.h"
-#include "checkpoint/run_layout.h"
-#include "monitoring/file.h"
-#include "monitoring/log.h"
-
 #include <fmt/chrono.h>
 
 #include <algorithm>
 #include <ctime>
+
+#include "checkpoint/commit.h"
+#include "checkpoint/run_layout.h"
+#include "monitoring/file.h"
+#include "monitoring/log.h"
 
 namespace kiban::checkpoint {
 namespace {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/run_layout.h"
 
-#include "monitoring/error.h"
-#include "monitoring/file.h"
-#include "monitoring/log.h"
-
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <random>
+
+#include "monitoring/error.h"
+#include "monitoring/file.h"
+#include "monitoring/log.h"
 
 namespace kiban::checkpoint {
 

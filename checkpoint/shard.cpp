@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/shard.h"
 
+#include <fcntl.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
 #include "checkpoint/json_fields.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/shard_header.h"
@@ -8,12 +14,6 @@
 #include "monitoring/error.h"
 #include "monitoring/fault.h"
 #include "monitoring/file.h"
-
-#include <fcntl.h>
-
-#include <algorithm>
-#include <limits>
-#include <numeric>
 
 namespace kiban::checkpoint {
 namespace {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/shard_header.h"
 
-#include "data/h5.h"
-#include "monitoring/error.h"
-
 #include <map>
 #include <mutex>
+
+#include "data/h5.h"
+#include "monitoring/error.h"
 
 namespace kiban::checkpoint {
 namespace {
@@ -15,16 +15,11 @@ using data::H5Handle;
 
 hid_t stored_type(DType dtype) {
     switch (dtype) {
-        case DType::f32:
-            return H5T_IEEE_F32LE;
-        case DType::f64:
-            return H5T_IEEE_F64LE;
-        case DType::bf16:
-            return H5T_STD_U16LE;  // HDF5 1.10 has no bfloat16; the attribute dtype says what it is
-        case DType::i64:
-            return H5T_STD_I64LE;
-        case DType::u8:
-            return H5T_STD_U8LE;
+        case DType::f32: return H5T_IEEE_F32LE;
+        case DType::f64: return H5T_IEEE_F64LE;
+        case DType::bf16: return H5T_STD_U16LE;  // HDF5 1.10 has no bfloat16; the attribute dtype says what it is
+        case DType::i64: return H5T_STD_I64LE;
+        case DType::u8: return H5T_STD_U8LE;
     }
     throw InternalError("dtype {}", static_cast<int>(dtype));
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/state.h"
 
-#include "checkpoint/json_fields.h"
-#include "monitoring/error.h"
-
 #include <cmath>
 #include <limits>
+
+#include "checkpoint/json_fields.h"
+#include "monitoring/error.h"
 
 namespace kiban::checkpoint {
 namespace {

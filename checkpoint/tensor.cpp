@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/tensor.h"
 
-#include "monitoring/error.h"
-
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
 #include <limits>
+
+#include "monitoring/error.h"
 
 namespace kiban::checkpoint {
 namespace {
@@ -68,14 +68,10 @@ std::uint64_t sum_of_run(std::uint64_t first_index, const std::byte* data, std::
 std::uint64_t sum_of_run(std::size_t bytes_per_element, std::uint64_t first_index, const std::byte* data,
                          std::size_t elements) {
     switch (bytes_per_element) {
-        case 1:
-            return sum_of_run<std::uint8_t>(first_index, data, elements);
-        case 2:
-            return sum_of_run<std::uint16_t>(first_index, data, elements);
-        case 4:
-            return sum_of_run<std::uint32_t>(first_index, data, elements);
-        default:
-            return sum_of_run<std::uint64_t>(first_index, data, elements);
+        case 1: return sum_of_run<std::uint8_t>(first_index, data, elements);
+        case 2: return sum_of_run<std::uint16_t>(first_index, data, elements);
+        case 4: return sum_of_run<std::uint32_t>(first_index, data, elements);
+        default: return sum_of_run<std::uint64_t>(first_index, data, elements);
     }
 }
 
@@ -96,9 +92,9 @@ std::string to_string(const TensorId& id) { return fmt::format("'{}' ({})", id.n
 void check_tensor(const TensorInfo& tensor) {
     if (!is_link_name(tensor.id.name) || !is_link_name(tensor.id.kind)) {
         throw CheckpointError(
-            "cannot store tensor {}: expected a name and kind of 1 to {} letters, digits, '_', '-' and '.', with no "
-            "'.' first",
-            to_string(tensor.id), kMaxNameBytes);
+            "cannot store a tensor: expected a name and kind of 1 to {} letters, digits, '_', '-' and '.', with no '.' "
+            "first, found {}",
+            kMaxNameBytes, to_string(tensor.id));
     }
     if (tensor.shape.size() > kMaxDimensions) {
         throw CheckpointError("cannot store tensor {}: expected at most {} dimensions, found {}", to_string(tensor.id),

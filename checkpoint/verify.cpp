@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "checkpoint/block_reader.h"
 #include "checkpoint/json_fields.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/reader.h"
 #include "monitoring/error.h"
-
-#include <algorithm>
 
 namespace kiban::checkpoint {
 namespace {
