@@ -23,7 +23,8 @@ constexpr std::array<std::uint32_t, 256> make_table() {
 
 std::uint32_t portable(const std::byte* data, std::size_t size, std::uint32_t crc) {
     static constexpr auto kTable = make_table();
-    for (std::size_t i = 0; i < size; ++i) crc = (crc >> 8) ^ kTable[(crc ^ static_cast<std::uint32_t>(data[i])) & 0xFFu];
+    for (std::size_t i = 0; i < size; ++i)
+        crc = (crc >> 8) ^ kTable[(crc ^ static_cast<std::uint32_t>(data[i])) & 0xFFu];
     return crc;
 }
 
@@ -49,6 +50,10 @@ std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t previous) {
     if (__builtin_cpu_supports("sse4.2")) return ~hardware(bytes.data(), bytes.size(), start);
 #endif
     return ~portable(bytes.data(), bytes.size(), start);
+}
+
+std::uint32_t crc32c_portable(std::span<const std::byte> bytes, std::uint32_t previous) {
+    return ~portable(bytes.data(), bytes.size(), ~previous);
 }
 
 }  // namespace kiban::monitoring

@@ -25,14 +25,14 @@ class Error : public std::runtime_error {
     virtual const char* type_name() const noexcept = 0;
 };
 
-#define KIBAN_ERROR_TYPE(Name, code)                                                    \
-    class Name : public Error {                                                         \
-      public:                                                                           \
-        template <typename... Args>                                                     \
-        explicit Name(fmt::format_string<Args...> format, Args&&... args)               \
-            : Error(fmt::format(format, std::forward<Args>(args)...)) {}                \
-        int exit_code() const noexcept override { return code; }                        \
-        const char* type_name() const noexcept override { return #Name; }               \
+#define KIBAN_ERROR_TYPE(Name, code)                                      \
+    class Name : public Error {                                           \
+      public:                                                             \
+        template <typename... Args>                                       \
+        explicit Name(fmt::format_string<Args...> format, Args&&... args) \
+            : Error(fmt::format(format, std::forward<Args>(args)...)) {}  \
+        int exit_code() const noexcept override { return code; }          \
+        const char* type_name() const noexcept override { return #Name; } \
     }
 
 KIBAN_ERROR_TYPE(UsageError, kExitUsage);
@@ -56,7 +56,7 @@ const char* type_name_of(const std::exception& error) noexcept;
 }  // namespace kiban
 
 /// Throws InternalError naming the expression when it is false; further arguments are a format string and its values.
-#define KIBAN_CHECK(condition, ...)                                                                       \
-    do {                                                                                                  \
+#define KIBAN_CHECK(condition, ...)                                                                               \
+    do {                                                                                                          \
         if (!(condition)) ::kiban::throw_check_failure(#condition, __FILE__, __LINE__, fmt::format(__VA_ARGS__)); \
     } while (false)

@@ -36,7 +36,9 @@ Fault parse_fault(std::string_view text) {
     if (const auto at = action.find('@'); at != std::string_view::npos) {
         const std::string_view count = action.substr(at + 1);
         const auto result = std::from_chars(count.data(), count.data() + count.size(), fault.due);
-        if (result.ec != std::errc() || fault.due < 1) throw ConfigError("KIBAN_FAULT: expected a count of at least 1, found '{}'", count);
+        const bool whole = result.ec == std::errc() && result.ptr == count.data() + count.size();
+        if (!whole || fault.due < 1)
+            throw ConfigError("KIBAN_FAULT: expected a count of at least 1, found '{}'", count);
         action = action.substr(0, at);
     }
     fault.action = action;
@@ -71,7 +73,8 @@ void fire(const std::string& action, std::string_view point, const std::filesyst
     if (action == "stop") ::kill(::getpid(), SIGSTOP);
     if (action == "delay") std::this_thread::sleep_for(std::chrono::seconds(1));
     if (action == "eio" || action == "enospc") {
-        throw IoError("cannot do '{}' on '{}': {} (injected)", point, name.string(), std::strerror(action == "eio" ? EIO : ENOSPC));
+        throw IoError("cannot do '{}' on '{}': {} (injected)", point, name.string(),
+                      std::strerror(action == "eio" ? EIO : ENOSPC));
     }
 }
 

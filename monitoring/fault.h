@@ -3,7 +3,8 @@
 //
 // KIBAN_FAULT="point=action[@n][;...]": action is kill (SIGKILL to this process), stop (SIGSTOP), eio, enospc or
 // delay (one second); n counts this process's calls of that point from 1 (default 1). Unset, a point costs one load.
-// KIBAN_FAULT_ONCE names a file: a fault fires only while it does not exist, and makes it, so that a restarted process is spared.
+// KIBAN_FAULT_ONCE names a file: a fault fires only while it does not exist, and makes it, so that a restarted process
+// is spared.
 #pragma once
 
 #include <filesystem>

@@ -6,10 +6,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <random>
 #include <utility>
 
 #include "monitoring/error.h"
@@ -22,13 +22,20 @@ namespace {
     throw IoError("cannot {} '{}': {}", operation, name.string(), std::strerror(code));
 }
 
+[[noreturn]] void fail_writing(std::size_t bytes, const path& name, int code) {
+    std::string free;
+    if (code == ENOSPC || code == EDQUOT) free = fmt::format(" ({} bytes free)", free_bytes(name.parent_path()));
+    throw IoError("cannot write {} bytes to '{}': {}{}", bytes, name.string(), std::strerror(code), free);
+}
+
 int open_or_fail(const path& name, int flags, mode_t mode, const char* operation) {
     const int descriptor = ::open(name.c_str(), flags | O_CLOEXEC, mode);
     if (descriptor < 0) fail(operation, name, errno);
     return descriptor;
 }
 
-void publish_with(File file, const path& temporary, const path& name, std::string_view content, std::string_view point) {
+void publish_with(File file, const path& temporary, const path& name, std::string_view content,
+                  std::string_view point) {
     try {
         file.append(std::as_bytes(std::span(content)));
         file.sync(point);
@@ -42,9 +49,10 @@ void publish_with(File file, const path& temporary, const path& name, std::strin
     sync_directory(name.parent_path());
 }
 
+// Random: in containers a process that was killed and its successor have the same process id.
 path temporary_name(const path& name) {
-    static std::atomic<unsigned> counter{0};
-    return name.parent_path() / fmt::format(".{}.{}.{}.tmp", name.filename().string(), ::getpid(), counter++);
+    std::random_device random;
+    return name.parent_path() / fmt::format(".{}.{:08x}{:08x}.tmp", name.filename().string(), random(), random());
 }
 
 }  // namespace
@@ -59,8 +67,7 @@ File File::open_append(const path& name) {
     return {open_or_fail(name, O_RDWR | O_CREAT | O_APPEND, 0644, "open for appending"), name};
 }
 
-File::File(File&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)), name_(std::move(other.name_)) {}
+File::File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)), name_(std::move(other.name_)) {}
 
 File& File::operator=(File&& other) noexcept {
     if (this != &other) {
@@ -81,7 +88,7 @@ void File::append(std::span<const std::byte> bytes) {
     for (std::size_t left = bytes.size(); left > 0;) {
         const ssize_t written = ::write(descriptor_, data, left);
         if (written < 0 && errno == EINTR) continue;
-        if (written < 0) fail("write to", name_, errno);
+        if (written < 0) fail_writing(bytes.size(), name_, errno);
         data += written;
         left -= static_cast<std::size_t>(written);
     }
@@ -93,7 +100,7 @@ void File::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
     for (std::size_t left = bytes.size(); left > 0;) {
         const ssize_t written = ::pwrite(descriptor_, data, left, static_cast<off_t>(offset));
         if (written < 0 && errno == EINTR) continue;
-        if (written < 0) fail("write to", name_, errno);
+        if (written < 0) fail_writing(bytes.size(), name_, errno);
         data += written;
         offset += static_cast<std::uint64_t>(written);
         left -= static_cast<std::size_t>(written);
@@ -107,7 +114,8 @@ void File::read_at(std::uint64_t offset, std::span<std::byte> bytes) const {
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) fail("read", name_, errno);
         if (got == 0) {
-            throw IoError("cannot read {} bytes at offset {} of '{}': it ends at {} bytes", left, offset, name_.string(), size());
+            throw IoError("cannot read {} bytes at offset {} of '{}': it ends at {} bytes", left, offset,
+                          name_.string(), size());
         }
         data += got;
         offset += static_cast<std::uint64_t>(got);
@@ -120,8 +128,8 @@ void File::preallocate(std::uint64_t bytes) {
     if (bytes == 0) return;
     const int code = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
     if (code != 0) {
-        throw IoError("cannot reserve {} bytes for '{}': {} ({} bytes free)", bytes, name_.string(), std::strerror(code),
-                      free_bytes(name_.parent_path()));
+        throw IoError("cannot reserve {} bytes for '{}': {} ({} bytes free)", bytes, name_.string(),
+                      std::strerror(code), free_bytes(name_.parent_path()));
     }
 }
 
@@ -146,15 +154,19 @@ std::uint64_t File::size() const {
 }
 
 std::string read_text(const path& name) {
-    const File file = File::open_read(name);
-    std::string content(file.size(), '\0');
-    file.read_at(0, std::as_writable_bytes(std::span(content)));
-    return content;
+    auto content = read_text_if_exists(name);
+    if (!content) fail("read", name, ENOENT);
+    return *std::move(content);
 }
 
 std::optional<std::string> read_text_if_exists(const path& name) {
-    if (!std::filesystem::exists(name)) return std::nullopt;
-    return read_text(name);
+    const int descriptor = ::open(name.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0 && errno == ENOENT) return std::nullopt;
+    if (descriptor < 0) fail("read", name, errno);
+    const File file(descriptor, name);
+    std::string content(file.size(), '\0');
+    file.read_at(0, std::as_writable_bytes(std::span(content)));
+    return content;
 }
 
 void publish(const path& name, std::string_view content, std::string_view point) {
@@ -169,7 +181,8 @@ void publish_private(const path& name, std::string_view content) {
 
 void rename_durably(const path& from, const path& to, std::string_view point) {
     fault_point(point, to);
-    if (std::filesystem::exists(to)) throw IoError("cannot rename '{}': '{}' exists already", from.string(), to.string());
+    if (std::filesystem::exists(to))
+        throw IoError("cannot rename '{}': '{}' exists already", from.string(), to.string());
     if (::rename(from.c_str(), to.c_str()) != 0) fail("rename into place", to, errno);
     sync_directory(to.parent_path());
     if (from.parent_path() != to.parent_path()) sync_directory(from.parent_path());
@@ -185,9 +198,14 @@ void sync_directory(const path& directory) {
 }
 
 void make_directories(const path& directory) {
-    if (directory.empty() || std::filesystem::is_directory(directory)) return;
+    std::error_code ignored;  // an unreadable parent is reported by mkdir
+    if (directory.empty() || std::filesystem::is_directory(directory, ignored)) return;
     make_directories(directory.parent_path());
-    if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) fail("make directory", directory, errno);
+    if (::mkdir(directory.c_str(), 0755) != 0) {
+        const int code = errno;
+        if (code != EEXIST || !std::filesystem::is_directory(directory, ignored))
+            fail("make directory", directory, code);
+    }
     sync_directory(directory.parent_path());
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one place through which Kiban writes files: checked writes, fsync, atomic publish, fault points (monitoring/fault.h).
+// The one place through which Kiban writes files: checked writes, fsync, atomic publish, fault points
+// (monitoring/fault.h).
 //
 // Every failure throws IoError naming the operation, the path and the system's reason; a full disk says how many bytes
 // were wanted. Nothing here is thread-safe for one File; different Files may be used from different threads.
@@ -20,11 +21,11 @@ using std::filesystem::path;
 /// A move-only file descriptor. The destructor closes and swallows errors; call close() to see them.
 class File {
   public:
-    static File create(const path& name);           // must not exist; mode 0644
-    static File create_private(const path& name);   // must not exist; mode 0600
+    static File create(const path& name);          // must not exist; mode 0644
+    static File create_private(const path& name);  // must not exist; mode 0600
     static File open_read(const path& name);
-    static File open_write(const path& name);       // must exist; read and write
-    static File open_append(const path& name);      // made when missing
+    static File open_write(const path& name);   // must exist; read and write
+    static File open_append(const path& name);  // made when missing
 
     File(File&& other) noexcept;
     File& operator=(File&& other) noexcept;
@@ -32,10 +33,10 @@ class File {
     File& operator=(const File&) = delete;
     ~File();
 
-    void append(std::span<const std::byte> bytes);                      // all of them or IoError
+    void append(std::span<const std::byte> bytes);  // all of them or IoError
     void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
     void read_at(std::uint64_t offset, std::span<std::byte> bytes) const;  // IoError when the file ends before
-    void preallocate(std::uint64_t bytes);   // IoError (disk full) before any payload byte is written
+    void preallocate(std::uint64_t bytes);  // IoError (disk full) before any payload byte is written
     void truncate(std::uint64_t bytes);
     void sync(std::string_view point = "file.sync");
     void close();
@@ -44,6 +45,7 @@ class File {
     const path& name() const { return name_; }
 
   private:
+    friend std::optional<std::string> read_text_if_exists(const path& name);
     File(int descriptor, path name) : descriptor_(descriptor), name_(std::move(name)) {}
 
     int descriptor_ = -1;

@@ -17,6 +17,7 @@ struct LogOptions {
     bool to_stderr = true;
 };
 
+/// IoError when the file cannot be opened.
 void start_log(const LogOptions& options);
 
 template <typename... Args>
