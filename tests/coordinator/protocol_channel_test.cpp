@@ -1,10 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "coordinator/protocol/coordinator_channel.h"
-#include "coordinator/protocol/wire.h"
-#include "coordinator/protocol/worker_channel.h"
-#include "monitoring/error.h"
-#include "monitoring/file.h"
-
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -17,6 +11,12 @@
 #include <filesystem>
 #include <set>
 #include <thread>
+
+#include "coordinator/protocol/coordinator_channel.h"
+#include "coordinator/protocol/wire.h"
+#include "coordinator/protocol/worker_channel.h"
+#include "monitoring/error.h"
+#include "monitoring/file.h"
 
 namespace kiban::coordinator {
 namespace {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "coordinator/protocol/messages.h"
-#include "monitoring/error.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
+
+#include "coordinator/protocol/messages.h"
+#include "monitoring/error.h"
 
 namespace kiban::coordinator {
 namespace {

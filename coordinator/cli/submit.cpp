@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// kiban submit RUN.toml [-- sbatch options]: writes the batch script into the run directory and gives it to Slurm;
+// prints the job id.
+#include "coordinator/launch/submit.h"
+
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/run_file_options.h"
+
+namespace kiban::coordinator {
+
+void add_submit_command(CLI::App& app, int& exit_code) {
+    CLI::App* command = app.add_subcommand("submit", "give the run to Slurm; options after -- are sbatch's");
+    auto run_file = std::make_shared<RunFileOptions>(*command);
+    auto nodes = std::make_shared<int>(1);
+    auto sbatch_options = std::make_shared<std::vector<std::string>>();
+    command->add_option("--nodes", *nodes, "number of nodes")->check(CLI::PositiveNumber)->capture_default_str();
+    command->add_option("OPTIONS", *sbatch_options, "sbatch options, after --");
+    command->callback([run_file, nodes, sbatch_options, &exit_code] {
+        const RunFile resolved = run_file->read();
+        exit_code = submit({.run_dir = resolved.run_dir(),
+                            .run_file = std::filesystem::absolute(run_file->file()),
+                            .overrides = run_file->overrides(),
+                            .name = resolved.run.name,
+                            .nodes = *nodes,
+                            .workers = resolved.launch.workers,
+                            .threads_per_worker = resolved.launch.threads_per_worker,
+                            .sbatch_options = *sbatch_options});
+    });
+}
+
+}  // namespace kiban::coordinator

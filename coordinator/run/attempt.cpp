@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/run/attempt.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+#include "coordinator/protocol/wire.h"
+#include "monitoring/error.h"
+#include "monitoring/log.h"
+
+namespace kiban::coordinator {
+namespace {
+
+using monitoring::log_info;
+using monitoring::log_warning;
+
+constexpr double kTickSeconds = 1;
+constexpr double kAfterFailureSeconds = 5;    // for the workers to leave by themselves
+constexpr double kAfterFinishSeconds = 30;    // for MPI to finalize
+constexpr double kGraceSeconds = 5;           // between TERM and KILL
+constexpr double kLateMessagesSeconds = 0.3;  // what was sent just before the end may still be under way
+
+StepPlan plan_of(const AttemptSetup& setup) {
+    return {.launcher = choose_launcher(setup.launch.launcher, current_environment()),
+            .workers = setup.launch.workers,
+            .threads_per_worker = setup.launch.threads_per_worker,
+            .kiban = this_executable(),
+            .run_dir = setup.run_dir,
+            .attempt = setup.attempt,
+            .as_root = ::geteuid() == 0};
+}
+
+CoordinatorChannelOptions channel_of(const AttemptSetup& setup) {
+    return {.run_dir = setup.run_dir,
+            .run_id = setup.run_id,
+            .attempt = setup.attempt,
+            .workers = setup.launch.workers,
+            .control_interface = setup.launch.control_interface,
+            .heartbeat_timeout_seconds = static_cast<double>(setup.launch.heartbeat_timeout_seconds)};
+}
+
+bool is_loopback(const std::string& address) { return address.starts_with("127.") || address == "lo"; }
+
+void sleep_seconds(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
+
+}  // namespace
+
+Attempt::Attempt(AttemptSetup setup, AttemptMode& mode, StopSignals& signals)
+    : setup_(std::move(setup)),
+      mode_(mode),
+      signals_(signals),
+      membership_(setup_.launch.workers, monotonic_seconds(), setup_.launch.start_timeout_seconds,
+                  setup_.launch.heartbeat_timeout_seconds),
+      channel_(channel_of(setup_)),
+      step_(launch_arguments(plan_of(setup_)), launcher_environment(is_loopback(setup_.launch.control_interface)),
+            setup_.log_dir) {}
+
+AttemptEnd Attempt::run() {
+    while (!step_.exit_code()) {
+        std::array<pollfd, 3> items = {
+            {{channel_.descriptor(), POLLIN, 0}, {signals_.descriptor(), POLLIN, 0}, {step_.descriptor(), POLLIN, 0}}};
+        const double wait = std::clamp(next_tick_ - monotonic_seconds(), 0.0, kTickSeconds);
+        ::poll(items.data(), items.size(), static_cast<int>(wait * 1000) + 1);
+        handle_messages();
+        handle_signals();
+        handle_clock();
+    }
+    for (const double late = monotonic_seconds() + kLateMessagesSeconds;
+         monotonic_seconds() < late && !membership_.all_finished();) {
+        pollfd item{channel_.descriptor(), POLLIN, 0};
+        ::poll(&item, 1, 50);
+        handle_messages();
+    }
+    end_.launcher_exit = step_.exit_code();
+    end_.finished = membership_.all_finished() && !end_.failure;
+    if (end_.finished && *end_.launcher_exit != 0) {
+        log_warning("the workers have finished, but the launcher ended with exit code {}: {}", *end_.launcher_exit,
+                    step_.last_error_lines(3));
+    }
+    if (!end_.finished) end_.launcher_errors = step_.last_error_lines(12);
+    confirm_end_of_workers();
+    mode_.ended();
+    return end_;
+}
+
+void Attempt::handle_messages() {
+    for (const Arrival& arrival : channel_.take()) handle(arrival);
+}
+
+void Attempt::handle(const Arrival& arrival) {
+    membership_.heard(arrival.rank, arrival.at_seconds);
+    if (const auto* hello = std::get_if<Hello>(&arrival.message)) {
+        on_hello(*hello, arrival.at_seconds);
+    } else if (const auto* heartbeat = std::get_if<Heartbeat>(&arrival.message)) {
+        membership_.heartbeat(arrival.rank, *heartbeat, arrival.at_seconds);
+    } else if (const auto* failure = std::get_if<Failure>(&arrival.message)) {
+        on_failure(arrival.rank, *failure);
+    } else if (const auto* finished = std::get_if<Finished>(&arrival.message)) {
+        membership_.finished(arrival.rank);
+        end_.stopped = end_.stopped || finished->stopped;
+        if (arrival.rank == 0) end_.output = finished->output;
+        if (membership_.all_finished()) deadline_ = monotonic_seconds() + kAfterFinishSeconds;
+    } else if (!end_.failure) {  // what the others say after a failure changes nothing any more
+        mode_.on_message(channel_, arrival.rank, arrival.message);
+    }
+}
+
+void Attempt::on_hello(const Hello& hello, double at) {
+    try {
+        membership_.hello(hello, at);
+    } catch (const ConfigError& error) {
+        on_failure(hello.rank,
+                   {.type = error.type_name(), .message = error.what(), .step = 0, .exit_code = error.exit_code()});
+        return;
+    }
+    std::array<char, 256> host{};
+    ::gethostname(host.data(), host.size() - 1);
+    if (hello.host == host.data()) {
+        if (const auto process = find_process(hello.pid, "kiban-worker")) local_workers_.push_back(*process);
+    }
+    log_info("worker {} of {} is in: process {} on {}, {} BLAS kernels, {} threads", hello.rank, hello.world_size,
+             hello.pid, hello.host, hello.kernels, hello.threads);
+    if (!joined_ && membership_.all_joined()) {
+        joined_ = true;
+        mode_.joined(channel_);
+    }
+}
+
+void Attempt::on_failure(int rank, const Failure& failure) {
+    if (end_.failure) return;
+    end_.failure = failure;
+    end_.failed_rank = rank;
+    deadline_ = monotonic_seconds() + kAfterFailureSeconds;
+}
+
+void Attempt::handle_signals() {
+    for (auto signal = signals_.take(); signal; signal = signals_.take()) {
+        if (std::exchange(stop_requested_, true)) continue;  // a second one changes nothing
+        const std::string reason = fmt::format("signal {}", ::sigabbrev_np(*signal));
+        end_.stop_signal = *signal;
+        if (mode_.request_stop(channel_, reason)) {
+            log_info("{}: saving at the next step, then leaving", reason);
+        } else {
+            log_info("{}: leaving", reason);
+            end_.interrupted = true;
+            end_step(kGraceSeconds);
+        }
+    }
+}
+
+void Attempt::handle_clock() {
+    const double now = monotonic_seconds();
+    if (deadline_ > 0 && now > deadline_) end_step(kGraceSeconds);
+    if (now < next_tick_) return;
+    next_tick_ = now + kTickSeconds;
+    if (!end_.failure && deadline_ == 0) {
+        end_.missing = membership_.missing(now);
+        end_.lost = membership_.lost(now);
+        if (!end_.missing.empty() || !end_.lost.empty()) end_step(kGraceSeconds);
+    }
+    setup_.tick(membership_);
+}
+
+void Attempt::end_step(double grace_seconds) {
+    deadline_ = 0;
+    step_.stop(grace_seconds);
+}
+
+// The launcher is gone; its ranks must be, too, before another attempt may write.
+void Attempt::confirm_end_of_workers() const {
+    const double patience = monotonic_seconds() + kGraceSeconds;
+    for (const ProcessId& worker : local_workers_) {
+        while (is_alive(worker)) {
+            if (monotonic_seconds() > patience) ::kill(worker.pid, SIGKILL);
+            sleep_seconds(0.02);
+        }
+    }
+}
+
+}  // namespace kiban::coordinator

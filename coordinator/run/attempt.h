@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// One attempt: starts the MPI step, hears every worker, lets a mode (train, prepare, generate) decide, ends the step
+// and waits until it is really gone.
+//
+// The loop blocks in poll() on messages, signals and the end of the launcher; once a second it looks at the clock. One
+// thread.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coordinator/job/train_config.h"
+#include "coordinator/launch/launcher.h"
+#include "coordinator/launch/process_id.h"
+#include "coordinator/protocol/coordinator_channel.h"
+#include "coordinator/run/membership.h"
+#include "coordinator/run/policy.h"
+#include "coordinator/run/stop_signals.h"
+
+namespace kiban::coordinator {
+
+/// What the workers of an attempt do. Exceptions end the attempt and the run.
+class AttemptMode {
+  public:
+    virtual ~AttemptMode() = default;
+
+    /// Every worker is in: send them the job.
+    virtual void joined(CoordinatorChannel& channel) = 0;
+    /// All messages besides Hello, Heartbeat, Failure and Finished.
+    virtual void on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) = 0;
+    /// A stop was asked for: true when the workers were told and will finish by themselves, false when there is nothing
+    /// to save.
+    virtual bool request_stop(CoordinatorChannel& channel, const std::string& reason) = 0;
+    /// Grows whenever something durable is added: restarts in between are progress.
+    virtual std::uint64_t progress() const = 0;
+    /// The attempt is over, however it ended.
+    virtual void ended() {}
+};
+
+struct AttemptSetup {
+    std::filesystem::path run_dir;  // where the control channel's files go
+    std::filesystem::path log_dir;
+    std::string run_id;
+    std::uint32_t attempt = 0;
+    LaunchConfig launch;                          // resolved
+    std::function<void(const Membership&)> tick;  // about once a second
+};
+
+class Attempt {
+  public:
+    Attempt(AttemptSetup setup, AttemptMode& mode, StopSignals& signals);
+    AttemptEnd run();
+
+  private:
+    void handle_messages();
+    void handle(const Arrival& arrival);
+    void on_hello(const Hello& hello, double at);
+    void on_failure(int rank, const Failure& failure);
+    void handle_signals();
+    void handle_clock();
+    void end_step(double grace_seconds);
+    void confirm_end_of_workers() const;
+
+    AttemptSetup setup_;
+    AttemptMode& mode_;
+    StopSignals& signals_;
+    Membership membership_;
+    CoordinatorChannel channel_;
+    StepProcess step_;
+    std::vector<ProcessId> local_workers_;
+    AttemptEnd end_;
+    bool joined_ = false;
+    bool stop_requested_ = false;
+    double next_tick_ = 0;
+    double deadline_ = 0;  // monotonic; when passed the step is ended; 0: none
+};
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/run/board.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+
+#include "coordinator/protocol/wire.h"
+
+namespace kiban::coordinator {
+
+Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& identity, const std::string& listen)
+    : journal(directory.journal()), file_(directory.status()), listen_(listen) {
+    std::array<char, 256> host{};
+    ::gethostname(host.data(), host.size() - 1);
+    status.run = identity.run;
+    status.host = host.data();
+    status.pid = ::getpid();
+    status.steps = identity.target_steps;
+    serve(identity);
+}
+
+void Board::serve(const monitoring::RunIdentity& identity) {
+    server_.reset();  // frees the port
+    metrics_ = std::make_unique<monitoring::RunMetrics>(identity);
+    if (listen_.empty()) return;
+    server_ = std::make_unique<monitoring::MetricsServer>(*metrics_, listen_);
+    const std::string host = listen_.substr(0, listen_.rfind(':'));
+    listen_ = fmt::format("{}:{}", host, server_->port());  // a free port, once picked, stays
+    status.metrics = fmt::format("http://{}/metrics", listen_);
+}
+
+void Board::set_identity(const monitoring::RunIdentity& identity) {
+    serve(identity);
+    metrics_->set_state(status.state);
+}
+
+void Board::set_state(const std::string& state, const std::string& message) {
+    status.state = state;
+    status.message = message;
+    metrics_->set_state(state);
+    write();
+}
+
+void Board::tick(const Membership& members) {
+    const double now = monotonic_seconds();
+    status.workers.clear();
+    for (std::size_t rank = 0; rank < members.members().size(); ++rank) {
+        const Member& member = members.members()[rank];
+        const int number = static_cast<int>(rank);
+        metrics_->worker_up(number, member.hello.has_value() && !member.finished);
+        if (!member.hello) continue;
+        const double age = std::max(0.0, now - member.last_heard);
+        metrics_->worker_heartbeat_age(number, age);
+        metrics_->worker_memory(number, member.heartbeat.resident_bytes, member.heartbeat.optimizer_bytes);
+        status.workers.push_back({.rank = number,
+                                  .host = member.hello->host,
+                                  .pid = member.hello->pid,
+                                  .phase = member.finished ? "done" : member.heartbeat.phase,
+                                  .step = member.heartbeat.step,
+                                  .resident_bytes = member.heartbeat.resident_bytes,
+                                  .optimizer_bytes = member.heartbeat.optimizer_bytes,
+                                  .heartbeat_age_seconds = age});
+    }
+    write();
+}
+
+void Board::write() {
+    status.wall_time = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    write_status(file_, status);
+}
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "checkpoint/commit.h"
+#include "coordinator/launch/launcher.h"
+#include "coordinator/run/attempt.h"
+#include "coordinator/run/pretrain.h"
+#include "coordinator/run/run_directory.h"
+#include "monitoring/error.h"
+#include "monitoring/file.h"
+#include "monitoring/log.h"
+
+namespace kiban::coordinator {
+namespace {
+
+class GenerateMode : public AttemptMode {
+  public:
+    explicit GenerateMode(Job job) : job_(std::move(job)) {}
+
+    void joined(CoordinatorChannel& channel) override { channel.send_to_all(job_); }
+    void on_message(CoordinatorChannel&, int rank, const WorkerMessage& message) override {
+        const auto* loaded = std::get_if<LoadResult>(&message);
+        if (loaded == nullptr) throw InternalError("worker {} sent a message that has no place in generation", rank);
+        if (!loaded->error.empty()) throw CheckpointError("cannot load '{}': {}", job_.checkpoint, loaded->error);
+    }
+    bool request_stop(CoordinatorChannel&, const std::string&) override { return false; }
+    std::uint64_t progress() const override { return 0; }
+
+  private:
+    Job job_;
+};
+
+// The control channel's files of a tool: beside the run's own, so that a live run is not disturbed.
+class ToolDirectory {
+  public:
+    explicit ToolDirectory(const std::filesystem::path& run_dir) {
+        std::string name = (run_dir / ".tool-XXXXXX").string();
+        if (::mkdtemp(name.data()) == nullptr) throw IoError("cannot make a directory in '{}'", run_dir.string());
+        path_ = name;
+    }
+    ~ToolDirectory() {
+        std::error_code ignored;
+        std::filesystem::remove_all(path_, ignored);
+    }
+    ToolDirectory(const ToolDirectory&) = delete;
+    ToolDirectory& operator=(const ToolDirectory&) = delete;
+    const std::filesystem::path& path() const { return path_; }
+
+  private:
+    std::filesystem::path path_;
+};
+
+std::filesystem::path chosen_checkpoint(const std::filesystem::path& run_dir, const GenerateOptions& options) {
+    if (!options.checkpoint.empty()) return std::filesystem::absolute(options.checkpoint);
+    for (const auto& candidate : checkpoint::list_checkpoints(run_dir)) {  // rejects nothing: a tool only reads
+        if (!checkpoint::quick_fault(candidate.directory)) return candidate.directory;
+    }
+    throw CheckpointError("'{}' has no good checkpoint to generate from; 'kiban verify' lists what is there",
+                          run_dir.string());
+}
+
+}  // namespace
+
+int generate(const std::filesystem::path& given, const GenerateOptions& options) {
+    const std::filesystem::path run_dir = std::filesystem::absolute(given);
+    const RunDirectory directory(run_dir);
+    if (!std::filesystem::exists(directory.run_file())) {
+        throw ConfigError("'{}' is no run directory: '{}' is missing", run_dir.string(),
+                          directory.run_file().filename().string());
+    }
+    worker_executable();
+    RunFile run_file =
+        parse_run_file(monitoring::read_text(directory.run_file()), run_dir, directory.run_file().string());
+    run_file.launch.workers = 1;
+    run_file.launch.launcher = "mpirun";
+    const CorpusReference corpus = read_corpus_reference(directory);
+    const Job job{.mode = "generate",
+                  .run_file = to_toml(run_file),
+                  .manifest = corpus.manifest.string(),
+                  .manifest_digest = corpus.digest,
+                  .checkpoint = chosen_checkpoint(run_dir, options).string(),
+                  .options = {{"prompt", options.prompt},
+                              {"max_tokens", options.max_tokens},
+                              {"temperature", options.temperature},
+                              {"seed", options.seed}}};
+    monitoring::start_log({.who = "generate", .file = {}, .to_stderr = false});  // standard output is for the text
+    StopSignals signals;
+    const ToolDirectory tool(run_dir);
+    GenerateMode mode(job);
+    const AttemptSetup setup{.run_dir = tool.path(),
+                             .log_dir = tool.path() / "logs",
+                             .run_id = "generate",
+                             .attempt = 1,
+                             .launch = run_file.launch,
+                             .tick = [](const Membership&) {}};
+    const AttemptEnd end = Attempt(setup, mode, signals).run();
+    const Decision decision =
+        decide(end, {.ends_without_progress = 1, .previous_failure = std::nullopt}, /*max_restarts=*/0);
+    if (decision.kind != Decision::Kind::done) {
+        std::fprintf(stderr, "kiban: %s\n", decision.reason.c_str());
+        return decision.exit_code;
+    }
+    std::fputs((end.output + "\n").c_str(), stdout);
+    return kExitDone;
+}
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/run/lease.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <optional>
+#include <random>
+#include <thread>
+
+#include "coordinator/launch/process_id.h"
+#include "coordinator/protocol/wire.h"
+#include "monitoring/error.h"
+#include "monitoring/file.h"
+
+namespace kiban::coordinator {
+namespace {
+
+using nlohmann::json;
+constexpr std::uint32_t kEpochsKept = 16;
+
+std::filesystem::path epoch_file(const std::filesystem::path& directory, std::uint32_t epoch) {
+    return directory / fmt::format("epoch-{:06}", epoch);
+}
+std::filesystem::path beat_file(const std::filesystem::path& directory, std::uint32_t epoch) {
+    return directory / fmt::format("epoch-{:06}.beat", epoch);
+}
+
+std::uint32_t highest_epoch(const std::filesystem::path& directory) {
+    std::uint32_t highest = 0;
+    if (!std::filesystem::exists(directory)) return highest;
+    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+        const std::string name = entry.path().filename().string();
+        std::uint32_t epoch = 0;
+        if (!name.starts_with("epoch-")) continue;
+        const char* end = name.data() + name.size();
+        const auto [stop, code] = std::from_chars(name.data() + 6, end, epoch);
+        if (code == std::errc() && stop == end) highest = std::max(highest, epoch);
+    }
+    return highest;
+}
+
+std::string host_name() {
+    std::array<char, 256> name{};
+    ::gethostname(name.data(), name.size() - 1);
+    return name.data();
+}
+
+struct Owner {
+    std::string host;
+    std::string space;
+    ProcessId process;
+};
+
+// nullopt when the owner died between making the file and writing it.
+std::optional<Owner> read_owner(const std::filesystem::path& file) {
+    const json content =
+        json::parse(monitoring::read_text_if_exists(file).value_or(""), nullptr, /*allow_exceptions=*/false);
+    if (!content.is_object()) return std::nullopt;
+    Owner owner;
+    owner.host = content.value("host", "");
+    owner.space = content.value("process_space", "");
+    owner.process = {content.value("pid", 0), content.value("start_ticks", std::uint64_t{0})};
+    return owner;
+}
+
+std::string read_beat(const std::filesystem::path& file) { return monitoring::read_text_if_exists(file).value_or(""); }
+
+void sleep_seconds(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
+
+// Whether the owner of `epoch` lives. Waits when that cannot be known at once.
+bool owner_lives(const std::filesystem::path& directory, std::uint32_t epoch, const LeaseTiming& timing) {
+    const auto file = epoch_file(directory, epoch);
+    auto owner = read_owner(file);
+    for (int i = 0; !owner && i < 10; ++i) {
+        sleep_seconds(0.1);
+        owner = read_owner(file);
+    }
+    if (!owner) return false;
+    if (owner->space == process_space()) return is_alive(owner->process);
+    const std::string first = read_beat(beat_file(directory, epoch));
+    if (first.empty()) return false;  // released
+    for (const double end = monotonic_seconds() + timing.wait_seconds; monotonic_seconds() < end;) {
+        sleep_seconds(std::min(0.2, timing.wait_seconds));
+        const std::string beat = read_beat(beat_file(directory, epoch));
+        if (beat.empty()) return false;
+        if (beat != first) return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+Lease Lease::acquire(const std::filesystem::path& run_dir, LeaseTiming timing) {
+    Lease lease(run_dir / "lease", timing);
+    monitoring::make_directories(lease.directory_);
+    for (;;) {
+        const std::uint32_t highest = highest_epoch(lease.directory_);
+        if (highest > 0 && owner_lives(lease.directory_, highest, timing)) {
+            const auto owner = read_owner(epoch_file(lease.directory_, highest)).value_or(Owner{});
+            throw ConfigError(
+                "run directory '{}' is in use by a live coordinator: process {} on host '{}' (attempt {}); stop it "
+                "first, or name "
+                "another directory with --run-dir",
+                run_dir.string(), owner.process.pid, owner.host, highest);
+        }
+        if (lease.take(highest + 1)) return lease;  // else: another one was quicker; look at it
+    }
+}
+
+Lease::Lease(Lease&& other) noexcept
+    : directory_(std::move(other.directory_)),
+      timing_(other.timing_),
+      epoch_(std::exchange(other.epoch_, 0)),
+      counter_(other.counter_),
+      next_renewal_(other.next_renewal_) {}
+
+Lease::~Lease() {
+    std::error_code ignored;
+    if (epoch_ != 0) std::filesystem::remove(beat_file(directory_, epoch_), ignored);
+}
+
+bool Lease::take(std::uint32_t epoch) {
+    std::random_device device;
+    const ProcessId self = this_process();
+    const json content = {{"format", 1},
+                          {"host", host_name()},
+                          {"pid", self.pid},
+                          {"start_ticks", self.start_ticks},
+                          {"process_space", process_space()},
+                          {"nonce", fmt::format("{:08x}{:08x}", device(), device())}};
+    const std::string text = content.dump() + "\n";
+    const auto name = epoch_file(directory_, epoch);
+    try {
+        monitoring::File file = monitoring::File::create(name);
+        file.append(std::as_bytes(std::span(text)));
+        file.sync();
+        file.close();
+    } catch (const IoError&) {
+        if (std::filesystem::exists(name) && monitoring::read_text_if_exists(name) != text) return false;
+        throw;
+    }
+    monitoring::sync_directory(directory_);
+    std::error_code ignored;
+    if (epoch_ != 0) std::filesystem::remove(beat_file(directory_, epoch_), ignored);
+    if (epoch > kEpochsKept) {
+        std::filesystem::remove(epoch_file(directory_, epoch - kEpochsKept), ignored);
+        std::filesystem::remove(beat_file(directory_, epoch - kEpochsKept), ignored);
+    }
+    epoch_ = epoch;
+    beat();
+    return true;
+}
+
+std::uint32_t Lease::next_attempt() {
+    if (!is_current() || !take(epoch_ + 1)) {
+        throw CommError("another coordinator has taken the run in '{}': this one stops",
+                        directory_.parent_path().string());
+    }
+    return epoch_;
+}
+
+bool Lease::is_current() const { return highest_epoch(directory_) == epoch_; }
+
+void Lease::renew() {
+    if (monotonic_seconds() >= next_renewal_) beat();
+}
+
+void Lease::beat() {
+    next_renewal_ = monotonic_seconds() + timing_.renew_seconds;
+    const std::string text = fmt::format("{:020}\n", ++counter_);
+    const auto name = beat_file(directory_, epoch_);
+    monitoring::File file =
+        std::filesystem::exists(name) ? monitoring::File::open_write(name) : monitoring::File::create(name);
+    file.write_at(0, std::as_bytes(std::span(text)));
+    file.close();
+}
+
+LeaseOwner lease_owner(const std::filesystem::path& run_dir) {
+    LeaseOwner result;
+    result.epoch = highest_epoch(run_dir / "lease");
+    if (result.epoch == 0) return result;
+    const auto owner = read_owner(epoch_file(run_dir / "lease", result.epoch));
+    if (!owner) return result;
+    result.host = owner->host;
+    result.pid = owner->process.pid;
+    result.here = owner->space == process_space();
+    result.alive = result.here && is_alive(owner->process);
+    return result;
+}
+
+}  // namespace kiban::coordinator

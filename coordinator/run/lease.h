@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who may drive a run directory: RUN/lease/epoch-000007, made with O_EXCL; the highest epoch owns the run. An epoch is
+// an attempt number.
+//
+// The owner's file names host, pid, start time and a nonce; a counter beside it (epoch-000007.beat) is renewed while
+// the owner lives. In the same boot and pid namespace a dead owner is known at once by pid and start time; from
+// elsewhere the counter must stand still for wait_seconds. No flock, no trust in mtime. One thread.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace kiban::coordinator {
+
+struct LeaseTiming {
+    double renew_seconds = 2;
+    double wait_seconds = 15;  // a counter that stands still so long has no owner
+};
+
+class Lease {
+  public:
+    /// Takes the next epoch. ConfigError naming the owner when a live coordinator has the run.
+    static Lease acquire(const std::filesystem::path& run_dir, LeaseTiming timing = {});
+    ~Lease();  // removes the counter: released
+    Lease(Lease&&) noexcept;
+    Lease& operator=(Lease&&) = delete;
+
+    std::uint32_t attempt() const { return epoch_; }
+    /// The same owner goes on with a higher epoch. CommError when another coordinator has taken the run.
+    std::uint32_t next_attempt();
+    /// False when another coordinator has taken a higher epoch: nothing may be published any more.
+    bool is_current() const;
+    /// Renews the counter when it is time; cheap otherwise.
+    void renew();
+
+  private:
+    Lease(std::filesystem::path directory, LeaseTiming timing) : directory_(std::move(directory)), timing_(timing) {}
+    bool take(std::uint32_t epoch);
+    void beat();
+
+    std::filesystem::path directory_;
+    LeaseTiming timing_;
+    std::uint32_t epoch_ = 0;  // 0: holds nothing
+    std::uint64_t counter_ = 0;
+    double next_renewal_ = 0;
+};
+
+struct LeaseOwner {
+    std::string host;
+    int pid = 0;
+    bool alive = false;       // known only when `here`
+    bool here = false;        // same boot and pid namespace as this process
+    std::uint32_t epoch = 0;  // 0: the run never had an owner
+};
+/// For `kiban status`: who has, or had, the run.
+LeaseOwner lease_owner(const std::filesystem::path& run_dir);
+
+}  // namespace kiban::coordinator

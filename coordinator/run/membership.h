@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who is in an attempt: hellos and heartbeats in, missing and lost workers out. Pure: the clock is an argument
+// (monotonic seconds).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/protocol/messages.h"
+
+namespace kiban::coordinator {
+
+struct Member {
+    std::optional<Hello> hello;  // none yet: starting
+    Heartbeat heartbeat;         // the latest
+    double last_heard = 0;
+    bool finished = false;
+};
+
+class Membership {
+  public:
+    Membership(int workers, double start, double start_timeout_seconds, double heartbeat_timeout_seconds);
+
+    /// ConfigError: another world size than ours (a launcher that starts singletons), or a second process with a rank
+    /// that is taken.
+    void hello(const Hello& hello, double now);
+    void heard(int rank, double now);
+    void heartbeat(int rank, const Heartbeat& heartbeat, double now);
+    void finished(int rank);
+
+    bool all_joined() const;
+    bool all_finished() const;
+    /// Ranks that have not said hello although the time for it is over.
+    std::vector<int> missing(double now) const;
+    /// Ranks that have joined, have not finished and have been silent for longer than the timeout.
+    std::vector<int> lost(double now) const;
+    const std::vector<Member>& members() const { return members_; }
+
+  private:
+    std::vector<Member> members_;
+    double start_;
+    double start_timeout_;
+    double heartbeat_timeout_;
+};
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The coordinator's part of corpus preparation: hands the tasks of a data::Preparation to the workers that ask.
+#pragma once
+
+#include <deque>
+#include <map>
+
+#include "coordinator/run/supervise.h"
+#include "data/prepare.h"
+
+namespace kiban::coordinator {
+
+class PrepareMode : public AttemptMode {
+  public:
+    PrepareMode(Session& session, data::Preparation& preparation) : session_(session), preparation_(preparation) {}
+
+    void joined(CoordinatorChannel& channel) override;
+    void on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) override;
+    bool request_stop(CoordinatorChannel& channel, const std::string& reason) override;
+    std::uint64_t progress() const override { return preparation_.progress().tasks_done; }
+    void ended() override;
+
+  private:
+    void serve(CoordinatorChannel& channel);
+    void show_progress();
+
+    Session& session_;
+    data::Preparation& preparation_;
+    std::deque<int> waiting_;              // ranks that asked
+    std::map<std::uint64_t, int> handed_;  // task id -> rank
+    double next_progress_ = 0;
+};
+
+/// Prepares the corpus when it is not there yet; starts no workers when it is. The outcome's decision is `done` with
+/// code 0 then.
+Outcome prepare_corpus(Session& session, data::Preparation& preparation);
+
+}  // namespace kiban::coordinator

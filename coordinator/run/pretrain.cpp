@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/run/pretrain.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+
+#include "coordinator/run/prepare.h"
+#include "coordinator/run/start.h"
+#include "coordinator/run/train.h"
+#include "data/manifest.h"
+#include "monitoring/error.h"
+#include "monitoring/file.h"
+#include "monitoring/log.h"
+#include "monitoring/report.h"
+
+namespace kiban::coordinator {
+namespace {
+
+using monitoring::log_info;
+
+void write_final_report(Coordinator& coordinator, const TrainProgress& training) {
+    const RunStatus& status = coordinator.board->status;
+    monitoring::ReportRun run{.name = coordinator.run_file.run.name,
+                              .curve = monitoring::read_curve(coordinator.directory.curve()),
+                              .facts = {},
+                              .events = {}};
+    const auto identity = identity_of(coordinator.run_file, training.manifest_digest);
+    run.facts = {{"model", identity.model},
+                 {"parameters", fmt::format("{}", identity.parameters_total)},
+                 {"steps", fmt::format("{}", status.step)},
+                 {"tokens", fmt::format("{}", status.tokens)},
+                 {"workers", fmt::format("{}", coordinator.run_file.launch.workers)},
+                 {"corpus", training.manifest_digest.substr(0, 16)},
+                 {"last checkpoint", status.checkpoint},
+                 {"run id", coordinator.run_id}};
+    for (const auto& entry : read_journal(coordinator.directory.journal())) run.events.push_back(describe(entry));
+    monitoring::write_report(coordinator.directory.report(), {run});
+}
+
+// The very last act: Slurm starts the job again, from the top of its script.
+void requeue_job() {
+    const char* job = std::getenv("SLURM_JOB_ID");
+    if (job == nullptr) return;
+    log_info("asking Slurm to start job {} again", job);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::execlp("scontrol", "scontrol", "requeue", job, static_cast<char*>(nullptr));
+        ::_exit(127);
+    }
+    int status = 0;
+    if (child < 0 || ::waitpid(child, &status, 0) != child || status != 0) {
+        monitoring::log_warning("'scontrol requeue {}' failed: submit the run again to continue it", job);
+    }
+}
+
+}  // namespace
+
+int pretrain(const RunFile& run_file, const PretrainOptions& options) {
+    Coordinator coordinator(run_file);
+    Board& board = *coordinator.board;
+    if (options.fresh) {
+        const auto moved = coordinator.directory.set_aside(coordinator.lease.attempt());
+        board.journal.add("started_over", {{"moved", moved}});
+    }
+    check_resume(coordinator, "");  // refuses before the corpus is prepared
+    const Outcome prepared = prepare_corpus(*coordinator.session, coordinator.preparation);
+    if (prepared.decision.kind != Decision::Kind::done) return conclude(coordinator, prepared);
+
+    const auto manifest_file = coordinator.preparation.manifest_file();
+    const std::string digest = data::Manifest::load(manifest_file).digest();
+    const auto newest = check_resume(coordinator, digest);
+    write_corpus_reference(coordinator.directory, {manifest_file, digest});
+    monitoring::publish(coordinator.directory.run_file(), to_toml(run_file));
+    board.set_identity(identity_of(run_file, digest));
+
+    TrainProgress training{.curve = monitoring::CurveWriter(coordinator.directory.curve()),
+                           .manifest = manifest_file.string(),
+                           .manifest_digest = digest};
+    if (newest && newest->step >= run_file.train.steps) {
+        board.status.step = newest->step;
+        board.status.checkpoint = newest->directory.string();
+        board.status.checkpoint_step = newest->step;
+        log_info("the run is finished: {} of {} steps are done; raise train.steps to go on, or start over with --fresh",
+                 newest->step, run_file.train.steps);
+        return conclude(coordinator,
+                        {.decision = {.kind = Decision::Kind::done, .reason = "finished before"}, .end = {}});
+    }
+    const Outcome outcome = train(*coordinator.session, training);
+    if (outcome.decision.kind == Decision::Kind::done) {
+        training.curve.sync();
+        write_final_report(coordinator, training);
+        log_info("done: {} steps, {} tokens, loss {:.4f}, holdout loss {:.4f}", board.status.step, board.status.tokens,
+                 board.status.loss, board.status.eval_loss);
+        log_info("checkpoint {}", board.status.checkpoint);
+        log_info("report {}", coordinator.directory.report().string());
+    }
+    const int exit_code = conclude(coordinator, outcome);
+    if (exit_code == kExitRequeue && outcome.end.stop_signal == SIGUSR1) requeue_job();
+    return exit_code;
+}
+
+int prepare(const RunFile& run_file) {
+    Coordinator coordinator(run_file);
+    return conclude(coordinator, prepare_corpus(*coordinator.session, coordinator.preparation));
+}
+
+}  // namespace kiban::coordinator

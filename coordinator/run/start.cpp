@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/run/start.h"
+
+#include <unistd.h>
+
+#include "checkpoint/reader.h"
+#include "checkpoint/state.h"
+#include "coordinator/job/inventory.h"
+#include "coordinator/job/version.h"
+#include "coordinator/launch/launcher.h"
+#include "data/digest.h"
+#include "data/tokenizer.h"
+#include "monitoring/error.h"
+#include "monitoring/log.h"
+
+namespace kiban::coordinator {
+namespace {
+
+// Refuses what would fail at the first attempt anyway, before a run directory is made.
+RunDirectory checked_directory(const RunFile& run_file) {
+    worker_executable();
+    choose_launcher(run_file.launch.launcher, current_environment());
+    return RunDirectory(run_file.run_dir());
+}
+
+Lease take_lease(const RunDirectory& directory) {
+    monitoring::make_directories(directory.root());
+    return Lease::acquire(directory.root());
+}
+
+}  // namespace
+
+monitoring::RunIdentity identity_of(const RunFile& run_file, const std::string& data_digest) {
+    const ModelConfig& model = run_file.model;
+    const std::int64_t tokens = data::Tokenizer(run_file.data.tokenizer).vocabulary();
+    const std::int64_t vocabulary = model.vocabulary != 0 ? model.vocabulary : tokens;
+    const ModelSize size = model_size(model, vocabulary, run_file.data.sequence_length);
+    return {.run = run_file.run.name,
+            .model = fmt::format("{} {}x{}", model.layout == ModelLayout::gpt2 ? "gpt2" : "llama", model.layers,
+                                 model.d_model),
+            .config_hash = data::sha256(to_toml(run_file)).substr(0, 16),
+            .data_hash = data_digest.substr(0, 16),
+            .version = version(),
+            .seed = run_file.run.seed,
+            .parameters_total = size.total,
+            .parameters_non_embedding = size.non_embedding,
+            .target_steps = run_file.train.steps,
+            .flops_per_token = size.flops_per_token};
+}
+
+Coordinator::Coordinator(const RunFile& given)
+    : run_file(given),
+      directory(checked_directory(given)),
+      preparation(given.data, given.base, given.corpora_dir()),
+      lease(take_lease(directory)),
+      run_id(directory.open_or_create()),
+      console(std::make_shared<Console>(::isatty(STDOUT_FILENO) == 1)) {
+    monitoring::make_directories(directory.logs());
+    monitoring::start_log({.who = "coordinator", .file = directory.logs() / "coordinator.log", .to_stderr = false});
+    show_log_on(console);
+    board = std::make_unique<Board>(directory, identity_of(run_file, ""), run_file.monitoring.listen);
+    board->status.run_id = run_id;
+    board->status.attempt = lease.attempt();
+    board->journal.set_attempt(lease.attempt());
+    board->journal.add("coordinator_started", {{"run", run_id}, {"pid", ::getpid()}, {"version", version()}});
+    session = std::make_unique<Session>(Session{.run_file = run_file,
+                                                .directory = directory,
+                                                .run_id = run_id,
+                                                .lease = lease,
+                                                .signals = signals,
+                                                .board = *board,
+                                                .console = *console});
+    monitoring::log_info("run '{}' in {}{}", run_file.run.name, directory.root().string(),
+                         board->status.metrics.empty() ? "" : ", metrics at " + board->status.metrics);
+}
+
+std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const std::string& manifest_digest) {
+    const auto newest = checkpoint::newest_checkpoint(coordinator.directory.root());
+    if (!newest) return std::nullopt;
+    const checkpoint::CheckpointReader reader(newest->directory);
+    const checkpoint::RunState state = checkpoint::run_state_from_json(reader.state());
+    const RunFile saved = parse_run_file(state.run_file, coordinator.run_file.base, newest->directory.string());
+    const auto forbidden = forbidden_changes(saved, coordinator.run_file);
+    if (!forbidden.empty()) {
+        throw ConfigError(
+            "cannot resume '{}' from step {} with this run file:\n  {}\nundo the change, name another --run-dir, or "
+            "start over "
+            "with --fresh",
+            coordinator.directory.root().string(), newest->step, fmt::join(forbidden, "\n  "));
+    }
+    if (!manifest_digest.empty() && state.data_digest != manifest_digest) {
+        throw ConfigError(
+            "cannot resume '{}' from step {}: the corpus has changed (manifest digest: saved {}, now {}); restore the "
+            "data, name "
+            "another --run-dir, or start over with --fresh",
+            coordinator.directory.root().string(), newest->step, state.data_digest, manifest_digest);
+    }
+    const auto changes = all_changes(saved, coordinator.run_file);
+    if (!changes.empty()) {
+        coordinator.board->journal.add("run_file_changed", {{"changes", changes}});
+        for (const std::string& change : changes) monitoring::log_info("run file changed: {}", change);
+    }
+    return newest;
+}
+
+int conclude(Coordinator& coordinator, const Outcome& outcome) {
+    const Decision& decision = outcome.decision;
+    Board& board = *coordinator.board;
+    switch (decision.kind) {
+        case Decision::Kind::done: board.set_state("done", decision.reason); break;
+        case Decision::Kind::restart:
+            throw InternalError("a run was concluded that was to be restarted: {}", decision.reason);
+        case Decision::Kind::stop:
+            board.set_state(decision.exit_code == kExitRequeue ? "stopped" : "failed", decision.reason);
+            if (decision.exit_code == kExitRequeue) {
+                monitoring::log_info("{}; the same command continues the run (exit code {})", decision.reason,
+                                     decision.exit_code);
+            } else {
+                monitoring::log_error("{} (exit code {})", decision.reason, decision.exit_code);
+            }
+    }
+    board.journal.add("coordinator_ended",
+                      {{"state", board.status.state}, {"exit_code", decision.exit_code}, {"reason", decision.reason}});
+    return decision.exit_code;
+}
+
+}  // namespace kiban::coordinator

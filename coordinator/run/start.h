@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a coordinator checks and makes before its first attempt, in the order in which refusals make most sense.
+// Internal to this room.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "checkpoint/commit.h"
+#include "coordinator/config/run_file.h"
+#include "coordinator/run/supervise.h"
+#include "data/prepare.h"
+
+namespace kiban::coordinator {
+
+/// Everything a coordinator holds while it drives a run directory.
+struct Coordinator {
+    explicit Coordinator(const RunFile& run_file);
+
+    const RunFile& run_file;
+    RunDirectory directory;
+    data::Preparation preparation;  // refuses bad input before anything is written
+    StopSignals signals;
+    Lease lease;
+    std::string run_id;
+    std::shared_ptr<Console> console;
+    std::unique_ptr<Board> board;
+    std::unique_ptr<Session> session;
+};
+
+monitoring::RunIdentity identity_of(const RunFile& run_file, const std::string& data_digest);
+
+/// Compares the run file with the one that the newest checkpoint was made with. ConfigError names each key that forbids
+/// a resume; other changes go to the journal. nullopt: no checkpoint yet. CheckpointError when there are some and all
+/// are bad.
+std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const std::string& manifest_digest);
+
+/// Says how it ended, writes status and journal; returns the exit code.
+int conclude(Coordinator& coordinator, const Outcome& outcome);
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// RUN/status.json: what `kiban status` shows of a live run. Written by the coordinator about once a second and at state
+// changes, all or nothing but not fsynced: after a crash of the machine it may be old, and the journal and the curve
+// are the truth.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kiban::coordinator {
+
+struct WorkerStatus {
+    int rank = 0;
+    std::string host;
+    int pid = 0;
+    std::string phase;
+    std::uint64_t step = 0;
+    std::uint64_t resident_bytes = 0;
+    std::uint64_t optimizer_bytes = 0;
+    double heartbeat_age_seconds = 0;
+};
+
+struct RunStatus {
+    std::string run;  // name
+    std::string run_id;
+    std::string state;    // preparing|starting|training|saving|restarting|done|failed|stopped
+    std::string message;  // why it failed or stopped
+    std::uint32_t attempt = 0;
+    std::uint32_t restarts = 0;
+    std::uint64_t step = 0;
+    std::uint64_t steps = 0;
+    std::uint64_t tokens = 0;
+    double loss = std::numeric_limits<double>::quiet_NaN();
+    double eval_loss = std::numeric_limits<double>::quiet_NaN();
+    double learning_rate = 0;
+    double tokens_per_second = 0;
+    double eta_seconds = 0;
+    std::uint64_t tasks_done = 0;  // preparing
+    std::uint64_t tasks_total = 0;
+    std::string checkpoint;  // last durable one, directory
+    std::uint64_t checkpoint_step = 0;
+    std::string metrics;   // address of /metrics, empty: none
+    std::string control;   // address of the control channel of this attempt
+    double wall_time = 0;  // of this writing, seconds since 1970
+    std::string host;      // of the coordinator
+    int pid = 0;
+    std::vector<WorkerStatus> workers;
+};
+
+void write_status(const std::filesystem::path& file, const RunStatus& status);
+/// nullopt when missing or not understood.
+std::optional<RunStatus> read_status(const std::filesystem::path& file);
+nlohmann::json to_json(const RunStatus& status);
+
+}  // namespace kiban::coordinator

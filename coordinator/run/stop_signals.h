@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// SIGINT, SIGTERM and SIGUSR1 as something to poll: no handler runs, so nothing happens in one.
+//
+// Make it before any other thread of the process, so that all inherit the blocked signals. Restores the mask when it
+// goes.
+#pragma once
+
+#include <csignal>
+#include <optional>
+
+namespace kiban::coordinator {
+
+class StopSignals {
+  public:
+    StopSignals();  // IoError when the system has no signalfd
+    ~StopSignals();
+    StopSignals(const StopSignals&) = delete;
+    StopSignals& operator=(const StopSignals&) = delete;
+
+    int descriptor() const { return descriptor_; }
+    /// The next signal that has come; nullopt when none.
+    std::optional<int> take();
+    /// Waits at most so long; true when a signal has come (and stays to be taken).
+    bool wait(double seconds) const;
+
+  private:
+    sigset_t previous_{};
+    int descriptor_ = -1;
+};
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/run/supervise.h"
+
+#include <cstdlib>
+
+#include "coordinator/protocol/wire.h"
+#include "monitoring/error.h"
+#include "monitoring/log.h"
+
+namespace kiban::coordinator {
+namespace {
+
+using monitoring::log_error;
+using monitoring::log_info;
+using monitoring::log_warning;
+
+std::uint32_t begin_attempt(Session& session) {
+    const std::uint32_t attempt = session.attempt_used ? session.lease.next_attempt() : session.lease.attempt();
+    session.attempt_used = true;
+    const char* job = std::getenv("SLURM_JOB_ID");
+    session.board.status.attempt = attempt;
+    session.board.journal.set_attempt(attempt);
+    session.board.journal.add("attempt_started", {{"workers", session.run_file.launch.workers}});
+    session.board.metrics().attempt_started(attempt, job != nullptr ? job : "");
+    log_info("attempt {}: starting {} worker(s)", attempt, session.run_file.launch.workers);
+    return attempt;
+}
+
+AttemptSetup setup_of(Session& session, std::uint32_t attempt) {
+    return {.run_dir = session.directory.root(),
+            .log_dir = session.directory.logs(attempt),
+            .run_id = session.run_id,
+            .attempt = attempt,
+            .launch = session.run_file.launch,
+            .tick = [&session](const Membership& members) {
+                session.lease.renew();
+                session.board.tick(members);
+            }};
+}
+
+// False when a signal came in between.
+bool back_off(Session& session, double seconds) {
+    for (const double end = monotonic_seconds() + seconds; monotonic_seconds() < end;) {
+        session.lease.renew();
+        if (session.signals.wait(std::min(1.0, std::max(0.0, end - monotonic_seconds())))) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+Outcome supervise(Session& session,
+                  const std::function<std::unique_ptr<AttemptMode>(std::uint32_t attempt)>& make_mode) {
+    AttemptHistory history;
+    std::uint64_t progress = 0;
+    for (;;) {
+        const std::uint32_t attempt = begin_attempt(session);
+        const auto mode = make_mode(attempt);
+        AttemptEnd end = Attempt(setup_of(session, attempt), *mode, session.signals).run();
+        if (mode->progress() > progress) history = {};
+        progress = std::max(progress, mode->progress());
+        ++history.ends_without_progress;
+        Decision decision = decide(end, history, session.run_file.launch.max_restarts);
+        history.previous_failure = end.failure;
+        session.board.journal.add("attempt_ended",
+                                  {{"reason", decision.reason}, {"launcher_exit", end.launcher_exit.value_or(-1)}});
+        if (decision.kind != Decision::Kind::restart) return {decision, end};
+
+        log_warning("attempt {}: {}; starting again in {} s", attempt, decision.reason, decision.backoff_seconds);
+        ++session.board.status.restarts;
+        session.board.set_state("restarting", decision.reason);
+        if (!back_off(session, decision.backoff_seconds)) {
+            end.interrupted = true;
+            end.stop_signal = session.signals.take().value_or(0);
+            return {decide(end, history, session.run_file.launch.max_restarts), end};
+        }
+    }
+}
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attempt after attempt until the work is done or the policy says stop. Shared by all modes. One thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "coordinator/config/run_file.h"
+#include "coordinator/run/attempt.h"
+#include "coordinator/run/board.h"
+#include "coordinator/run/console.h"
+#include "coordinator/run/lease.h"
+#include "coordinator/run/policy.h"
+#include "coordinator/run/run_directory.h"
+#include "coordinator/run/stop_signals.h"
+
+namespace kiban::coordinator {
+
+/// What the parts of a coordinator share. Everything outlives the attempts.
+struct Session {
+    const RunFile& run_file;
+    const RunDirectory& directory;
+    std::string run_id;
+    Lease& lease;
+    StopSignals& signals;
+    Board& board;
+    Console& console;
+    bool attempt_used = false;  // whether the lease's attempt number has been given to an attempt
+};
+
+struct Outcome {
+    Decision decision;
+    AttemptEnd end;  // of the last attempt
+};
+
+/// `make_mode` makes the mode of an attempt; it is asked anew after each restart.
+Outcome supervise(Session& session,
+                  const std::function<std::unique_ptr<AttemptMode>(std::uint32_t attempt)>& make_mode);
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The coordinator's part of training: gives out the job, appends the curve, conducts saves, passes a stop on to worker
+// 0.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "checkpoint/commit.h"
+#include "coordinator/run/save.h"
+#include "coordinator/run/speed.h"
+#include "coordinator/run/supervise.h"
+#include "monitoring/curve.h"
+
+namespace kiban::coordinator {
+
+/// What training keeps from attempt to attempt.
+struct TrainProgress {
+    monitoring::CurveWriter curve;
+    std::string manifest;
+    std::string manifest_digest;
+    std::uint64_t step = 0;              // of the last report
+    std::uint64_t durable_progress = 0;  // 1 + step of the newest checkpoint; 0: none
+    Speed speed = {};
+    double next_progress = 0;
+};
+
+class TrainMode : public AttemptMode {
+  public:
+    TrainMode(Session& session, TrainProgress& training, std::uint32_t attempt);
+
+    void joined(CoordinatorChannel& channel) override;
+    void on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) override;
+    bool request_stop(CoordinatorChannel& channel, const std::string& reason) override;
+    std::uint64_t progress() const override { return training_.durable_progress; }
+    void ended() override { save_.abandon(); }
+
+  private:
+    void send_job(CoordinatorChannel& channel);
+    void on_loaded(CoordinatorChannel& channel, const LoadResult& result);
+    void on_step(const StepReport& report);
+    void on_stage_request(CoordinatorChannel& channel, const StageRequest& request);
+    void on_outcome(const SaveOutcome& outcome);
+    void show_progress(const StepReport& report);
+
+    Session& session_;
+    TrainProgress& training_;
+    std::uint32_t attempt_;
+    std::optional<checkpoint::CheckpointInfo> start_;
+    SaveFlow save_;
+    bool loaded_ = false;
+};
+
+/// Trains from the newest good checkpoint to the last step.
+Outcome train(Session& session, TrainProgress& training);
+
+}  // namespace kiban::coordinator

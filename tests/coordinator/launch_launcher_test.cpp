@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <thread>
+
+#include "coordinator/launch/launcher.h"
+#include "coordinator/launch/process_id.h"
+#include "coordinator/launch/submit.h"
+#include "monitoring/error.h"
+#include "monitoring/file.h"
+
+namespace kiban::coordinator {
+namespace {
+
+using Words = std::vector<std::string>;
+
+StepPlan plan(LauncherKind launcher) {
+    return {.launcher = launcher,
+            .workers = 4,
+            .threads_per_worker = 2,
+            .kiban = "/opt/kiban",
+            .run_dir = "/runs/a b",
+            .attempt = 7,
+            .as_root = true};
+}
+
+TEST(LaunchArguments, OfMpirun) {
+    EXPECT_EQ(launch_arguments(plan(LauncherKind::mpirun)),
+              (Words{"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--tag-output", "-n", "4",
+                     "/opt/kiban", "exec-worker", "--run-dir", "/runs/a b", "--attempt", "7", "--workers", "4",
+                     "--threads", "2"}));
+    StepPlan user = plan(LauncherKind::mpirun);
+    user.as_root = false;
+    EXPECT_EQ(launch_arguments(user).at(1), "--oversubscribe");
+}
+
+TEST(LaunchArguments, OfSrunNameTheNumberOfProcessorsOfATask) {
+    EXPECT_EQ(launch_arguments(plan(LauncherKind::srun)),
+              (Words{"srun", "--mpi=pmix", "--ntasks=4", "--cpus-per-task=2", "--kill-on-bad-exit=1", "--label",
+                     "--unbuffered", "/opt/kiban", "exec-worker", "--run-dir", "/runs/a b", "--attempt", "7",
+                     "--workers", "4", "--threads", "2"}));
+}
+
+TEST(ChooseLauncher, AutoIsSrunInsideAnAllocation) {
+    EXPECT_EQ(choose_launcher("auto", {}), LauncherKind::mpirun);
+    EXPECT_EQ(choose_launcher("auto", {{"SLURM_JOB_ID", "1"}}), LauncherKind::srun);
+    EXPECT_EQ(choose_launcher("mpirun", {{"SLURM_JOB_ID", "1"}}), LauncherKind::mpirun);
+    EXPECT_EQ(choose_launcher("srun", {{"SLURM_JOB_ID", "1"}}), LauncherKind::srun);
+}
+
+TEST(ChooseLauncher, SrunOutsideOfAnAllocationSaysHowToSubmit) {
+    try {
+        choose_launcher("srun", {});
+        FAIL() << "it was taken";
+    } catch (const ConfigError& error) {
+        EXPECT_NE(std::string(error.what()).find("kiban submit RUN.toml"), std::string::npos);
+    }
+}
+
+TEST(SubmitArguments, GiveTheNumbersAndLetTheUsersOptionsWin) {
+    const Submission submission = {.run_dir = "/runs/a",
+                                   .run_file = "/runs/a.toml",
+                                   .overrides = {"train.steps=5"},
+                                   .name = "a",
+                                   .nodes = 2,
+                                   .workers = 8,
+                                   .threads_per_worker = 4,
+                                   .sbatch_options = {"--partition=gpu", "--ntasks=16"}};
+    EXPECT_EQ(submit_arguments(submission, "/runs/a/kiban.sbatch"),
+              (Words{"sbatch", "--parsable", "--job-name=a", "--nodes=2", "--ntasks=8", "--cpus-per-task=4",
+                     "--output=/runs/a/slurm-%j.out", "--partition=gpu", "--ntasks=16", "/runs/a/kiban.sbatch",
+                     "/runs/a.toml", "--set", "train.steps=5"}));
+}
+
+class Step : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        std::string name = (std::filesystem::temp_directory_path() / "kiban-step-XXXXXX").string();
+        ASSERT_NE(::mkdtemp(name.data()), nullptr);
+        dir_ = name;
+    }
+    void TearDown() override { std::filesystem::remove_all(dir_); }
+
+    static int wait_for(StepProcess& step) {
+        pollfd item{step.descriptor(), POLLIN, 0};
+        ::poll(&item, 1, 5000);
+        return step.exit_code().value_or(-1);
+    }
+
+    static void sleep_ms(int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); }
+
+    std::filesystem::path dir_;
+};
+
+TEST_F(Step, OutputGoesToTheLogFilesAndTheExitCodeComesBack) {
+    StepProcess step({"sh", "-c", "echo out; echo --- >&2; echo one >&2; echo \"$KIBAN_TEST\" >&2; exit 7"},
+                     {{"KIBAN_TEST", "two"}}, dir_ / "logs");
+    EXPECT_EQ(wait_for(step), 7);
+    EXPECT_EQ(monitoring::read_text(dir_ / "logs/launcher.out"), "out\n");
+    EXPECT_EQ(monitoring::read_text(dir_ / "logs/launcher.err"), "---\none\ntwo\n");
+    EXPECT_EQ(step.last_error_lines(2), "one\ntwo");
+    EXPECT_EQ(step.last_error_lines(5), "one\ntwo");  // rulers say nothing
+}
+
+TEST_F(Step, WhatTheEnvironmentHasAlreadyStays) {
+    ::setenv("KIBAN_TEST", "mine", 1);
+    StepProcess step({"sh", "-c", "echo $KIBAN_TEST"}, {{"KIBAN_TEST", "yours"}}, dir_);
+    EXPECT_EQ(wait_for(step), 0);
+    ::unsetenv("KIBAN_TEST");
+    EXPECT_EQ(monitoring::read_text(dir_ / "launcher.out"), "mine\n");
+}
+
+TEST_F(Step, AProgramThatIsNotThereIsNamed) {
+    try {
+        const StepProcess step({"no-such-launcher"}, {}, dir_);
+        FAIL() << "it started";
+    } catch (const ConfigError& error) {
+        EXPECT_STREQ(error.what(),
+                     "cannot start 'no-such-launcher': No such file or directory; is it installed and in PATH? ('kiban "
+                     "doctor' tells)");
+    }
+}
+
+TEST_F(Step, DeathBySignalIs128PlusItsNumber) {
+    StepProcess step({"sh", "-c", "kill -KILL $$"}, {}, dir_);
+    EXPECT_EQ(wait_for(step), 137);
+}
+
+TEST_F(Step, StopIsTermFirst) {
+    StepProcess step({"sh", "-c", "trap 'exit 3' TERM; touch ready; while :; do sleep 0.05; done"}, {}, dir_);
+    sleep_ms(300);
+    EXPECT_EQ(step.stop(5), 3);
+}
+
+TEST_F(Step, StopKillsTheWholeGroupWhenTermIsNotHeard) {
+    StepProcess step({"sh", "-c", "trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & echo $!; wait"},
+                     {}, dir_);
+    sleep_ms(300);
+    const int grandchild = std::stoi(monitoring::read_text(dir_ / "launcher.out"));
+    ASSERT_TRUE(find_process(grandchild).has_value());
+    EXPECT_EQ(step.stop(0.3), 137);
+    sleep_ms(200);
+    EXPECT_FALSE(find_process(grandchild).has_value());
+}
+
+TEST_F(Step, AStoppedProcessIsEndedToo) {
+    StepProcess step({"sleep", "100"}, {}, dir_);
+    ::kill(step.pid(), SIGSTOP);
+    sleep_ms(50);
+    EXPECT_EQ(step.stop(2), 128 + SIGTERM);
+}
+
+TEST_F(Step, DiesWithTheProcessThatStartedIt) {
+    const pid_t parent = ::fork();
+    if (parent == 0) {
+        const StepProcess step({"sh", "-c", "echo $$; exec sleep 100"}, {}, dir_);
+        sleep_ms(400);
+        ::kill(::getpid(), SIGKILL);
+    }
+    ::waitpid(parent, nullptr, 0);
+    sleep_ms(200);
+    const int child = std::stoi(monitoring::read_text(dir_ / "launcher.out"));
+    EXPECT_FALSE(find_process(child).has_value());
+}
+
+TEST_F(Step, RunsInItsOwnProcessGroupWithNothingBlocked) {
+    StepProcess step({"sh", "-c", "ps -o pgid= -p $$; grep SigBlk /proc/self/status"}, {}, dir_);
+    sigset_t all;
+    sigfillset(&all);
+    EXPECT_EQ(wait_for(step), 0);
+    const std::string output = monitoring::read_text(dir_ / "launcher.out");
+    EXPECT_EQ(std::stoi(output), step.pid());
+    EXPECT_NE(output.find("SigBlk:\t0000000000000000"), std::string::npos) << output;
+}
+
+TEST(ProcessId, AZombieAndAnotherNameDoNotCount) {
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_FALSE(find_process(child).has_value());
+    ::waitpid(child, nullptr, 0);
+    EXPECT_TRUE(is_alive(this_process()));
+    EXPECT_FALSE(find_process(::getpid(), "kiban-worker").has_value());
+    ProcessId earlier = this_process();
+    --earlier.start_ticks;  // the same pid, given away again
+    EXPECT_FALSE(is_alive(earlier));
+}
+
+}  // namespace
+}  // namespace kiban::coordinator

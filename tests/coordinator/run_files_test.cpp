@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// The files of a run directory: lease, journal, status, identity.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include "coordinator/launch/process_id.h"
+#include "coordinator/run/journal.h"
+#include "coordinator/run/lease.h"
+#include "coordinator/run/run_directory.h"
+#include "coordinator/run/speed.h"
+#include "coordinator/run/status.h"
+#include "monitoring/error.h"
+#include "monitoring/file.h"
+
+namespace kiban::coordinator {
+namespace {
+
+using nlohmann::json;
+
+class RunFiles : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        std::string name = (std::filesystem::temp_directory_path() / "kiban-run-XXXXXX").string();
+        ASSERT_NE(::mkdtemp(name.data()), nullptr);
+        dir_ = name;
+    }
+    void TearDown() override { std::filesystem::remove_all(dir_); }
+
+    // A lease as another process would have left it.
+    void leave_lease(std::uint32_t epoch, const json& owner, const char* beat) const {
+        std::filesystem::create_directories(dir_ / "lease");
+        std::ofstream(dir_ / "lease" / fmt::format("epoch-{:06}", epoch)) << owner.dump();
+        if (beat != nullptr) std::ofstream(dir_ / "lease" / fmt::format("epoch-{:06}.beat", epoch)) << beat;
+    }
+    static json owner(const ProcessId& process, const std::string& space) {
+        return {{"host", "elsewhere"},
+                {"pid", process.pid},
+                {"start_ticks", process.start_ticks},
+                {"process_space", space}};
+    }
+    static constexpr LeaseTiming kQuick{.renew_seconds = 0.05, .wait_seconds = 0.4};
+
+    std::filesystem::path dir_;
+};
+
+using LeaseTest = RunFiles;
+using JournalTest = RunFiles;
+using StatusTest = RunFiles;
+using RunDirectoryTest = RunFiles;
+
+TEST_F(LeaseTest, TheFirstAttemptIsOneAndEachNextIsHigher) {
+    Lease lease = Lease::acquire(dir_);
+    EXPECT_EQ(lease.attempt(), 1u);
+    EXPECT_EQ(lease.next_attempt(), 2u);
+    EXPECT_EQ(lease.attempt(), 2u);
+    EXPECT_TRUE(lease.is_current());
+}
+
+TEST_F(LeaseTest, ASecondLiveRunIsRefusedNamingTheOwner) {
+    const Lease lease = Lease::acquire(dir_);
+    try {
+        Lease::acquire(dir_);
+        FAIL() << "two owners";
+    } catch (const ConfigError& error) {
+        const std::string message = error.what();
+        EXPECT_NE(message.find("in use by a live coordinator: process " + std::to_string(::getpid())),
+                  std::string::npos)
+            << message;
+        EXPECT_NE(message.find("(attempt 1)"), std::string::npos) << message;
+    }
+}
+
+TEST_F(LeaseTest, ADeadOwnerOnTheSameMachineIsKnownAtOnce) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const Lease lease = Lease::acquire(dir_);
+        ::kill(::getpid(), SIGKILL);
+    }
+    ::waitpid(child, nullptr, 0);
+    EXPECT_EQ(lease_owner(dir_).pid, child);
+    EXPECT_FALSE(lease_owner(dir_).alive);
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(Lease::acquire(dir_).attempt(), 2u);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+}
+
+TEST_F(LeaseTest, APidThatWasGivenAwayAgainIsNotTheOwner) {
+    ProcessId self = this_process();
+    --self.start_ticks;
+    leave_lease(3, owner(self, process_space()), "1");
+    EXPECT_EQ(Lease::acquire(dir_).attempt(), 4u);
+}
+
+TEST_F(LeaseTest, AnOwnerElsewhereIsWaitedOut) {
+    leave_lease(1, owner({1, 1}, "another machine"), "00000000000000000005\n");
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(Lease::acquire(dir_, kQuick).attempt(), 2u);
+    EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(400));
+}
+
+TEST_F(LeaseTest, AnOwnerElsewhereThatRenewsIsAlive) {
+    leave_lease(1, owner({1, 1}, "another machine"), "00000000000000000005\n");
+    std::thread renewer([this] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(150));
+        std::ofstream(dir_ / "lease" / "epoch-000001.beat") << "00000000000000000006\n";
+    });
+    EXPECT_THROW(Lease::acquire(dir_, kQuick), ConfigError);
+    renewer.join();
+}
+
+TEST_F(LeaseTest, AReleasedLeaseElsewhereNeedsNoWaiting) {
+    leave_lease(1, owner({1, 1}, "another machine"), nullptr);
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(Lease::acquire(dir_).attempt(), 2u);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+}
+
+TEST_F(LeaseTest, TheCounterIsRenewed) {
+    Lease lease = Lease::acquire(dir_, kQuick);
+    const std::string first = monitoring::read_text(dir_ / "lease/epoch-000001.beat");
+    std::this_thread::sleep_for(std::chrono::milliseconds(80));
+    lease.renew();
+    EXPECT_NE(monitoring::read_text(dir_ / "lease/epoch-000001.beat"), first);
+}
+
+TEST_F(LeaseTest, AHigherEpochFencesTheOwner) {
+    Lease lease = Lease::acquire(dir_);
+    leave_lease(2, owner({1, 1}, "another machine"), "1");
+    EXPECT_FALSE(lease.is_current());
+    EXPECT_THROW(lease.next_attempt(), CommError);
+}
+
+TEST_F(LeaseTest, OneOfManyThatComeAtOnceWins) {
+    std::vector<pid_t> children;
+    for (int i = 0; i < 8; ++i) {
+        children.push_back(::fork());
+        if (children.back() == 0) {
+            try {
+                const Lease lease = Lease::acquire(dir_);
+                std::this_thread::sleep_for(std::chrono::milliseconds(700));
+                ::_exit(0);
+            } catch (const ConfigError&) {
+                ::_exit(78);
+            }
+        }
+    }
+    int winners = 0;
+    for (const pid_t child : children) {
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        ASSERT_TRUE(WIFEXITED(status));
+        winners += WEXITSTATUS(status) == 0 ? 1 : 0;
+    }
+    EXPECT_EQ(winners, 1);
+}
+
+TEST_F(JournalTest, EntriesComeBackInOrderWithTimeAndAttempt) {
+    {
+        Journal journal(dir_ / "journal.jsonl");
+        journal.set_attempt(3);
+        journal.add("began", {{"workers", 2}});
+        journal.add("ended");
+    }
+    const auto entries = read_journal(dir_ / "journal.jsonl");
+    ASSERT_EQ(entries.size(), 2u);
+    EXPECT_EQ(entries[0]["event"], "began");
+    EXPECT_EQ(entries[0]["workers"], 2);
+    EXPECT_EQ(entries[1]["attempt"], 3);
+    EXPECT_NE(describe(entries[0]).find("Z began attempt=3 workers=2"), std::string::npos) << describe(entries[0]);
+    const std::string time = entries[0]["time"];
+    EXPECT_EQ(time.size(), std::string("2026-01-01T00:00:00.000Z").size()) << time;
+}
+
+TEST_F(JournalTest, ALineTornByACrashIsEndedAndLeftOut) {
+    std::ofstream(dir_ / "journal.jsonl") << "{\"event\": \"whole\"}\n{\"event\": \"to";
+    Journal(dir_ / "journal.jsonl").add("next");
+    const auto entries = read_journal(dir_ / "journal.jsonl");
+    ASSERT_EQ(entries.size(), 2u);
+    EXPECT_EQ(entries[0]["event"], "whole");
+    EXPECT_EQ(entries[1]["event"], "next");
+}
+
+TEST_F(JournalTest, AMissingJournalIsEmpty) { EXPECT_TRUE(read_journal(dir_ / "none").empty()); }
+
+TEST_F(StatusTest, ComesBackAsItWasWritten) {
+    RunStatus status;
+    status.run = "char";
+    status.state = "training";
+    status.step = 7;
+    status.loss = 2.5;
+    status.workers = {{.rank = 1, .host = "n1", .pid = 12, .phase = "forward", .step = 7}};
+    write_status(dir_ / "status.json", status);
+    write_status(dir_ / "status.json", status);
+    const auto back = read_status(dir_ / "status.json");
+    ASSERT_TRUE(back.has_value());
+    EXPECT_EQ(to_json(*back), to_json(status));
+    EXPECT_TRUE(std::isnan(back->eval_loss));  // never evaluated: not in the file
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir_), {}), 1);
+}
+
+TEST_F(StatusTest, WhatIsNoStatusIsNone) {
+    EXPECT_FALSE(read_status(dir_ / "status.json").has_value());
+    std::ofstream(dir_ / "status.json") << "{\"step\": \"seven\"}";
+    EXPECT_FALSE(read_status(dir_ / "status.json").has_value());
+}
+
+TEST_F(RunDirectoryTest, TheRunsIdIsMadeOnceAndRandom) {
+    const std::string id = RunDirectory(dir_ / "a/b").open_or_create();
+    EXPECT_EQ(id.size(), 16u);
+    EXPECT_EQ(RunDirectory(dir_ / "a/b").open_or_create(), id);
+    EXPECT_NE(RunDirectory(dir_ / "c").open_or_create(), id);
+}
+
+TEST_F(RunDirectoryTest, StartingOverMovesTheOldThingsAside) {
+    const RunDirectory directory(dir_);
+    std::filesystem::create_directories(dir_ / "ckpt/step-1");
+    std::filesystem::create_directories(dir_ / "curve");
+    EXPECT_EQ(directory.set_aside(4), (std::vector<std::string>{"ckpt", "curve"}));
+    EXPECT_TRUE(std::filesystem::exists(dir_ / "old-4/ckpt/step-1"));
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "ckpt"));
+}
+
+TEST_F(RunDirectoryTest, TheCorpusReferenceComesBackAndItsAbsenceIsSaid) {
+    const RunDirectory directory(dir_);
+    EXPECT_THROW(read_corpus_reference(directory), ConfigError);
+    write_corpus_reference(directory, {"/corpora/x/manifest.json", "abc"});
+    EXPECT_EQ(read_corpus_reference(directory).manifest, "/corpora/x/manifest.json");
+    EXPECT_EQ(read_corpus_reference(directory).digest, "abc");
+}
+
+TEST(Speed, IsThatOfTheLastSeconds) {
+    Speed speed;
+    EXPECT_EQ(speed.tokens_per_second(), 0);
+    for (int i = 0; i <= 100; ++i)
+        speed.add(static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(i) * 50, 10 + i * 0.5);  // 100 tokens/s
+    EXPECT_NEAR(speed.tokens_per_second(), 100, 1e-9);
+    EXPECT_NEAR(speed.seconds_to(120), 10, 1e-9);
+    EXPECT_EQ(speed.seconds_to(100), 0);
+    for (int i = 1; i <= 60; ++i)
+        speed.add(static_cast<std::uint64_t>(100 + i), 5000 + static_cast<std::uint64_t>(i) * 200, 60 + i * 0.5);
+    EXPECT_NEAR(speed.tokens_per_second(), 400, 1e-9);  // the slow part has left the window
+    speed.restart();
+    EXPECT_EQ(speed.tokens_per_second(), 0);
+}
+
+}  // namespace
+}  // namespace kiban::coordinator

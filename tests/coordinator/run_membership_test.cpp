@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "coordinator/run/membership.h"
+#include "monitoring/error.h"
+
+namespace kiban::coordinator {
+namespace {
+
+using Ranks = std::vector<int>;
+
+Hello hello(int rank, int world = 2, int pid = 100) {
+    Hello message;
+    message.rank = rank;
+    message.world_size = world;
+    message.host = "here";
+    message.pid = pid + rank;
+    return message;
+}
+
+// Start at 1000 s, 60 s to start, 30 s of silence.
+Membership two() { return {2, 1000, 60, 30}; }
+
+TEST(Membership, FollowsATimeline) {
+    Membership members = two();
+    struct Event {
+        double at;
+        int speaker;  // -1: nobody
+        Ranks missing;
+        Ranks lost;
+    };
+    members.hello(hello(0), 1001);
+    EXPECT_FALSE(members.all_joined());
+    EXPECT_EQ(members.missing(1060), Ranks{});
+    EXPECT_EQ(members.missing(1060.1), Ranks{1});
+    members.hello(hello(1), 1002);
+    EXPECT_TRUE(members.all_joined());
+    const std::vector<Event> timeline = {
+        {1003, 0, {}, {}}, {1031, 0, {}, {}},    {1032, -1, {}, {}},    {1032.5, -1, {}, {1}},
+        {1033, 1, {}, {}}, {1061.5, 1, {}, {0}}, {1091.4, -1, {}, {0}}, {1092, -1, {}, {0, 1}},
+    };
+    for (const Event& event : timeline) {
+        if (event.speaker >= 0) members.heartbeat(event.speaker, {}, event.at);
+        EXPECT_EQ(members.missing(event.at), event.missing) << event.at;
+        EXPECT_EQ(members.lost(event.at), event.lost) << event.at;
+    }
+}
+
+TEST(Membership, AWorkerThatHasFinishedMayBeSilent) {
+    Membership members = two();
+    members.hello(hello(0), 1001);
+    members.hello(hello(1), 1001);
+    members.finished(1);
+    EXPECT_EQ(members.lost(2000), Ranks{0});
+    EXPECT_FALSE(members.all_finished());
+    members.finished(0);
+    EXPECT_TRUE(members.all_finished());
+}
+
+TEST(Membership, AnotherWorldSizeIsRefusedNamingBoth) {
+    Membership members = two();
+    try {
+        members.hello(hello(0, 1), 1001);
+        FAIL() << "a singleton was let in";
+    } catch (const ConfigError& error) {
+        EXPECT_NE(std::string(error.what()).find("says the world has 1 workers, expected 2"), std::string::npos);
+    }
+    EXPECT_FALSE(members.members()[0].hello.has_value());
+}
+
+TEST(Membership, TwoProcessesOfOneRankAreRefused) {
+    Membership members = two();
+    members.hello(hello(0), 1001);
+    members.hello(hello(0), 1001);  // the same process again, after it reconnected
+    EXPECT_THROW(members.hello(hello(0, 2, 500), 1002), ConfigError);
+}
+
+TEST(Membership, KeepsTheLatestHeartbeat) {
+    Membership members = two();
+    members.hello(hello(0), 1001);
+    members.heartbeat(0, {.phase = "forward", .step = 3}, 1002);
+    members.heartbeat(0, {.phase = "save", .step = 4}, 1003);
+    EXPECT_EQ(members.members()[0].heartbeat.phase, "save");
+    EXPECT_EQ(members.members()[0].last_heard, 1003);
+}
+
+}  // namespace
+}  // namespace kiban::coordinator
