@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Plants one breach of each house rule in a small tree and requires that check.sh names every one of them.
+set -euo pipefail
+check=$(cd "$(dirname "$0")" && pwd)/check.sh
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+mkdir -p "$tree"/{monitoring,data,checkpoint,coordinator,worker,tests/house}
+licence='// SPDX-License-Identifier: Apache-2.0'
+plant() { printf '%s\n' "$licence" "${@:2}" >"$tree/$1"; }
+
+plant data/good.h '#include "monitoring/file.h"' 'int f();'
+"$check" "$tree" >/dev/null || { echo "expected a clean tree to pass"; "$check" "$tree"; exit 1; }
+
+plant monitoring/arrow.cpp '#include "data/order.h"'
+plant data/torch.cpp '#include <ATen/ATen.h>'
+plant checkpoint/h5.cpp '#include <hdf5.h>'
+plant worker/version.cpp '#if TORCH_VERSION_MAJOR > 1'
+plant data/own.h 'int h();'
+plant data/own.cpp '#include <vector>' '#include "data/own.h"'
+plant worker/assert.cpp '#include <cassert>'
+plant tests/skip_test.cpp 'GTEST_SKIP();'
+echo 'int g();' >"$tree/data/licence.cpp"
+{ echo "$licence"; yes '// line' | head -n 401; } >"$tree/data/long.cpp"
+{ echo "$licence"; yes '// line' | head -n 251; } >"$tree/data/long.h"
+{ echo "$licence"; echo 'int long_function(int a) {'; yes '    ++a;' | head -n 60; echo '}'; } >"$tree/data/function.cpp"
+{ echo "$licence"; echo 'struct S {'; echo '    int method(int a) const {'; yes '        ++a;' | head -n 60; echo '    }'; echo '};'; } >"$tree/data/method.h"
+echo 'file data/gone.cpp 500 it is not there' >"$tree/tests/house/exceptions.txt"
+
+found=$("$check" "$tree" || true)
+for place in monitoring/arrow.cpp data/torch.cpp checkpoint/h5.cpp worker/version.cpp worker/assert.cpp tests/skip_test.cpp \
+    data/licence.cpp data/long.cpp data/long.h data/function.cpp data/method.h data/own.cpp 'data/gone.cpp'; do
+    grep -q "$place" <<<"$found" || { echo "check.sh missed the planted breach in $place; it printed:"; echo "$found"; exit 1; }
+done
+echo "house: every planted breach was found"
