@@ -45,14 +45,16 @@ bool accept(const toml::node& node, const Number& rule, std::array<double, 2>& v
 
 bool accept(const toml::node& node, const Text&, std::string& value) {
     const auto text = node.value_exact<std::string>();
-    if (text) value = *text;
-    return text.has_value();
+    if (!text || text->find('\0') != std::string::npos) return false;
+    value = *text;
+    return true;
 }
 
-bool accept(const toml::node& node, const Text&, std::filesystem::path& value) {
-    const auto text = node.value_exact<std::string>();
-    if (text) value = *text;
-    return text.has_value();
+bool accept(const toml::node& node, const Text& rule, std::filesystem::path& value) {
+    std::string text;
+    if (!accept(node, rule, text)) return false;
+    value = text;
+    return true;
 }
 
 bool accept(const toml::node& node, const Words& rule, std::string& value) {

@@ -42,7 +42,7 @@ constexpr Number above(double least) { return {least, std::numeric_limits<double
 constexpr Number between(double least, double most) { return {least, most}; }
 constexpr Number from_to_below(double least, double most) { return {least, most, false, true}; }
 
-struct Text {};  // any
+struct Text {};  // any, without NUL: names and paths go to the operating system
 
 struct Words {  // one of these
     std::vector<std::string> words;

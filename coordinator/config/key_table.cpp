@@ -14,7 +14,6 @@ constexpr double kManyLayers = 1 << 14;
 constexpr double kManyChannels = 1 << 20;
 constexpr double kManyTokens = 1 << 24;
 constexpr double kManyRows = 1 << 24;
-constexpr double kManySteps = 1e12;
 
 const Names<data::HoldoutBy> kHoldoutBy{{{"tail", data::HoldoutBy::tail}, {"document", data::HoldoutBy::document}}};
 const Names<ModelLayout> kLayouts{{{"gpt2", ModelLayout::gpt2}, {"llama", ModelLayout::llama}}};
@@ -76,9 +75,9 @@ std::vector<Key<RunFile>> train_keys() {
         KIBAN_RUN_KEY(train.batch_rows, between(1, kManyRows), kFixed, "rows", "global batch of one step"),
         KIBAN_RUN_KEY(train.micro_batch_rows, between(0, kManyRows), kResumable, "rows",
                       "of one forward and backward pass of one worker: memory against speed; 0: batch_rows / workers"),
-        KIBAN_RUN_KEY(train.steps, between(1, kManySteps), kResumable, "steps",
+        KIBAN_RUN_KEY(train.steps, at_least(1), kResumable, "steps",
                       "length of the run and of its schedule; raise it to go on"),
-        KIBAN_RUN_KEY(train.eval_interval_steps, between(0, kManySteps), kResumable, "steps",
+        KIBAN_RUN_KEY(train.eval_interval_steps, at_least(0), kResumable, "steps",
                       "between holdout evaluations; one more at the end; 0: only that"),
         KIBAN_RUN_KEY(train.eval_micro_batch_rows, between(0, kManyRows), kResumable, "rows",
                       "of one evaluation pass; 0: as micro_batch_rows"),
@@ -94,9 +93,9 @@ std::vector<Key<RunFile>> train_keys() {
         KIBAN_RUN_KEY(train.optimizer.weight_decay, at_least(0), kFixed, "",
                       "on matrices, embeddings included; never on biases and norm gains"),
         KIBAN_RUN_KEY(train.schedule.name, kSchedules, kFixed, "", "after the warm-up; formulas: coordinator/job/train_config.h"),
-        KIBAN_RUN_KEY(train.schedule.warmup_steps, between(0, kManySteps), kFixed, "steps",
+        KIBAN_RUN_KEY(train.schedule.warmup_steps, at_least(0), kFixed, "steps",
                       "the rate grows linearly, while AdamW's averages are young"),
-        KIBAN_RUN_KEY(train.schedule.decay_steps, between(0, kManySteps), kFixed, "steps",
+        KIBAN_RUN_KEY(train.schedule.decay_steps, at_least(0), kFixed, "steps",
                       "wsd: length of the decay at the end; 0: a tenth of train.steps"),
         KIBAN_RUN_KEY(train.schedule.decay, kDecayShapes, kFixed, "", "wsd: shape of the decay; `sqrt` is 1 - sqrt(x)"),
         KIBAN_RUN_KEY(train.schedule.final_ratio, between(0, 1), kFixed, "", "learning rate at the end over the peak"),
@@ -110,7 +109,7 @@ std::vector<Key<RunFile>> cluster_keys() {
         KIBAN_RUN_KEY(parallel.tensor, at_least(1), kResumable, "workers", "only 1 is available yet"),
         KIBAN_RUN_KEY(parallel.pipeline, at_least(1), kResumable, "workers", "only 1 is available yet"),
         KIBAN_RUN_KEY(parallel.context, at_least(1), kResumable, "workers", "only 1 is available yet"),
-        KIBAN_RUN_KEY(checkpoint.interval_steps, between(0, kManySteps), kResumable, "steps",
+        KIBAN_RUN_KEY(checkpoint.interval_steps, at_least(0), kResumable, "steps",
                       "between checkpoints: what a crash repeats; 0: only at step 0 and at the end"),
         KIBAN_RUN_KEY(checkpoint.keep, between(2, 1e6), kResumable, "", "newest ones kept; the newest may turn out damaged"),
         KIBAN_RUN_KEY(monitoring.listen, Text{}, kResumable, "",

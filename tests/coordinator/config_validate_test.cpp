@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "coordinator/config/run_file.h"
+#include "monitoring/error.h"
+
+namespace kiban::coordinator {
+namespace {
+
+// The refusal of the smallest run file with these overrides, without the file's name in front.
+std::string refusal(const std::vector<std::string>& overrides) {
+    try {
+        parse_run_file("[[data.sources]]\npath = 'a.txt'\n[launch]\nthreads_per_worker = 1\n", "/base", "run.toml",
+                       overrides);
+    } catch (const ConfigError& error) {
+        const std::string message = error.what();
+        const std::string front = "'run.toml': ";
+        return message.starts_with(front) ? message.substr(front.size()) : message;
+    }
+    return "nothing was refused";
+}
+
+TEST(Validate, HeadsMustDivideTheWidth) {
+    EXPECT_EQ(refusal({"model.d_model=128", "model.heads=6"}),
+              "model.heads = 6 does not divide model.d_model = 128: expected a divisor, such as 4");
+}
+
+TEST(Validate, KeyValueHeadsMustDivideHeads) {
+    EXPECT_EQ(refusal({"model.layout=llama", "model.heads=4", "model.kv_heads=3"}),
+              "model.kv_heads = 3 does not divide model.heads = 4");
+}
+
+TEST(Validate, RotaryPositionsNeedPairsOfChannels) {
+    EXPECT_EQ(refusal({"model.layout=llama", "model.d_model=60", "model.heads=4"}),
+              "model.d_model / model.heads = 60 / 4 = 15 is odd: rotary positions turn pairs of channels");
+}
+
+TEST(Validate, KeysOfTheOtherLayoutAreRefused) {
+    EXPECT_EQ(refusal({"model.kv_heads=2"}),
+              "model.kv_heads = 2 with model.layout = 'gpt2', which has as many as model.heads = 4: leave it out, or "
+              "use 'llama'");
+    EXPECT_EQ(refusal({"model.rope_theta=5e5"}),
+              "model.rope_theta = 500000 with model.layout = 'gpt2', which has learned positions: leave it out, or use "
+              "'llama'");
+}
+
+TEST(Validate, AVocabularySmallerThanTheTokenizersIsRefused) {
+    EXPECT_EQ(refusal({"model.vocabulary=256"}),
+              "model.vocabulary = 256 is smaller than the 257 tokens of data.tokenizer = 'bytes'");
+    EXPECT_EQ(refusal({"model.vocabulary=320"}), "nothing was refused");
+}
+
+TEST(Validate, ABatchThatDoesNotDivideNamesTheNearestThatWould) {
+    EXPECT_EQ(
+        refusal({"train.batch_rows=10", "launch.workers=4"}),
+        "train.batch_rows = 10 rows cannot be shared evenly by 4 data-parallel workers; the nearest that can: 8 or 12");
+    EXPECT_EQ(refusal({"train.batch_rows=3", "launch.workers=4"}),
+              "train.batch_rows = 3 rows cannot be shared evenly by 4 data-parallel workers; the nearest that can: 4");
+    EXPECT_EQ(refusal({"train.batch_rows=12", "train.micro_batch_rows=5"}),
+              "train.micro_batch_rows = 5 does not divide train.batch_rows = 12; the nearest batch_rows that would do: "
+              "10 or 15");
+    EXPECT_EQ(refusal({"train.batch_rows=36", "train.micro_batch_rows=6", "launch.workers=4"}),
+              "train.batch_rows = 36 is 6 micro-batches of train.micro_batch_rows = 6, which 4 data-parallel workers "
+              "cannot share evenly; "
+              "the nearest batch_rows that would do: 24 or 48");
+    EXPECT_EQ(refusal({"train.batch_rows=12", "train.micro_batch_rows=6", "launch.workers=2"}), "nothing was refused");
+}
+
+TEST(Validate, WhatIsNotThereYetIsRefusedByName) {
+    EXPECT_EQ(refusal({"parallel.tensor=2"}), "parallel.tensor = 2 is not available yet: expected 1");
+    EXPECT_EQ(refusal({"parallel.pipeline=4"}), "parallel.pipeline = 4 is not available yet: expected 1");
+    EXPECT_EQ(refusal({"parallel.context=2"}), "parallel.context = 2 is not available yet: expected 1");
+    EXPECT_EQ(refusal({"train.reduction=fixed"}), "train.reduction = 'fixed' is not available yet: expected 'fast'");
+    EXPECT_EQ(refusal({"train.precision=bf16"}), "train.precision = 'bf16' is not available yet: expected 'fp32'");
+    EXPECT_NE(refusal({"data.tokenizer=bpe:8192"}).find("'bpe:8192' is not available yet"), std::string::npos);
+    EXPECT_NE(refusal({"data.tokenizer=x/tokenizer.json"}).find("'x/tokenizer.json' is not available yet"),
+              std::string::npos);
+    EXPECT_NE(refusal({"data.tokenizer=byte"}).find("'bytes'"), std::string::npos);
+}
+
+TEST(Validate, TheDecayBelongsToWsdAndMustFit) {
+    EXPECT_EQ(refusal({"train.schedule.decay_steps=5"}),
+              "train.schedule.decay_steps = 5 is for train.schedule.name = 'wsd' only: leave it out");
+    EXPECT_EQ(refusal({"train.schedule.decay=sqrt"}),
+              "train.schedule.decay is for train.schedule.name = 'wsd' only: leave it out");
+    EXPECT_EQ(
+        refusal({"train.schedule.name=wsd", "train.steps=200", "train.schedule.decay_steps=101"}),
+        "train.schedule.warmup_steps = 100 and train.schedule.decay_steps = 101 do not fit into train.steps = 200");
+    EXPECT_EQ(refusal({"train.schedule.name=wsd", "train.steps=200", "train.schedule.decay_steps=100"}),
+              "nothing was refused");
+}
+
+TEST(Validate, ListenIsAHostAndAPort) {
+    for (const std::string bad :
+         {"9464", "localhost", ":9464", "localhost:", "localhost:65536", "localhost:x", "::1:9464", "h:-1"}) {
+        EXPECT_EQ(
+            refusal({"monitoring.listen='" + bad + "'"}),
+            "monitoring.listen is '" + bad +
+                "', expected HOST:PORT with a port from 0 to 65535, such as '127.0.0.1:9464', or '' to serve nothing");
+    }
+    for (const std::string good : {"", "0.0.0.0:0", "[::1]:9464", "node-1:65535"}) {
+        EXPECT_EQ(refusal({"monitoring.listen='" + good + "'"}), "nothing was refused") << good;
+    }
+}
+
+TEST(Validate, ARunNameIsAWord) {
+    for (const std::string bad : {"", "a/b", ".hidden", "a b", "x\\u0007"}) {
+        EXPECT_NE(refusal({"run.name=\"" + bad + "\""}).find("expected 1 to 100 letters, digits"), std::string::npos)
+            << bad;
+    }
+}
+
+TEST(Validate, ARunWithoutSourcesIsRefused) {
+    try {
+        parse_run_file("", "/base", "run.toml");
+        FAIL();
+    } catch (const ConfigError& error) {
+        EXPECT_NE(std::string(error.what()).find("data.sources"), std::string::npos) << error.what();
+    }
+}
+
+TEST(Validate, MoreTokensThanCountersHoldAreRefused) {
+    EXPECT_EQ(refusal({"train.steps=1000000000000", "train.batch_rows=16777216", "data.sequence_length=1024"}),
+              "train.steps = 1000000000000 of train.batch_rows = 16777216 rows of data.sequence_length = 1024 are "
+              "1.72e+22 tokens: expected "
+              "at most 9e18");
+}
+
+TEST(Validate, AnEmptyControlInterfaceIsRefused) {
+    EXPECT_EQ(refusal({"launch.control_interface="}),
+              "launch.control_interface is empty, expected an address or an interface, such as '127.0.0.1' or 'eth0'");
+}
+
+}  // namespace
+}  // namespace kiban::coordinator
