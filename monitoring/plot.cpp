@@ -241,7 +241,7 @@ std::vector<double> linear_ticks(double low, double high, int count) {
     const double rough = (high - low) / std::max(count, 1);
     if (!(rough > 0) || !std::isfinite(rough)) return ticks;
     const double power = std::pow(10, std::floor(std::log10(rough)));
-    const double fraction = rough / power;
+    const double fraction = rough / power * (1 - 1e-9);  // 0.5 that came out as 0.5000000000000001
     const double step = power * (fraction <= 1 ? 1 : fraction <= 2 ? 2 : fraction <= 5 ? 5 : 10);
     for (double index = std::ceil(low / step - 1e-9); index * step <= high + step * 1e-9; ++index) {
         ticks.push_back(index * step + 0.0);  // no "-0"
