@@ -3,8 +3,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -151,8 +151,7 @@ StepProcess::StepProcess(const std::vector<std::string>& arguments, const Enviro
                           std::strerror(exec_error));
     }
     ::setpgid(pid_, pid_);  // here too: whoever comes first
-    descriptor_ = ::pidfd_open(pid_, 0);
-    if (descriptor_ >= 0) ::fcntl(descriptor_, F_SETFD, FD_CLOEXEC);
+    descriptor_ = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));  // glibc 2.36 declares it without C linkage
 }
 
 StepProcess::~StepProcess() {
