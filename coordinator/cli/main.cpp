@@ -2,11 +2,16 @@
 // `kiban`: parses the command line, runs one command, turns its exception into a message and an exit code
 // (slurm/README.md).
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <string>
+#include <vector>
 
 #include "coordinator/cli/commands.h"
+#include "coordinator/config/nearest.h"
 #include "coordinator/job/version.h"
 #include "monitoring/error.h"
 
@@ -19,10 +24,20 @@ void add_commands(CLI::App& app, int& exit_code) {
 #undef KIBAN_COMMAND
 }
 
+std::string complaint(const CLI::App& app, const CLI::ParseError& error, const std::string& first_word) {
+    std::vector<std::string> commands;
+    for (const CLI::App* command : app.get_subcommands([](const CLI::App* any) { return !any->get_group().empty(); })) {
+        commands.push_back(command->get_name());
+    }
+    const bool is_command = std::find(commands.begin(), commands.end(), first_word) != commands.end();
+    if (is_command || first_word.empty() || first_word.front() == '-') return error.what();
+    return fmt::format("there is no command '{}'; did you mean '{}'?", first_word, nearest(first_word, commands));
+}
+
 // --help and --version also arrive as exceptions, with code 0.
-int report_parse_result(const CLI::App& app, const CLI::ParseError& error) {
+int report_parse_result(const CLI::App& app, const CLI::ParseError& error, const std::string& first_word) {
     if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error);
-    std::fprintf(stderr, "kiban: %s; see kiban --help\n", error.what());
+    std::fprintf(stderr, "kiban: %s; see kiban --help\n", complaint(app, error, first_word).c_str());
     return kExitUsage;
 }
 
@@ -36,7 +51,7 @@ int run(int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return report_parse_result(app, error);
+        return report_parse_result(app, error, argc > 1 ? argv[1] : "");
     } catch (const std::exception& error) {
         std::fprintf(stderr, "kiban: %s: %s\n", type_name_of(error), error.what());
         return exit_code_of(error);

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// kiban curve RUN_DIR: every step of the run's surviving history, once each.
+#include "monitoring/curve.h"
+
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+#include <memory>
+
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/named_run.h"
+#include "monitoring/error.h"
+
+namespace kiban::coordinator {
+namespace {
+
+struct CurveOptions {
+    std::filesystem::path run_dir;
+    bool csv = false;
+    bool openmetrics = false;
+    bool timing = false;
+};
+
+void curve(const CurveOptions& options) {
+    const RunDirectory directory = named_run(options.run_dir);
+    const monitoring::Curve record = monitoring::read_curve(directory.curve());
+    if (options.openmetrics) {
+        monitoring::write_openmetrics(std::cout, record.rows, name_of(directory));
+    } else {
+        monitoring::write_csv(std::cout, record.rows, options.timing);
+    }
+    std::cout.flush();
+    if (!std::cout) throw IoError("cannot write the curve of '{}' to standard output", directory.root().string());
+}
+
+}  // namespace
+
+void add_curve_command(CLI::App& app, int& /*exit_code*/) {
+    CLI::App* command = app.add_subcommand("curve", "every step of the run's surviving history, once each");
+    auto options = std::make_shared<CurveOptions>();
+    command->add_option("RUN_DIR", options->run_dir, "run directory")->required();
+    CLI::Option* csv =
+        command->add_flag("--csv", options->csv, "comma-separated, equal bits print equal (the default)");
+    CLI::Option* openmetrics = command->add_flag(
+        "--openmetrics", options->openmetrics, "for promtool tsdb create-blocks-from openmetrics; a step is a second");
+    CLI::Option* timing =
+        command->add_flag("--timing", options->timing, "adds step_seconds, wall_time and attempt to the CSV");
+    openmetrics->excludes(csv)->excludes(timing);
+    command->callback([options] { curve(*options); });
+}
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/cli/named_run.h"
+
+#include <chrono>
+
+#include "checkpoint/commit.h"
+#include "coordinator/cli/readable.h"
+#include "coordinator/job/inventory.h"
+#include "coordinator/run/journal.h"
+#include "coordinator/run/lease.h"
+#include "data/tokenizer.h"
+#include "monitoring/curve.h"
+#include "monitoring/error.h"
+#include "monitoring/file.h"
+
+namespace kiban::coordinator {
+namespace {
+
+namespace fs = std::filesystem;
+
+double now_seconds() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+bool says_ended(const std::string& state) { return state == "done" || state == "failed" || state == "stopped"; }
+
+Life life_of(const RunDirectory& directory, const std::string& state) {
+    const LeaseOwner owner = lease_owner(directory.root());
+    if (owner.epoch == 0) return Life::none;
+    if (owner.here && owner.alive) return Life::running;
+    if (says_ended(state)) return Life::ended;
+    return owner.here ? Life::dead : Life::unknown;
+}
+
+// After a crash status.json may be older than what is durable.
+void bring_up_to_date(const RunDirectory& directory, RunStatus& status) {
+    const auto curve = monitoring::read_curve(directory.curve());
+    if (!curve.rows.empty() && curve.rows.back().step != status.step) {
+        const auto& last = curve.rows.back();
+        status.step = last.step;
+        status.tokens = last.tokens;
+        status.loss = last.loss;
+        status.learning_rate = last.learning_rate;
+    }
+    for (const auto& row : curve.rows) {
+        if (row.eval_loss == row.eval_loss) status.eval_loss = row.eval_loss;
+    }
+    const auto checkpoints = checkpoint::list_checkpoints(directory.root());
+    if (!checkpoints.empty()) {
+        status.checkpoint = checkpoints.front().directory.string();
+        status.checkpoint_step = checkpoints.front().step;
+    }
+    status.tokens_per_second = 0;
+    status.eta_seconds = 0;
+    status.workers.clear();
+    status.metrics.clear();
+}
+
+}  // namespace
+
+RunDirectory named_run(const fs::path& directory) {
+    std::error_code error;
+    if (!fs::is_directory(directory, error)) {
+        throw IoError("cannot read run directory '{}': there is no such directory", directory.string());
+    }
+    RunDirectory run(fs::absolute(directory).lexically_normal());
+    for (const fs::path& file :
+         {run.identity(), run.run_file(), run.journal(), run.root() / "ckpt", run.root() / "lease"}) {
+        if (fs::exists(file, error)) return run;
+    }
+    throw IoError(
+        "'{}' is no run directory: expected run.json, run.toml, journal.jsonl or ckpt/ in it, found none of them",
+        directory.string());
+}
+
+std::optional<RunFile> run_file_of(const RunDirectory& directory) {
+    const auto text = monitoring::read_text_if_exists(directory.run_file());
+    if (!text) return std::nullopt;
+    return parse_run_file(*text, directory.root(), directory.run_file().string());
+}
+
+std::string name_of(const RunDirectory& directory) {
+    if (const auto run_file = run_file_of(directory)) return run_file->run.name;
+    fs::path root = directory.root();
+    if (!root.has_filename()) root = root.parent_path();
+    return root.filename().string();
+}
+
+RunView view_run(const RunDirectory& directory) {
+    RunView view;
+    const auto written = read_status(directory.status());
+    if (written) view.status = *written;
+    view.life = life_of(directory, view.status.state);
+    if (written) view.silence_seconds = std::max(0.0, now_seconds() - written->wall_time);
+    if (!written) {
+        view.status.run = name_of(directory);
+        view.status.state = view.life == Life::none ? "not started" : "starting";
+        if (const auto run_file = run_file_of(directory)) view.status.steps = run_file->train.steps;
+    }
+    if (view.life != Life::running && view.life != Life::unknown) bring_up_to_date(directory, view.status);
+    return view;
+}
+
+monitoring::ReportRun report_of(const RunDirectory& directory) {
+    monitoring::ReportRun report{
+        .name = name_of(directory), .curve = monitoring::read_curve(directory.curve()), .facts = {}, .events = {}};
+    const RunStatus status = view_run(directory).status;
+    if (const auto file = run_file_of(directory)) {
+        const ModelConfig& model = file->model;
+        const std::int64_t vocabulary =
+            model.vocabulary != 0 ? model.vocabulary : data::Tokenizer(file->data.tokenizer).vocabulary();
+        const ModelSize size = model_size(model, vocabulary, file->data.sequence_length);
+        report.facts = {
+            {"model", fmt::format("{} {}x{}", model.layout == ModelLayout::gpt2 ? "gpt2" : "llama", model.layers,
+                                  model.d_model)},
+            {"parameters", count_text(size.total)},
+            {"batch", fmt::format("{} rows of {} tokens", file->train.batch_rows, file->data.sequence_length)},
+            {"workers", fmt::format("{} of {} threads", file->launch.workers, file->launch.threads_per_worker)},
+            {"seed", fmt::format("{}", file->run.seed)}};
+    }
+    report.facts.emplace_back("state", status.state);
+    report.facts.emplace_back(
+        "steps", status.steps == 0 ? count_text(status.step)
+                                   : fmt::format("{} of {}", count_text(status.step), count_text(status.steps)));
+    report.facts.emplace_back("tokens", count_text(status.tokens));
+    if (fs::exists(directory.corpus()))
+        report.facts.emplace_back("corpus", read_corpus_reference(directory).digest.substr(0, 16));
+    if (!status.checkpoint.empty()) report.facts.emplace_back("last checkpoint", status.checkpoint);
+    if (!status.run_id.empty()) report.facts.emplace_back("run id", status.run_id);
+    for (const auto& entry : read_journal(directory.journal())) report.events.push_back(describe(entry));
+    return report;
+}
+
+}  // namespace kiban::coordinator

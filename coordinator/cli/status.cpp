@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// kiban status RUN_DIR: state, step, tokens, loss, time left, last durable checkpoint, workers, events.
+#include "coordinator/run/status.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <thread>
+
+#include "checkpoint/commit.h"
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/named_run.h"
+#include "coordinator/cli/readable.h"
+#include "coordinator/run/journal.h"
+
+namespace kiban::coordinator {
+namespace {
+
+constexpr std::size_t kEventsShown = 8;
+
+struct StatusOptions {
+    std::filesystem::path run_dir;
+    bool json = false;
+    bool watch = false;
+};
+
+std::vector<std::string> last_events(const RunDirectory& directory) {
+    std::vector<std::string> events;
+    const auto entries = read_journal(directory.journal());
+    for (std::size_t i = entries.size() - std::min(entries.size(), kEventsShown); i < entries.size(); ++i) {
+        events.push_back(describe(entries[i]));
+    }
+    return events;
+}
+
+std::string life_text(const RunView& view) {
+    const RunStatus& status = view.status;
+    const std::string coordinator = fmt::format("coordinator process {} on {}", status.pid, status.host);
+    switch (view.life) {
+        case Life::none: return status.state;
+        case Life::ended:
+            return status.message.empty() ? status.state : fmt::format("{}: {}", status.state, status.message);
+        case Life::running: return fmt::format("{} ({})", status.state, coordinator);
+        case Life::dead:
+            return fmt::format("dead: its {} is gone, it was {}; start the same kiban pretrain again to resume",
+                               coordinator, status.state);
+        case Life::unknown:
+            return fmt::format("{} ({}, last heard {} ago)", status.state, coordinator,
+                               duration_text(view.silence_seconds));
+    }
+    return status.state;
+}
+
+std::string life_word(Life life) {
+    switch (life) {
+        case Life::none: return "none";
+        case Life::ended: return "ended";
+        case Life::running: return "running";
+        case Life::dead: return "dead";
+        case Life::unknown: return "unknown";
+    }
+    return "unknown";
+}
+
+void line(std::string& out, const char* what, const std::string& text) {
+    if (!text.empty()) out += fmt::format("  {:<11} {}\n", what, text);
+}
+
+std::string progress_text(const RunStatus& status) {
+    if (status.steps == 0) return fmt::format("{}", status.step);
+    return fmt::format("{} of {} ({:.1f} %)", status.step, status.steps,
+                       100.0 * static_cast<double>(status.step) / static_cast<double>(status.steps));
+}
+
+std::string text_of(const RunDirectory& directory, const RunView& view) {
+    const RunStatus& status = view.status;
+    std::string out = fmt::format("run {}, attempt {}, {} restarts: {}\n", status.run, status.attempt, status.restarts,
+                                  life_text(view));
+    if (status.state == "preparing" && status.tasks_total > 0) {
+        line(out, "preparing", fmt::format("{} of {} tasks", status.tasks_done, status.tasks_total));
+    }
+    line(out, "step", progress_text(status));
+    const std::string speed =
+        status.tokens_per_second > 0 ? fmt::format(", {:.0f} a second", status.tokens_per_second) : "";
+    line(out, "tokens", count_text(status.tokens) + speed);
+    if (std::isfinite(status.loss)) line(out, "loss", fmt::format("{:.4f} nats a token", status.loss));
+    if (std::isfinite(status.eval_loss)) line(out, "holdout", fmt::format("{:.4f} nats a token", status.eval_loss));
+    if (status.eta_seconds > 0) line(out, "time left", duration_text(status.eta_seconds));
+    line(
+        out, "checkpoint",
+        status.checkpoint.empty() ? "none yet" : fmt::format("step {}, {}", status.checkpoint_step, status.checkpoint));
+    line(out, "metrics", status.metrics);
+    for (const WorkerStatus& worker : status.workers) {
+        line(out, fmt::format("worker {}", worker.rank).c_str(),
+             fmt::format("{} process {}, {} at step {}, {} resident, {} optimizer, heard {} ago", worker.host,
+                         worker.pid, worker.phase, worker.step, bytes_text(worker.resident_bytes),
+                         bytes_text(worker.optimizer_bytes), duration_text(worker.heartbeat_age_seconds)));
+    }
+    for (const std::string& event : last_events(directory)) line(out, "event", event);
+    return out;
+}
+
+// The status first and the workers last, so that simple tools find the run's own step before any worker's.
+nlohmann::ordered_json json_of(const RunDirectory& directory, const RunView& view) {
+    const nlohmann::json status = to_json(view.status);
+    nlohmann::ordered_json out;
+    out["life"] = life_word(view.life);
+    for (const auto& [key, value] : status.items()) {
+        if (key != "workers") out[key] = value;
+    }
+    out["status_age_seconds"] = view.silence_seconds;
+    out["checkpoints"] = nlohmann::json::array();
+    for (const auto& checkpoint : checkpoint::list_checkpoints(directory.root())) {
+        out["checkpoints"].push_back(
+            {{"directory", checkpoint.directory.string()}, {"step", checkpoint.step}, {"bytes", checkpoint.bytes}});
+    }
+    out["events"] = last_events(directory);
+    out["workers"] = status.at("workers");
+    return out;
+}
+
+void show(const RunDirectory& directory, const RunView& view, const StatusOptions& options) {
+    const bool screen = options.watch && !options.json && ::isatty(STDOUT_FILENO) == 1;
+    const std::string text =
+        options.json ? json_of(directory, view)
+                               .dump(options.watch ? -1 : 2, ' ', false, nlohmann::json::error_handler_t::replace) +
+                           "\n"
+                     : text_of(directory, view);
+    if (screen) std::fputs("\033[H\033[2J", stdout);
+    std::fputs(text.c_str(), stdout);
+    std::fflush(stdout);
+}
+
+void status(const StatusOptions& options) {
+    const RunDirectory directory = named_run(options.run_dir);
+    while (true) {
+        const RunView view = view_run(directory);
+        show(directory, view, options);
+        const bool goes_on = view.life == Life::running || view.life == Life::unknown;
+        if (!options.watch || !goes_on) return;
+        std::this_thread::sleep_for(std::chrono::seconds(1));
+    }
+}
+
+}  // namespace
+
+void add_status_command(CLI::App& app, int& /*exit_code*/) {
+    CLI::App* command =
+        app.add_subcommand("status", "state, step, tokens, loss, time left, last checkpoint, workers, events");
+    auto options = std::make_shared<StatusOptions>();
+    command->add_option("RUN_DIR", options->run_dir, "run directory")->required();
+    command->add_flag("--json", options->json, "for machines");
+    command->add_flag("--watch", options->watch, "again each second, until the run ends");
+    command->callback([options] { status(*options); });
+}
+
+}  // namespace kiban::coordinator
