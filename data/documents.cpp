@@ -94,13 +94,13 @@ std::string text_of(const Piece& piece, const Line& line) {
     } catch (const nlohmann::json::parse_error& error) {
         refuse(piece, line, fmt::format("expected a JSON object, found malformed JSON at its byte {}", error.byte));
     }
-    if (!record.is_object()) refuse(piece, line, fmt::format("expected a JSON object, found a {}", record.type_name()));
+    if (!record.is_object()) refuse(piece, line, fmt::format("expected a JSON object, found {}", record.type_name()));
     const auto field = record.find(piece.text_field);
     if (field == record.end()) {
         refuse(piece, line, fmt::format("expected a field '{}', found none; name it with text_field", piece.text_field));
     }
     if (!field->is_string()) {
-        refuse(piece, line, fmt::format("expected field '{}' to be a string, found a {}", piece.text_field, field->type_name()));
+        refuse(piece, line, fmt::format("expected field '{}' to be a string, found {}", piece.text_field, field->type_name()));
     }
     return std::move(field->get_ref<std::string&>());
 }
