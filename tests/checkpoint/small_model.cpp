@@ -51,6 +51,12 @@ std::vector<TensorInfo> small_model() {
     return model;
 }
 
+std::vector<TensorInfo> tiny_model() {
+    return {{{"embedding.weight", "param"}, DType::f32, {11, 6}},
+            {{"embedding.weight", "exp_avg"}, DType::f32, {11, 6}},
+            {{"scale", "param"}, DType::f32, {}}};
+}
+
 std::uint64_t element_bits(const TensorInfo& tensor, std::uint64_t step, std::int64_t index) {
     std::int64_t key = static_cast<std::int64_t>(step) * 1000;
     for (const char c : tensor.id.name + "/" + tensor.id.kind) key += c;
@@ -168,8 +174,8 @@ std::vector<std::string> wrong_tensors(const CheckpointReader& reader, const std
     return wrong;
 }
 
-Scratch::Scratch() {
-    std::string name = (fs::temp_directory_path() / "kiban-checkpoint-XXXXXX").string();
+Scratch::Scratch(const fs::path& parent) {
+    std::string name = (parent / "kiban-checkpoint-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) throw IoError("cannot make a scratch directory '{}'", name);
     path_ = name;
 }

@@ -18,6 +18,8 @@ namespace kiban::checkpoint::testing {
 
 /// All dtypes, 0 to 3 dimensions, one empty tensor, sizes that nothing divides.
 std::vector<TensorInfo> small_model();
+/// Three of them, for tests that save hundreds of times.
+std::vector<TensorInfo> tiny_model();
 
 /// The element bits of (tensor, step) at a flat index, in the low bytes.
 std::uint64_t element_bits(const TensorInfo& tensor, std::uint64_t step, std::int64_t index);
@@ -49,10 +51,10 @@ CheckpointInfo write_checkpoint(const Save& save);
 std::vector<std::string> wrong_tensors(const CheckpointReader& reader, const std::vector<TensorInfo>& model,
                                        const Layout& layout, int ranks);
 
-/// A directory that goes when the test ends.
+/// A directory that goes when the test ends; by default in the system's place for temporary files.
 class Scratch {
   public:
-    Scratch();
+    explicit Scratch(const std::filesystem::path& parent = std::filesystem::temp_directory_path());
     ~Scratch();
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process that saves, to be killed or refused by the system: what happens to a dying process is tested on a process,
+// not on a mock.
+//
+//   checkpoint_child save RUN STEP ATTEMPT WRITERS       one save and retention, as the coordinator does it
+//   checkpoint_child save-forever RUN STEP ATTEMPT       saves STEP, STEP + 1, ... until it is killed
+//   checkpoint_child full-disk RUN                       runs the save into a disk that is full at each stage; prints
+//   one line a stage
+//
+// Errors go to standard error as 'Type: message'; the exit code is that of the error.
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "monitoring/error.h"
+#include "monitoring/file.h"
+#include "tests/checkpoint/small_model.h"
+
+namespace kiban::checkpoint::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+void save(const fs::path& run_dir, std::uint64_t step, std::uint32_t attempt, int writers) {
+    write_checkpoint({run_dir, step, attempt, writers, flat_layout, tiny_model()});
+    apply_retention(run_dir, 2);
+}
+
+// A disk that this process alone sees as almost full: a small tmpfs where mounting is allowed (as root, or in a user
+// namespace), otherwise a limit on the size of files. Either way the refusal comes from the kernel.
+class TightDisk {
+  public:
+    explicit TightDisk(const fs::path& where) : where_(where) {
+        fs::create_directories(where);
+        const bool own_mounts = ::unshare(CLONE_NEWNS) == 0 || ::unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0;
+        mounted_ = own_mounts && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                   ::mount("tmpfs", where.c_str(), "tmpfs", 0, "size=4m") == 0;
+        std::signal(SIGXFSZ, SIG_IGN);
+        std::printf("disk: %s\n", mounted_ ? "tmpfs" : "file size limit");
+    }
+
+    void leave(std::uint64_t bytes) {
+        if (!mounted_) {
+            const rlimit limit{bytes, RLIM_INFINITY};
+            ::setrlimit(RLIMIT_FSIZE, &limit);
+            return;
+        }
+        release();
+        auto filler = monitoring::File::create(where_ / "filler");
+        filler.preallocate(monitoring::free_bytes(where_) - bytes);
+    }
+    void release() {
+        const rlimit limit{RLIM_INFINITY, RLIM_INFINITY};
+        if (mounted_) {
+            fs::remove(where_ / "filler");
+        } else {
+            ::setrlimit(RLIMIT_FSIZE, &limit);
+        }
+    }
+
+  private:
+    fs::path where_;
+    bool mounted_ = false;
+};
+
+void report_stage(const fs::path& run_dir, const char* stage, const std::function<void()>& action) {
+    std::string outcome = "no error";
+    try {
+        action();
+    } catch (const IoError& error) {
+        outcome = std::string("IoError: ") + error.what();
+    } catch (const std::exception& error) {
+        outcome = std::string(type_name_of(error)) + ": " + error.what();
+    }
+    std::ranges::replace(outcome, '\n', ' ');  // one line a stage
+    const auto newest = newest_checkpoint(run_dir);
+    const bool sound = newest && verify_checkpoint(newest->directory).faults.empty();
+    std::printf("%s: %s | newest %d %s\n", stage, outcome.c_str(), newest ? static_cast<int>(newest->step) : -1,
+                sound ? "good" : "BAD");
+}
+
+void fill_the_disk(const fs::path& where) {
+    TightDisk disk(where);
+    const fs::path run_dir = where / "run";
+    write_checkpoint({run_dir, 1});
+    const Save next{run_dir, 2,           1,
+                    2,       flat_layout, {{{"large", "param"}, DType::f32, {200000}}}};  // 800 kB in two shards
+
+    const fs::path staging = begin_checkpoint(run_dir, 2, 1, 0);
+    disk.leave(64 << 10);
+    report_stage(run_dir, "preallocate", [&] { write_shards(next, staging); });
+    std::printf("left behind: %zu\n", entries_in(staging));
+    disk.leave(0);
+    report_stage(run_dir, "header", [&] { write_shards(next, staging); });
+    std::printf("left behind: %zu\n", entries_in(staging));
+    disk.release();
+    const auto reports = write_shards(next, staging);
+    disk.leave(0);
+    report_stage(run_dir, "manifest",
+                 [&] { commit_checkpoint(run_dir, staging, 2, 1, reports, to_json(state_of(next)), true); });
+    disk.release();
+    report_stage(run_dir, "begin", [&] { begin_checkpoint(run_dir, 3, 1, 1ULL << 50); });
+    abandon_checkpoint(staging);
+    report_stage(run_dir, "after", [&] { write_checkpoint({run_dir, 3}); });
+}
+
+int run(int count, char** arguments) {
+    const std::string mode = count > 1 ? arguments[1] : "";
+    const auto number = [&](int i) { return std::strtoul(arguments[i], nullptr, 10); };
+    if (mode == "save" && count == 6) {
+        save(arguments[2], number(3), static_cast<std::uint32_t>(number(4)), static_cast<int>(number(5)));
+    } else if (mode == "save-forever" && count == 5) {
+        for (std::uint64_t step = number(3);; ++step)
+            save(arguments[2], step, static_cast<std::uint32_t>(number(4)), 2);
+    } else if (mode == "full-disk" && count == 3) {
+        fill_the_disk(arguments[2]);
+    } else {
+        throw UsageError("checkpoint_child: unknown mode '{}'", mode);
+    }
+    return 0;
+}
+
+}  // namespace
+}  // namespace kiban::checkpoint::testing
+
+int main(int count, char** arguments) {
+    try {
+        return kiban::checkpoint::testing::run(count, arguments);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s: %s\n", kiban::type_name_of(error), error.what());
+        return kiban::exit_code_of(error);
+    }
+}
