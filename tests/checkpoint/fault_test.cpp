@@ -177,8 +177,8 @@ TEST(FullDisk, TheKernelsOwnRefusalAtEveryStageLeavesTheOldCheckpointAndACleanEx
                    : result.output.substr(begin + 1, result.output.find('\n', begin + 1) - begin - 1);
     };
     const std::string preallocate = line_of("preallocate");
-    EXPECT_NE(preallocate.find("IoError: cannot reserve 40"), std::string::npos)
-        << result.output;  // 400000 bytes and a header
+    // A limit on file sizes stops HDF5 already when it sizes the file; 40: 400000 bytes and a header.
+    EXPECT_NE(preallocate.find(tmpfs ? "IoError: cannot reserve 40" : "IoError: "), std::string::npos) << result.output;
     EXPECT_NE(preallocate.find(reason), std::string::npos) << preallocate;
     EXPECT_NE(line_of("header").find("IoError: "), std::string::npos) << result.output;
     EXPECT_NE(line_of("header").find(reason), std::string::npos) << result.output;

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// What checking costs: a durable shard against the same bytes written plainly and synced, and a verified load against a
+// plain read of the same bytes. Both sides alternate within one run on the same disk; only their ratio means something.
+// Set TMPDIR to choose the disk.
+#include <benchmark/benchmark.h>
+#include <fcntl.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "checkpoint/commit.h"
+#include "checkpoint/reader.h"
+#include "checkpoint/shard.h"
+#include "monitoring/file.h"
+
+namespace kiban::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+using monitoring::File;
+
+constexpr std::size_t kChunkBytes = 4U << 20;
+
+// A directory of this process, removed at the end.
+class BenchDirectory {
+  public:
+    BenchDirectory() : path_(fs::temp_directory_path() / ("kiban-bench-" + std::to_string(std::random_device()()))) {
+        fs::create_directories(path_);
+    }
+    ~BenchDirectory() {
+        std::error_code error;
+        fs::remove_all(path_, error);
+    }
+    BenchDirectory(const BenchDirectory&) = delete;
+    BenchDirectory& operator=(const BenchDirectory&) = delete;
+    const fs::path& path() const { return path_; }
+
+  private:
+    fs::path path_;
+};
+
+// Eight tensors, as the parameters and moments of a model: random, so that no layer below can make them smaller.
+class Payload {
+  public:
+    explicit Payload(std::int64_t mebibytes) : values_(static_cast<std::size_t>(mebibytes) << 18U) {
+        std::mt19937 engine(1);
+        std::ranges::generate(values_, [&] { return static_cast<std::uint32_t>(engine()); });
+        const auto rows = static_cast<std::int64_t>(values_.size() / kTensors / 1024);
+        for (std::size_t i = 0; i < kTensors; ++i) {
+            const TensorInfo tensor{{"layers." + std::to_string(i) + ".weight", "param"}, DType::f32, {rows, 1024}};
+            slices_.push_back({tensor, whole(tensor.shape), values_.data() + i * values_.size() / kTensors});
+        }
+    }
+    std::span<const TensorSlice> slices() const { return slices_; }
+    std::span<const std::byte> bytes() const { return std::as_bytes(std::span(values_)); }
+
+  private:
+    static constexpr std::size_t kTensors = 8;
+    std::vector<std::uint32_t> values_;
+    std::vector<TensorSlice> slices_;
+};
+
+template <typename Action>
+double seconds_of(const Action& action) {
+    const auto begin = std::chrono::steady_clock::now();
+    action();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double median(std::vector<double> values) {
+    std::ranges::sort(values);
+    return values[values.size() / 2];
+}
+
+// Times both sides once per iteration, in turns first, and reports medians. The ratio is of speeds: 1 is as fast as the
+// plain side.
+template <typename Ours, typename Plain>
+void compare(benchmark::State& state, std::size_t bytes, const char* name, const Ours& ours, const Plain& plain) {
+    std::vector<double> our_seconds;
+    std::vector<double> plain_seconds;
+    for (auto _ : state) {
+        const bool plain_first = our_seconds.size() % 2 == 1;
+        if (plain_first) plain_seconds.push_back(seconds_of(plain));
+        our_seconds.push_back(seconds_of(ours));
+        if (!plain_first) plain_seconds.push_back(seconds_of(plain));
+        state.SetIterationTime(our_seconds.back());
+    }
+    const double megabytes = static_cast<double>(bytes) / 1e6;
+    state.counters[std::string(name) + "_MB_per_second"] = megabytes / median(our_seconds);
+    state.counters["plain_MB_per_second"] = megabytes / median(plain_seconds);
+    state.counters["speed_ratio"] = median(plain_seconds) / median(our_seconds);
+}
+
+void durable_shard(benchmark::State& state) {
+    const BenchDirectory directory;
+    const Payload payload(state.range(0));
+    const auto shard = [&] { benchmark::DoNotOptimize(write_shard(directory.path(), 0, payload.slices())); };
+    const auto plain = [&] {
+        File file = File::create(directory.path() / "plain");
+        for (std::size_t at = 0; at < payload.bytes().size(); at += kChunkBytes)
+            file.write_at(at, payload.bytes().subspan(at, kChunkBytes));
+        file.sync();
+        file.close();
+    };
+    compare(
+        state, payload.bytes().size(), "shard",
+        [&] {
+            fs::remove(directory.path() / shard_file_name(0));
+            shard();
+        },
+        [&] {
+            fs::remove(directory.path() / "plain");
+            plain();
+        });
+}
+BENCHMARK(durable_shard)->Arg(64)->Arg(512)->Iterations(7)->UseManualTime()->Unit(benchmark::kMillisecond);
+
+void verified_load(benchmark::State& state) {
+    const bool from_disk = state.range(1) != 0;
+    const BenchDirectory directory;
+    const Payload payload(state.range(0));
+    const fs::path staging = begin_checkpoint(directory.path(), 1, 1, payload.bytes().size());
+    const auto report = write_shard(staging, 0, payload.slices());
+    const auto info = commit_checkpoint(directory.path(), staging, 1, 1, {report}, nlohmann::json::object(), true);
+    const File file = File::open_read(info.directory / report.file);
+    std::vector<std::byte> target(payload.bytes().size());
+    const auto forget = [&] {
+        if (from_disk) ::posix_fadvise(file.descriptor(), 0, 0, POSIX_FADV_DONTNEED);
+    };
+    compare(
+        state, target.size(), "verified",
+        [&] {
+            forget();
+            const CheckpointReader reader(info.directory);
+            std::byte* to = target.data();
+            for (const TensorSlice& slice : payload.slices()) {
+                reader.read(slice.tensor.id, slice.box, to);
+                to += target.size() / payload.slices().size();
+            }
+        },
+        [&] {
+            forget();
+            std::size_t at = 0;
+            for (const StoredBox& stored : report.boxes) {
+                const std::size_t bytes = target.size() / report.boxes.size();
+                for (std::size_t done = 0; done < bytes; done += kChunkBytes) {
+                    file.read_at(stored.file_offset + done,
+                                 std::span(target).subspan(at + done, std::min(kChunkBytes, bytes - done)));
+                }
+                at += bytes;
+            }
+        });
+}
+BENCHMARK(verified_load)
+    ->ArgNames({"MiB", "from_disk"})
+    ->Args({512, 0})
+    ->Args({512, 1})
+    ->Iterations(9)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond);
+
+void fingerprint_of_a_slice(benchmark::State& state) {
+    const Payload payload(64);
+    for (auto _ : state) {
+        for (const TensorSlice& slice : payload.slices()) benchmark::DoNotOptimize(fingerprint(slice));
+    }
+    state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * payload.bytes().size()));
+}
+BENCHMARK(fingerprint_of_a_slice)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace kiban::checkpoint
+
+BENCHMARK_MAIN();
