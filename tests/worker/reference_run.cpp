@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // reference_run CASE DIRECTORY: runs one case of the model and writes what went in and what came out, for reference_check.py.
 //
-// Cases: gpt2, llama (logits and gradients over several micro-batches, masked targets); train-gpt2, train-llama (100 steps of AdamW on text).
+// Cases: gpt2, llama (logits and gradients over several micro-batches, masked targets); train-gpt2, train-llama (100 steps of AdamW on text);
+// adamw (updates from given gradients).
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -52,7 +53,7 @@ Case case_called(const std::string& name) {
     if (name == "llama") return {shape(ModelLayout::llama, 2, 48, 6, 2), 301, 150, 3, 3};
     if (name == "train-gpt2") return {shape(ModelLayout::gpt2, 3, 64, 4, 0), 256, 64, 4, 2};
     if (name == "train-llama") return {shape(ModelLayout::llama, 3, 64, 4, 2), 256, 64, 4, 2};
-    throw UsageError("reference_run: unknown case '{}'; known: gpt2, llama, train-gpt2, train-llama", name);
+    throw UsageError("reference_run: unknown case '{}'; known: gpt2, llama, train-gpt2, train-llama, adamw", name);
 }
 
 class Output {
@@ -219,6 +220,33 @@ void run_training(const Case& run, const Output& output) {
     output.write_json(json);
 }
 
+void run_adamw(const Output& output) {
+    constexpr std::int64_t kSteps = 20;
+    constexpr std::size_t kElements = 100'003;  // two blocks, the last one partial and odd
+    std::vector<float> values(kElements);
+    std::vector<float> gradients(kElements * kSteps);
+    fill_normal(1, "values", 0.05, 0, static_cast<std::int64_t>(values.size()), values.data());
+    fill_normal(1, "gradients", 3.0, 0, static_cast<std::int64_t>(gradients.size()), gradients.data());
+    output.write("values.bin", values.data(), values.size());
+    output.write("gradients.bin", gradients.data(), gradients.size());
+    AdamWStep update = {.learning_rate = 0.01, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.1, .gradient_scale = 0.25};
+    std::vector<float> exp_avg(kElements, 0.0F);
+    std::vector<float> exp_avg_sq(kElements, 0.0F);
+    for (std::int64_t step = 1; step <= kSteps; ++step) {
+        update.bias_correction1 = 1.0 - std::pow(update.beta1, static_cast<double>(step));
+        update.bias_correction2 = 1.0 - std::pow(update.beta2, static_cast<double>(step));
+        const float* gradient = gradients.data() + static_cast<std::size_t>(step - 1) * kElements;
+        adamw_update(update, kElements, gradient, values.data(), exp_avg.data(), exp_avg_sq.data());
+    }
+    output.write("updated.bin", values.data(), values.size());
+    output.write_json({{"steps", kSteps},
+                       {"learning_rate", update.learning_rate},
+                       {"betas", {update.beta1, update.beta2}},
+                       {"epsilon", update.epsilon},
+                       {"weight_decay", update.weight_decay},
+                       {"gradient_scale", update.gradient_scale}});
+}
+
 }  // namespace
 }  // namespace kiban::worker
 
@@ -227,7 +255,8 @@ int main(int argc, char** argv) {
         if (argc != 3) throw kiban::UsageError("usage: reference_run CASE DIRECTORY");
         const std::string name = argv[1];
         const kiban::worker::Output output{std::filesystem::path(argv[2])};
-        if (name.starts_with("train-")) kiban::worker::run_training(kiban::worker::case_called(name), output);
+        if (name == "adamw") kiban::worker::run_adamw(output);
+        else if (name.starts_with("train-")) kiban::worker::run_training(kiban::worker::case_called(name), output);
         else kiban::worker::run_gradients(kiban::worker::case_called(name), output);
         return 0;
     } catch (const std::exception& error) {

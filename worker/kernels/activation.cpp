@@ -17,7 +17,7 @@ KIBAN_SIMD void gelu_block(std::int64_t count, const float* x, float* y) {
 #pragma omp simd
     for (std::int64_t i = 0; i < count; ++i) {
         const float v = x[i];
-        y[i] = v * simd_sigmoid(kTwoRootTwoOverPi * v * (1.0F + kCubic * v * v));
+        y[i] = v * simd_logistic(kTwoRootTwoOverPi * v * (1.0F + kCubic * v * v)).value;
     }
 }
 
@@ -26,25 +26,25 @@ KIBAN_SIMD void gelu_gradient_block(std::int64_t count, const float* x, const fl
     for (std::int64_t i = 0; i < count; ++i) {
         const float v = x[i];
         const float square = kCubic * v * v;
-        const float s = simd_sigmoid(kTwoRootTwoOverPi * v * (1.0F + square));
+        const Logistic s = simd_logistic(kTwoRootTwoOverPi * v * (1.0F + square));
         const float slope = kTwoRootTwoOverPi * (1.0F + 3.0F * square);
-        dx[i] = dy[i] * (s + v * s * (1.0F - s) * slope);
+        dx[i] = dy[i] * s.value * (1.0F + v * s.complement * slope);
     }
 }
 
 KIBAN_SIMD void swiglu_row(std::int64_t hidden, const float* gate, const float* up, float* y) {
 #pragma omp simd
-    for (std::int64_t i = 0; i < hidden; ++i) y[i] = gate[i] * simd_sigmoid(gate[i]) * up[i];
+    for (std::int64_t i = 0; i < hidden; ++i) y[i] = gate[i] * simd_logistic(gate[i]).value * up[i];
 }
 
 KIBAN_SIMD void swiglu_gradient_row(std::int64_t hidden, const float* gate, const float* up, const float* dy, float* dgate, float* dup) {
 #pragma omp simd
     for (std::int64_t i = 0; i < hidden; ++i) {
         const float g = gate[i];
-        const float s = simd_sigmoid(g);
+        const Logistic s = simd_logistic(g);
         const float d = dy[i];
-        dgate[i] = d * up[i] * (s + g * s * (1.0F - s));
-        dup[i] = d * g * s;
+        dgate[i] = d * up[i] * s.value * (1.0F + g * s.complement);
+        dup[i] = d * g * s.value;
     }
 }
 

@@ -39,7 +39,16 @@ inline float simd_exp(float x) {
     return p * std::bit_cast<float>(bits << 23U);
 }
 
-/// 1 / (1 + e^-x).
-inline float simd_sigmoid(float x) { return 1.0F / (1.0F + simd_exp(-x)); }
+/// The logistic function 1 / (1 + e^-x) and one minus it, each without cancellation. NaN stays NaN.
+struct Logistic {
+    float value, complement;
+};
+
+inline Logistic simd_logistic(float x) {
+    x = x < -80.0F ? -80.0F : x;  // the exponential stays finite
+    const float e = simd_exp(-x);
+    const float value = 1.0F / (1.0F + e);
+    return {value, e * value};
+}
 
 }  // namespace kiban::worker
