@@ -4,6 +4,13 @@ find_package(MPI REQUIRED COMPONENTS CXX)
 kiban_room(comm
   SOURCES comm/flat_exchange.cpp comm/group.cpp comm/mpi_environment.cpp
   LINK kiban::monitoring MPI::MPI_CXX)
+
 kiban_room(trainer
-  SOURCES optim/sharded_optimizer.cpp parallel/mesh.cpp parallel/parallelize.cpp parallel/sharding.cpp
+  SOURCES optim/sharded_optimizer.cpp
+          parallel/mesh.cpp parallel/parallelize.cpp parallel/sharding.cpp
+          train/control.cpp train/evaluation.cpp train/generation.cpp train/jobs.cpp train/loading.cpp train/rows.cpp train/runtime.cpp
+          train/saving.cpp train/trainer.cpp
   LINK kiban::comm kiban::model kiban::checkpoint kiban::data kiban::job kiban::config kiban::protocol)
+
+add_executable(kiban-worker main.cpp)
+target_link_libraries(kiban-worker PRIVATE kiban::trainer)

@@ -5,3 +5,15 @@ target_link_libraries(kiban_mpi_main PUBLIC kiban::comm GTest::gtest)
 kiban_test(worker_comm_test
   SOURCES comm_group_test.cpp
   LINK kiban_mpi_main RANKS 1 2 4)
+
+kiban_test(worker_parallel_test
+  SOURCES parallel_test.cpp
+  LINK kiban::trainer)
+
+kiban_test(worker_optim_test
+  SOURCES optim_sharded_test.cpp
+  LINK kiban_mpi_main kiban::trainer RANKS 1 2 4)
+
+kiban_test(worker_train_test
+  SOURCES train_conductor.cpp train_jobs_test.cpp train_pieces_test.cpp
+  LINK kiban_mpi_main kiban::trainer RANKS 1 2 TIMEOUT 300)

@@ -35,6 +35,7 @@ std::optional<Part> part_inside(const ParameterEntry& entry, const Part& range) 
     return Part{begin - entry.offset, end - entry.offset};
 }
 
+// A manifest is checked as a whole, so other tensors mean another model, not damage.
 void check_tensors(const Parameters& parameters, const checkpoint::CheckpointReader& reader) {
     std::map<TensorId, const TensorInfo*> stored;
     for (const TensorInfo& tensor : reader.tensors()) stored[tensor.id] = &tensor;
@@ -43,18 +44,18 @@ void check_tensors(const Parameters& parameters, const checkpoint::CheckpointRea
             const TensorInfo wanted = info_of(entry, kind);
             const auto place = stored.find(wanted.id);
             if (place == stored.end()) {
-                throw CheckpointError("checkpoint of step {}: the model needs tensor {}, which is not there", reader.step(), to_string(wanted.id));
+                throw ConfigError("checkpoint of step {}: the model needs tensor {}, which is not there: it is another model's", reader.step(),
+                                  to_string(wanted.id));
             }
             if (const TensorInfo& found = *place->second; found != wanted) {
-                throw CheckpointError("checkpoint of step {}, tensor {}: expected {} {}, found {} {}", reader.step(), to_string(wanted.id),
-                                      name_of(wanted.dtype), checkpoint::to_string(wanted.shape), name_of(found.dtype),
-                                      checkpoint::to_string(found.shape));
+                throw ConfigError("checkpoint of step {}, tensor {}: expected {} {}, found {} {}", reader.step(), to_string(wanted.id),
+                                      name_of(wanted.dtype), checkpoint::to_string(wanted.shape), name_of(found.dtype), checkpoint::to_string(found.shape));
             }
         }
     }
     const std::size_t expected = parameters.entries().size() * std::size(kKinds);
     if (stored.size() != expected) {
-        throw CheckpointError("checkpoint of step {}: expected {} tensors (parameters and their AdamW state), found {}", reader.step(), expected,
+        throw ConfigError("checkpoint of step {}: expected {} tensors (parameters and their AdamW state), found {}", reader.step(), expected,
                               stored.size());
     }
 }
@@ -97,7 +98,7 @@ double ShardedOptimizer::clipping_factor(double gradient_norm) const {
     return clip_norm_ > 0 && gradient_norm > clip_norm_ ? clip_norm_ / (gradient_norm + 1e-6) : 1.0;
 }
 
-void ShardedOptimizer::update(std::uint64_t step, double learning_rate, double gradient_norm) {
+void ShardedOptimizer::update_own_part(std::uint64_t step, double learning_rate, double gradient_norm) {
     AdamWStep adamw;
     adamw.learning_rate = learning_rate;
     adamw.beta1 = config_.betas[0];
@@ -112,7 +113,15 @@ void ShardedOptimizer::update(std::uint64_t step, double learning_rate, double g
         adamw_update(adamw, run.range.size(), parameters_.gradients() + run.range.begin, parameters_.values() + run.range.begin,
                      exp_avg_.data() + in_state, exp_avg_sq_.data() + in_state);
     }
+}
+
+void ShardedOptimizer::all_gather_parameters() {
     if (sharded_) group_.all_gather(std::span<float>(parameters_.values(), static_cast<std::size_t>(parameters_.elements())));
+}
+
+void ShardedOptimizer::reset() {
+    std::fill(exp_avg_.begin(), exp_avg_.end(), 0.0F);
+    std::fill(exp_avg_sq_.begin(), exp_avg_sq_.end(), 0.0F);
 }
 
 std::uint64_t ShardedOptimizer::optimizer_bytes() const { return (exp_avg_.size() + exp_avg_sq_.size()) * sizeof(float); }

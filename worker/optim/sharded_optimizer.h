@@ -2,9 +2,9 @@
 // AdamW over a data-parallel group: each worker keeps the optimizer state of its own part of the flat parameter buffer (ZeRO stage 1,
 // Rajbhandari et al. 2020), or all of it (stage 0).
 //
-// A step: reduce_scatter_gradients; the caller sums squares over the group and decides; update, which clips by the global norm and
-// gathers the parameters. State is stored by tensor name as boxes, so a checkpoint loads on any number of workers.
-// Functions that communicate say so; all ranks call them in the same order. One thread. Errors: CheckpointError, CommError.
+// A step: reduce_scatter_gradients; the caller sums squares over the group and decides; update_own_part, which clips by the global
+// norm; all_gather_parameters. State is stored by tensor name as boxes, so a checkpoint loads on any number of workers.
+// Functions that communicate say so; all ranks call them in the same order. One thread. Errors: CheckpointError, ConfigError, CommError.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,12 @@ class ShardedOptimizer {
 
     /// What gradients are multiplied with before the update: 1, or clip_norm / (norm + 1e-6) when the norm is above clip_norm.
     double clipping_factor(double gradient_norm) const;
-    /// Communicates (stage 1: all_gather of the parameters). `step` counts updates from 1: bias correction is computed from it.
-    void update(std::uint64_t step, double learning_rate, double gradient_norm);
+    /// `step` counts updates from 1: bias correction is computed from it.
+    void update_own_part(std::uint64_t step, double learning_rate, double gradient_norm);
+    /// Communicates. Stage 0: nothing to do, every worker has updated everything.
+    void all_gather_parameters();
+    /// Forgets all moving averages.
+    void reset();
 
     /// Memory of the optimizer state of this worker.
     std::uint64_t optimizer_bytes() const;
@@ -43,7 +47,7 @@ class ShardedOptimizer {
     /// Bytes of the shares of all workers.
     std::uint64_t checkpoint_bytes() const;
 
-    /// Reads this worker's share. Does not communicate. CheckpointError when the checkpoint holds other tensors, or is damaged.
+    /// Reads this worker's share. Does not communicate. CheckpointError for a damaged checkpoint, ConfigError for one of another model.
     void load(const checkpoint::CheckpointReader& reader);
     /// Communicates. Completes load(): gathers the parameters and compares the fingerprint of every tensor, summed over the group, with the
     /// checkpoint's. Returns the first that differs, or an empty string; the same answer on all ranks.

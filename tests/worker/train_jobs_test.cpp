@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole jobs through the real control channel, corpus and checkpoints; the coordinator's side is tests/worker/train_conductor.h.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <fstream>
+#include <functional>
+
+#include "coordinator/config/run_file.h"
+#include "coordinator/protocol/worker_channel.h"
+#include "data/prepare.h"
+#include "monitoring/error.h"
+#include "monitoring/file.h"
+#include "tests/support/mpi_world.h"
+#include "tests/worker/train_conductor.h"
+#include "worker/train/jobs.h"
+
+namespace kiban::worker {
+namespace {
+
+namespace fs = std::filesystem;
+using coordinator::Job;
+using coordinator::StepReport;
+
+int ranks() { return test_world().size(); }
+int me() { return test_world().rank(); }
+
+constexpr std::uint64_t kTokens = 32;  // of a row
+constexpr std::uint64_t kRows = 8;     // of a step
+
+// Sentences with a grammar: learnable, and the same on every machine.
+std::string text() {
+    const std::vector<std::string> who = {"the cat", "a dog", "my friend", "the old captain"};
+    const std::vector<std::string> what = {"sees", "follows", "remembers"};
+    std::string result;
+    std::uint64_t noise = 1;
+    const auto pick = [&noise](const std::vector<std::string>& words) {
+        noise = noise * 6364136223846793005U + 1442695040888963407U;
+        return words[static_cast<std::size_t>((noise >> 33) % words.size())];
+    };
+    while (result.size() < 40000) result += pick(who) + " " + pick(what) + " " + pick(who) + ".\n";
+    return result;
+}
+
+class Jobs : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        std::string name = (fs::temp_directory_path() / "kiban-train-XXXXXX").string();
+        if (me() == 0) {
+            ASSERT_NE(::mkdtemp(name.data()), nullptr);
+        }
+        test_world().broadcast(std::as_writable_bytes(std::span<char>(name)), 0);
+        directory_ = name;
+        if (me() == 0) {
+            std::ofstream(directory_ / "text.txt") << text();
+            data::prepare_here(run_file().data, directory_, directory_ / "corpora");
+        }
+        test_world().barrier();
+    }
+    void TearDown() override {
+        test_world().barrier();
+        if (me() == 0) fs::remove_all(directory_);
+    }
+
+    coordinator::RunFile run_file(const std::vector<std::string>& overrides = {}, int workers = ranks()) const {
+        const std::string toml = fmt::format(R"(
+            [run]
+            name = "jobs"
+            [data]
+            sequence_length = {}
+            [[data.sources]]
+            path = "text.txt"
+            [model]
+            layers = 2
+            d_model = 32
+            heads = 2
+            [train]
+            batch_rows = {}
+            micro_batch_rows = 2
+            steps = 12
+            eval_interval_steps = 5
+            [train.optimizer]
+            learning_rate = 3e-3
+            [train.schedule]
+            warmup_steps = 2
+            [checkpoint]
+            interval_steps = 5
+            [launch]
+            workers = {}
+            threads_per_worker = 1
+        )",
+                                             kTokens, kRows, workers);
+        return coordinator::parse_run_file(toml, directory_, "test", overrides);
+    }
+
+    Job job(const std::vector<std::string>& overrides = {}, const std::string& checkpoint = "", int workers = ranks()) const {
+        const coordinator::RunFile file = run_file(overrides, workers);
+        const data::Preparation prepared(file.data, directory_, directory_ / "corpora");
+        const fs::path manifest = prepared.manifest_file();
+        return {.mode = "train",
+                .run_file = coordinator::to_toml(file),
+                .manifest = manifest.string(),
+                .manifest_digest = data::Manifest::load(manifest).digest(),
+                .checkpoint = checkpoint,
+                .options = nlohmann::json::object()};
+    }
+
+    // Runs the script with every member of `group` as a worker. Member 0 gets the conductor back; an exception is passed on after reporting it, as
+    // kiban-worker does.
+    std::unique_ptr<Conductor> run(Script script, const Group& group = test_world()) {
+        ++attempt_;
+        std::unique_ptr<Conductor> conductor;
+        if (group.rank() == 0) conductor = std::make_unique<Conductor>(directory_, attempt_, group.size(), std::move(script));
+        group.barrier();  // the channel's files are there
+        failure_.clear();
+        {
+            Runtime runtime;
+            runtime.kernels = "test";
+            coordinator::WorkerChannel channel(directory_, attempt_, hello_of(runtime, group), 20);
+            Control control(channel);
+            try {
+                run_job(group, runtime, control);
+            } catch (const Error& error) {
+                failure_ = fmt::format("{}: {}", error.type_name(), error.what());
+                channel.send(coordinator::Failure{error.type_name(), error.what(), control.step(), error.exit_code()});
+            }
+        }
+        if (conductor) conductor->finish();
+        group.barrier();
+        return conductor;
+    }
+
+    // Names the checkpoint of a step to every rank.
+    std::string shared(const std::string& of_rank_0) { return test_world().all_gather(of_rank_0)[0]; }
+
+    fs::path directory_;
+    std::uint32_t attempt_ = 0;
+    std::string failure_;
+};
+
+std::vector<double> losses_of(const std::vector<StepReport>& steps) {
+    std::vector<double> losses;
+    for (const StepReport& step : steps) losses.push_back(step.loss);
+    return losses;
+}
+
+TEST_F(Jobs, TrainingReportsEveryStepSavesAndFinishes) {
+    const auto heard = run({.job = job()});
+    ASSERT_EQ(failure_, "");
+    if (!heard) return;
+    ASSERT_EQ(heard->steps.size(), 12U);
+    for (std::uint64_t i = 0; i < 12; ++i) {
+        const StepReport& step = heard->steps[i];
+        EXPECT_EQ(step.step, i + 1);
+        EXPECT_EQ(step.step_tokens, kRows * kTokens);
+        EXPECT_EQ(step.tokens, (i + 1) * kRows * kTokens);
+        EXPECT_EQ(step.eval_loss.has_value(), i + 1 == 5 || i + 1 == 10 || i + 1 == 12) << i + 1;
+        const coordinator::RunFile file = run_file();
+        EXPECT_EQ(step.learning_rate, coordinator::learning_rate_at(file.train.optimizer, file.train.schedule, i + 1, 12));
+        EXPECT_EQ(step.clipped, step.grad_norm > 1.0);
+        for (const char* phase : {"data", "forward", "backward", "reduce", "optimizer"}) EXPECT_GE(step.phase_seconds.at(phase), 0.0) << phase;
+    }
+    EXPECT_NEAR(heard->steps[0].loss, std::log(257.0), 0.2) << "initial weights know nothing";
+    EXPECT_LT(heard->steps[11].loss, heard->steps[0].loss - 1.0);
+    EXPECT_NEAR(*heard->steps[11].eval_loss, heard->steps[11].loss, 0.5);
+    ASSERT_EQ(heard->loads.size(), 1U);
+    EXPECT_EQ(heard->loads[0].exactness, "exact");
+    std::vector<std::uint64_t> saved;
+    for (const auto& stage : heard->stages) saved.push_back(stage.step);
+    EXPECT_EQ(saved, (std::vector<std::uint64_t>{0, 5, 10, 12}));
+    EXPECT_EQ(heard->committed.size(), 4U);
+    EXPECT_EQ(heard->finished.size(), static_cast<std::size_t>(ranks()));
+    for (const auto& [rank, finished] : heard->finished) {
+        EXPECT_EQ(finished.step, 12U);
+        EXPECT_FALSE(finished.stopped);
+    }
+}
+
+TEST_F(Jobs, AStopSavesAtOneStepOnAllWorkersAndAResumeGoesOnWithTheSameBits) {
+    const auto whole = run({.job = job()});
+    const auto before = run({.job = job(), .stop_after_step = 3});
+    ASSERT_EQ(failure_, "");
+    std::string saved;
+    if (before) {
+        const std::uint64_t stopped_at = before->finished.at(0).step;
+        EXPECT_LT(stopped_at, 12U);
+        for (const auto& [rank, finished] : before->finished) {
+            EXPECT_TRUE(finished.stopped);
+            EXPECT_EQ(finished.step, stopped_at);
+        }
+        EXPECT_EQ(before->stages.back().step, stopped_at);
+        saved = before->committed.back();
+    }
+    const auto after = run({.job = job({}, shared(saved))});
+    ASSERT_EQ(failure_, "");
+    if (!after) return;
+    EXPECT_EQ(after->loads[0].exactness, "exact");
+    std::vector<StepReport> pieces = before->steps;
+    pieces.insert(pieces.end(), after->steps.begin(), after->steps.end());
+    ASSERT_EQ(pieces.size(), 12U);
+    for (std::size_t i = 0; i < 12; ++i) {
+        const StepReport& expected = whole->steps[i];
+        EXPECT_EQ(std::bit_cast<std::uint64_t>(pieces[i].loss), std::bit_cast<std::uint64_t>(expected.loss)) << "step " << i + 1;
+        EXPECT_EQ(pieces[i].grad_norm, expected.grad_norm);
+        EXPECT_EQ(pieces[i].tokens, expected.tokens);
+        EXPECT_EQ(pieces[i].eval_loss, expected.eval_loss);
+    }
+    EXPECT_EQ(after->stages.back().state.at("best_eval_loss"), whole->stages.back().state.at("best_eval_loss"));
+}
+
+TEST_F(Jobs, ADamagedCheckpointIsRefusedByAllAndAnOlderOneTaken) {
+    const auto first = run({.job = job()});
+    std::string newest;
+    std::string older;
+    if (first) {
+        newest = first->committed[2];
+        older = first->committed[1];
+        const fs::path shard = fs::path(newest) / checkpoint::shard_file_name(ranks() - 1);  // the last worker's: others see no damage
+        monitoring::File file = monitoring::File::open_write(shard);
+        std::byte last{};
+        file.read_at(file.size() - 1, {&last, 1});
+        last ^= std::byte{1};
+        file.write_at(file.size() - 1, {&last, 1});
+    }
+    const auto second = run({.job = job({}, shared(newest)), .older_checkpoint = shared(older)});
+    ASSERT_EQ(failure_, "");
+    if (!second) return;
+    ASSERT_EQ(second->loads.size(), 2U);
+    EXPECT_TRUE(second->loads[0].error.starts_with(fmt::format("worker {}: ", ranks() - 1))) << second->loads[0].error;
+    EXPECT_NE(second->loads[0].error.find(checkpoint::shard_file_name(ranks() - 1)), std::string::npos) << second->loads[0].error;
+    EXPECT_EQ(second->loads[1].error, "");
+    ASSERT_EQ(second->steps.size(), 7U);
+    EXPECT_EQ(second->steps[0].step, 6U);
+    const std::vector<StepReport> expected(first->steps.begin() + 5, first->steps.end());
+    EXPECT_EQ(losses_of(second->steps), losses_of(expected));
+}
+
+TEST_F(Jobs, OtherNumbersOfWorkersSeeTheSameBatches) {
+    const auto all = run({.job = job()});
+    const std::string saved = shared(all ? all->committed[1] : "");
+    const Group mine = test_world().split(me(), 0, "one of them");
+    std::unique_ptr<Conductor> one;
+    if (me() == 0) one = run({.job = job({}, saved, 1)}, mine);
+    ASSERT_EQ(failure_, "");
+    if (!one) return;
+    EXPECT_EQ(one->loads[0].exactness, ranks() == 1 ? "exact" : fmt::format("sample-exact: workers was {}, is 1", ranks()));
+    ASSERT_EQ(one->steps.size(), 7U);
+    for (std::size_t i = 0; i < 7; ++i) {
+        const StepReport& expected = all->steps[i + 5];
+        EXPECT_NEAR(one->steps[i].loss, expected.loss, 1e-5 * expected.loss);
+        EXPECT_EQ(one->steps[i].tokens, expected.tokens);
+    }
+    EXPECT_NEAR(*one->steps[6].eval_loss, *all->steps[11].eval_loss, 1e-5);
+}
+
+TEST_F(Jobs, ANonFiniteStepIsRefusedByAllBeforeTheUpdate) {
+    const auto heard = run({.job = job({"train.optimizer.learning_rate=1e30", "train.schedule.name=constant", "train.schedule.warmup_steps=0"})});
+    EXPECT_TRUE(failure_.starts_with("InternalError: step 2 is not finite: loss ")) << failure_;
+    EXPECT_NE(failure_.find("rows 8 to 15 of the order"), std::string::npos) << failure_;
+    if (!heard) return;
+    EXPECT_EQ(heard->steps.size(), 1U);
+    EXPECT_EQ(heard->failures.size(), static_cast<std::size_t>(ranks()));
+    EXPECT_EQ(heard->failures.at(0).step, 2U);
+    EXPECT_EQ(heard->failures.at(0).exit_code, kExitInternal);
+    EXPECT_EQ(heard->committed.size(), 1U) << "nothing was saved after step 0";
+}
+
+TEST_F(Jobs, AFailedSaveStopsNothingButTheLastOne) {
+    const auto heard = run({.job = job(), .refuse_saves_from_step = 5});
+    EXPECT_TRUE(failure_.starts_with("IoError: step 12 is the last one and its checkpoint could not be written")) << failure_;
+    if (!heard) return;
+    EXPECT_EQ(heard->steps.size(), 12U);
+    EXPECT_EQ(heard->stages.size(), 4U);
+    EXPECT_EQ(heard->committed.size(), 1U);
+    EXPECT_EQ(heard->failures.at(0).exit_code, kExitIo);
+}
+
+TEST_F(Jobs, ACheckpointOfAnotherSeedIsAConfigurationError) {
+    const auto first = run({.job = job()});
+    const std::string saved = shared(first ? first->committed[1] : "");
+    const auto second = run({.job = job({"run.seed=99"}, saved)});
+    EXPECT_TRUE(failure_.starts_with("ConfigError: ")) << failure_;
+    EXPECT_NE(failure_.find("seed"), std::string::npos) << failure_;
+    if (second) {
+        EXPECT_TRUE(second->steps.empty());
+    }
+}
+
+TEST_F(Jobs, ACorpusThatChangedIsRefused) {
+    Job changed = job();
+    changed.manifest_digest = std::string(64, '0');
+    const auto heard = run({.job = changed});
+    EXPECT_TRUE(failure_.starts_with("DataError: corpus '")) << failure_;
+    EXPECT_NE(failure_.find(std::string(64, '0')), std::string::npos);
+    if (heard) {
+        EXPECT_EQ(heard->failures.at(0).exit_code, kExitData);
+    }
+}
+
+TEST_F(Jobs, WorkersWithDifferentJobsStopBeforeTheFirstStep) {
+    Script script{.job = job()};
+    script.change_for_rank = [](Job& own, int rank) { own.options["rank"] = rank; };
+    const auto heard = run(script);
+    if (ranks() == 1) {
+        EXPECT_EQ(failure_, "");
+    } else {
+        EXPECT_TRUE(failure_.starts_with("InternalError: the coordinator gave workers different jobs: digest ")) << failure_;
+        if (heard) {
+            EXPECT_TRUE(heard->steps.empty());
+        }
+    }
+}
+
+TEST_F(Jobs, PreparationTasksAreDoneByTheWorkers) {
+    std::unique_ptr<data::Preparation> preparation;
+    const coordinator::RunFile file = run_file({"data.sources.0.path=parts", "data.unit_bytes=8000", "data.shard_tokens=16384"});
+    const fs::path corpora = directory_ / "prepared";
+    fs::create_directories(directory_ / "parts");
+    for (std::size_t part = 0; part < 5 && me() == 0; ++part) {
+        std::ofstream(directory_ / "parts" / fmt::format("{}.txt", part)) << text().substr(part * 8000, 8000);
+    }
+    if (me() == 0) preparation = std::make_unique<data::Preparation>(file.data, directory_, corpora);
+    Job asked;
+    asked.mode = "prepare";
+    asked.run_file = coordinator::to_toml(file);
+    const auto heard = run({.job = asked, .preparation = preparation.get()});
+    ASSERT_EQ(failure_, "");
+    if (!heard) return;
+    EXPECT_TRUE(preparation->finished());
+    EXPECT_EQ(heard->tasks_by_kind.at("tokenize"), 5) << "a file fills a unit";
+    const auto here = data::prepare_here(file.data, directory_, directory_ / "here");
+    EXPECT_EQ(data::Manifest::load(preparation->manifest_file()).digest(), here.digest());
+}
+
+TEST_F(Jobs, GeneratedTextDependsOnSeedAndPromptAlone) {
+    const auto trained = run({.job = job({"train.steps=40"})});
+    const std::string saved = shared(trained ? trained->committed.back() : "");
+    Job asked = job({"train.steps=40"}, saved);
+    asked.mode = "generate";
+    asked.options = {{"prompt", "the cat "}, {"max_tokens", 40}, {"temperature", 0.7}, {"seed", 5}};
+    const auto once = run({.job = asked});
+    const auto again = run({.job = asked});
+    asked.options["seed"] = 6;
+    const auto other = run({.job = asked});
+    ASSERT_EQ(failure_, "");
+    if (!once) return;
+    const std::string text = once->finished.at(0).output;
+    EXPECT_EQ(again->finished.at(0).output, text);
+    EXPECT_NE(other->finished.at(0).output, text);
+    EXPECT_LE(text.size(), 40U);
+    EXPECT_GE(text.size(), 20U);
+}
+
+TEST_F(Jobs, GenerationRefusesOptionsOutOfRange) {
+    Job asked = job();
+    asked.mode = "generate";
+    asked.options = {{"temperature", -1.0}};
+    Group mine = test_world().split(me(), 0, "one of them");
+    if (me() == 0) {
+        run({.job = asked}, mine);
+        EXPECT_EQ(failure_, "ConfigError: temperature: expected a number of at least 0, found -1");
+    }
+}
+
+}  // namespace
+}  // namespace kiban::worker

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/train/control.h"
+
+#include <optional>
+
+#include "coordinator/protocol/wire.h"
+#include "monitoring/log.h"
+#include "worker/comm/group.h"
+#include "worker/train/runtime.h"
+
+namespace kiban::worker {
+
+using coordinator::CoordinatorMessage;
+using coordinator::monotonic_seconds;
+
+Control::Control(coordinator::WorkerChannel& channel) : channel_(channel), phase_began_(monotonic_seconds()) {}
+
+void Control::enter(const char* phase, std::uint64_t step) {
+    if (channel_.lost()) throw CommError("the coordinator is lost in phase '{}' of step {}: this worker stops and writes nothing more", phase_, step_);
+    const double now = monotonic_seconds();
+    seconds_[phase_] += now - phase_began_;
+    phase_began_ = now;
+    phase_ = phase;
+    step_ = step;
+    channel_.set_phase(phase, step, Group::collectives_begun());
+    if (now - memory_told_ >= 1.0) {
+        memory_told_ = now;
+        channel_.set_memory(resident_bytes(), optimizer_bytes_);
+    }
+}
+
+void Control::attribute(const char* phase, double seconds) {
+    seconds_[phase] += seconds;
+    seconds_[phase_] -= seconds;
+}
+
+std::map<std::string, double> Control::take_phase_seconds() {
+    const double now = monotonic_seconds();
+    seconds_[phase_] += now - phase_began_;
+    phase_began_ = now;
+    return std::exchange(seconds_, {});
+}
+
+bool Control::note_stop(const CoordinatorMessage& message) {
+    const auto* stop = std::get_if<coordinator::Stop>(&message);
+    if (stop == nullptr) return false;
+    monitoring::log_info("asked to save and stop: {}", stop->reason);
+    stop_requested_ = true;
+    return true;
+}
+
+bool Control::stop_requested() {
+    while (std::optional<CoordinatorMessage> message = channel_.receive(0)) {
+        if (!note_stop(*message)) answers_.push_back(std::move(*message));
+    }
+    return stop_requested_;
+}
+
+CoordinatorMessage Control::next_answer() {
+    constexpr double kWaitSeconds = 1;
+    while (answers_.empty()) {
+        std::optional<CoordinatorMessage> message = channel_.receive(kWaitSeconds);
+        if (message && !note_stop(*message)) answers_.push_back(std::move(*message));
+    }
+    CoordinatorMessage first = std::move(answers_.front());
+    answers_.pop_front();
+    return first;
+}
+
+}  // namespace kiban::worker

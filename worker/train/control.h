@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The training thread's view of the control channel: says where it is, waits for answers, remembers a Stop until the step is over.
+//
+// Errors: CommError when the coordinator is lost (nothing may be written then), InternalError for an answer that nobody asked for.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "coordinator/protocol/worker_channel.h"
+#include "monitoring/error.h"
+
+namespace kiban::worker {
+
+class Control {
+  public:
+    /// `channel` must outlive it.
+    explicit Control(coordinator::WorkerChannel& channel);
+
+    /// From now on heartbeats say `phase` and `step`; the time since the last call counts for the phase before. CommError when the
+    /// coordinator is lost.
+    void enter(const char* phase, std::uint64_t step);
+    /// Moves time of the phase that is going on to another one (a pass that is measured from inside).
+    void attribute(const char* phase, double seconds);
+    /// Seconds per phase since the last call.
+    std::map<std::string, double> take_phase_seconds();
+    std::uint64_t step() const { return step_; }
+    void set_optimizer_bytes(std::uint64_t bytes) { optimizer_bytes_ = bytes; }
+
+    void send(const coordinator::WorkerMessage& message) { channel_.send(message); }
+    /// Whether a Stop has arrived. Does not wait.
+    bool stop_requested();
+
+    /// The next message, which must be a T (Stops apart). Waits as long as the coordinator lives.
+    template <typename T>
+    T wait_for(const char* what) {
+        coordinator::CoordinatorMessage message = next_answer();
+        if (T* answer = std::get_if<T>(&message)) return std::move(*answer);
+        throw InternalError("waiting for {} at step {}: the coordinator sent another message (number {} of its kinds)", what, step_,
+                            message.index());
+    }
+
+  private:
+    coordinator::CoordinatorMessage next_answer();
+    bool note_stop(const coordinator::CoordinatorMessage& message);
+
+    coordinator::WorkerChannel& channel_;
+    std::deque<coordinator::CoordinatorMessage> answers_;  // that came while looking for a Stop
+    bool stop_requested_ = false;
+    std::string phase_ = "starting";
+    std::uint64_t step_ = 0;
+    double phase_began_ = 0;
+    double memory_told_ = 0;
+    std::uint64_t optimizer_bytes_ = 0;
+    std::map<std::string, double> seconds_;
+};
+
+}  // namespace kiban::worker

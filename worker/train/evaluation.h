@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The holdout loss: nats per target token over every held-out row.
+//
+// Rows and micro-batch shape are fixed (the last one is filled with masked rows), each worker takes a contiguous block of micro-batches, and their
+// sums are added in the holdout's order in double: the number of workers changes nothing.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "data/corpus.h"
+#include "worker/comm/group.h"
+#include "worker/model/transformer.h"
+
+namespace kiban::worker {
+
+class Evaluation {
+  public:
+    /// `corpus` must outlive it.
+    Evaluation(const data::Corpus& corpus, std::uint64_t micro_batch_rows, Group data_group);
+
+    /// Communicates. nullopt when nothing is held out.
+    std::optional<double> holdout_loss(Transformer& model);
+
+  private:
+    double micro_batch_loss(Transformer& model, std::uint64_t index);
+
+    const data::Corpus& corpus_;
+    std::uint64_t rows_;  // of one micro-batch
+    std::uint64_t micro_batches_;
+    Group group_;
+    std::uint64_t targets_seen_ = 0;
+    std::vector<std::int64_t> inputs_;
+    std::vector<std::int64_t> targets_;
+};
+
+}  // namespace kiban::worker

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/train/jobs.h"
+
+#include "data/digest.h"
+#include "data/prepare.h"
+#include "monitoring/log.h"
+#include "worker/train/generation.h"
+#include "worker/train/trainer.h"
+
+namespace kiban::worker {
+namespace {
+
+using coordinator::Finished;
+using coordinator::Job;
+
+void check_same_everywhere(const Job& job, const Group& world) {
+    const nlohmann::json as_json = coordinator::to_json(coordinator::CoordinatorMessage(job));
+    const std::vector<std::string> digests = world.all_gather(data::sha256(as_json.dump()));
+    for (std::size_t rank = 0; rank < digests.size(); ++rank) {
+        if (digests[rank] == digests[0]) continue;
+        throw InternalError("the coordinator gave workers different jobs: digest {} at worker 0, {} at worker {}", digests[0], digests[rank], rank);
+    }
+}
+
+Job next_job(const Group& world, Control& control) {
+    Job job = control.wait_for<Job>("a job");
+    check_same_everywhere(job, world);
+    return job;
+}
+
+Finished train(const Job& first, const Group& world, const Runtime& runtime, Control& control) {
+    Trainer trainer(first, world, runtime, control);
+    std::string checkpoint = first.checkpoint;
+    while (!trainer.start_from(checkpoint)) {  // the coordinator answers with an older one
+        const Job next = next_job(world, control);
+        KIBAN_CHECK(next.mode == first.mode && next.run_file == first.run_file && next.manifest_digest == first.manifest_digest,
+                    "the coordinator changed more than the checkpoint after '{}' could not be loaded", checkpoint);
+        checkpoint = next.checkpoint;
+    }
+    return trainer.run();
+}
+
+Finished prepare(Control& control) {
+    control.enter("prepare", 0);
+    while (true) {
+        control.send(coordinator::TaskRequest{});
+        const auto task = control.wait_for<coordinator::Task>("a task");
+        if (task.none) return {};
+        control.enter("prepare", 0);
+        control.send(coordinator::TaskDone{.id = task.task.at("id").get<std::uint64_t>(), .result = data::run_task(task.task)});
+    }
+}
+
+Finished generate(const Job& job, const Group& world, Control& control) {
+    control.enter("generate", 0);
+    if (world.rank() != 0) return {};
+    return {.step = 0, .stopped = false, .output = generate_text(job)};
+}
+
+Finished do_job(const Job& job, const Group& world, const Runtime& runtime, Control& control) {
+    if (job.mode == "train") return train(job, world, runtime, control);
+    if (job.mode == "prepare") return prepare(control);
+    if (job.mode == "generate") return generate(job, world, control);
+    throw InternalError("cannot do the job '{}': expected train, prepare or generate", job.mode);
+}
+
+}  // namespace
+
+void run_job(const Group& world, const Runtime& runtime, Control& control) {
+    const Job job = next_job(world, control);
+    const Finished finished = do_job(job, world, runtime, control);
+    world.barrier();  // nobody says finished while another may still fail
+    control.enter("done", finished.step);
+    control.send(finished);
+    monitoring::log_info("{}: finished{}", job.mode, finished.stopped ? ", stopped on request" : "");
+}
+
+}  // namespace kiban::worker

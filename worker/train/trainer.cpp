@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/train/trainer.h"
+
+#include <array>
+#include <cmath>
+
+#include "coordinator/job/inventory.h"
+#include "coordinator/job/version.h"
+#include "coordinator/protocol/wire.h"
+#include "monitoring/fault.h"
+#include "monitoring/log.h"
+#include "worker/parallel/parallelize.h"
+#include "worker/train/loading.h"
+#include "worker/train/saving.h"
+
+namespace kiban::worker {
+namespace {
+
+using coordinator::RunFile;
+using coordinator::StepReport;
+using monitoring::fault_point;
+using monitoring::log_info;
+
+// What is the same for all steps of this run in this world.
+checkpoint::RunState initial_state(const coordinator::Job& job, const RunFile& run_file, const Group& world, const Runtime& runtime) {
+    checkpoint::RunState state;
+    state.seed = run_file.run.seed;
+    state.run_file = job.run_file;
+    state.data_digest = job.manifest_digest;
+    state.tokenizer = run_file.data.tokenizer;
+    state.sequence_length = run_file.data.sequence_length;
+    state.workers = world.size();
+    state.threads_per_worker = runtime.threads;
+    state.micro_batch_rows = run_file.train.micro_batch_rows;
+    state.reduction = run_file.train.reduction;
+    state.kernels = runtime.kernels;
+    state.torch_version = runtime.torch_version;
+    state.kiban_version = coordinator::version();
+    return state;
+}
+
+MicroBatches own_micro_batches(const coordinator::TrainConfig& train, const Group& data_group) {
+    return micro_batches_of(train.batch_rows, train.micro_batch_rows, data_group.rank(), data_group.size());
+}
+
+std::uint64_t evaluation_rows(const coordinator::TrainConfig& train) {
+    return train.eval_micro_batch_rows != 0 ? train.eval_micro_batch_rows : train.micro_batch_rows;
+}
+
+bool falls_on(std::uint64_t step, std::uint64_t interval) { return interval != 0 && step % interval == 0; }
+
+}  // namespace
+
+data::Corpus open_corpus(const coordinator::Job& job, const RunFile& run_file) {
+    data::Manifest manifest = data::Manifest::load(job.manifest);
+    if (const std::string digest = manifest.digest(); digest != job.manifest_digest) {
+        throw DataError("corpus '{}': expected digest {}, found {}: it was prepared again while the run was starting", job.manifest,
+                        job.manifest_digest, digest);
+    }
+    std::vector<double> weights;
+    for (const data::SourceConfig& source : run_file.data.sources) weights.push_back(source.weight);
+    return {std::move(manifest), weights, run_file.data.sequence_length, run_file.run.seed};
+}
+
+std::int64_t resolved_vocabulary(const coordinator::ModelConfig& model, std::uint32_t tokenizer_vocabulary) {
+    if (model.vocabulary == 0) return tokenizer_vocabulary;
+    if (model.vocabulary < tokenizer_vocabulary) {
+        throw ConfigError("model.vocabulary: expected at least the tokenizer's {} tokens, found {}", tokenizer_vocabulary, model.vocabulary);
+    }
+    return model.vocabulary;
+}
+
+Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime& runtime, Control& control)
+    : run_file_(coordinator::parse_run_file(job.run_file, {}, "run file of the job")),
+      control_(control),
+      mesh_(MeshShape::of(run_file_.parallel, world.size()), world),
+      corpus_(open_corpus(job, run_file_)),
+      vocabulary_(resolved_vocabulary(run_file_.model, corpus_.vocabulary())),
+      parameters_(coordinator::tensor_inventory(run_file_.model, vocabulary_, run_file_.data.sequence_length)),
+      model_(run_file_.model, vocabulary_, run_file_.data.sequence_length, parameters_),
+      optimizer_(parallelize(parameters_, mesh_, run_file_.parallel, run_file_.train)),
+      rows_(corpus_, own_micro_batches(run_file_.train, mesh_.data)),
+      evaluation_(corpus_, evaluation_rows(run_file_.train), mesh_.data),
+      state_(initial_state(job, run_file_, world, runtime)) {
+    control_.set_optimizer_bytes(optimizer_->optimizer_bytes());
+}
+
+bool Trainer::start_from(const std::string& checkpoint) {
+    control_.enter("loading", 0);
+    coordinator::LoadResult result{.checkpoint = checkpoint, .error = "", .exactness = "exact"};
+    if (checkpoint.empty()) {
+        start_from_initial_weights();
+    } else {
+        const LoadOutcome loaded = load_checkpoint(checkpoint, state_, mesh_.world, *optimizer_);
+        result.error = loaded.error;
+        result.exactness = loaded.exactness;
+        state_.step = loaded.state.step;
+        state_.tokens = loaded.state.tokens;
+        state_.position = loaded.state.position;
+        state_.best_eval_loss = loaded.state.best_eval_loss;
+    }
+    saved_ = !checkpoint.empty() && result.error.empty();
+    if (mesh_.world.rank() == 0) control_.send(result);
+    if (!result.error.empty()) {
+        monitoring::log_warning("cannot start from '{}': {}", checkpoint, result.error);
+        return false;
+    }
+    log_info("starts at step {} of {}, {} parameters, {}", state_.step, last_step(), parameters_.elements(), result.exactness);
+    return true;
+}
+
+void Trainer::start_from_initial_weights() {
+    parameters_.initialise(run_file_.run.seed);
+    optimizer_->reset();
+    state_.step = state_.tokens = state_.position = 0;
+    state_.best_eval_loss = 0;
+}
+
+coordinator::Finished Trainer::run() {
+    if (!saved_) save();  // step 0
+    while (state_.step < last_step() && !stop_) {
+        StepReport report = train_step(state_.step + 1);
+        finish_step(state_.step, report);
+        const bool due = stop_ || state_.step == last_step() || falls_on(state_.step, run_file_.checkpoint.interval_steps);
+        if (due) save();
+    }
+    const bool complete = state_.step >= last_step();
+    if (complete && !saved_) {
+        throw IoError("step {} is the last one and its checkpoint could not be written: the run is not complete; make room and start it again",
+                      state_.step);
+    }
+    control_.enter("done", state_.step);
+    return {.step = state_.step, .stopped = !complete, .output = ""};
+}
+
+StepReport Trainer::train_step(std::uint64_t step) {
+    const double began = coordinator::monotonic_seconds();
+    control_.take_phase_seconds();
+    const std::uint64_t all_targets = read_rows(step);
+    const double loss_sum = forward_backward(step, all_targets);
+    control_.enter("reduce", step);
+    fault_point("step.reduce");
+    optimizer_->reduce_scatter_gradients();
+    const Outcome outcome = agree_on_outcome(loss_sum, all_targets);
+    refuse_non_finite(step, outcome);
+    control_.enter("optimizer", step);
+    fault_point("step.update");
+    const double learning_rate =
+        coordinator::learning_rate_at(run_file_.train.optimizer, run_file_.train.schedule, step, run_file_.train.steps);
+    optimizer_->update_own_part(step, learning_rate, outcome.gradient_norm);
+    control_.enter("reduce", step);
+    optimizer_->all_gather_parameters();
+    stop_ = outcome.stop;
+    saved_ = false;
+    state_.step = step;
+    state_.tokens += all_targets;
+    state_.position += run_file_.train.batch_rows;
+    return {.step = step,
+            .tokens = state_.tokens,
+            .step_tokens = all_targets,
+            .loss = outcome.loss,
+            .learning_rate = learning_rate,
+            .grad_norm = outcome.gradient_norm,
+            .clipped = optimizer_->clipping_factor(outcome.gradient_norm) < 1.0,
+            .eval_loss = std::nullopt,
+            .step_seconds = coordinator::monotonic_seconds() - began,
+            .phase_seconds = {}};
+}
+
+// The global count of targets is needed before backward: every worker's loss is divided by it.
+std::uint64_t Trainer::read_rows(std::uint64_t step) {
+    control_.enter("data", step);
+    fault_point("step.data");
+    std::array<std::uint64_t, 1> targets = {rows_.read(state_.position)};
+    control_.enter("reduce", step);
+    mesh_.data.all_reduce_sum(std::span<std::uint64_t>(targets));
+    KIBAN_CHECK(targets[0] > 0, "step {} covers {} rows from position {}, and none has a target", step, run_file_.train.batch_rows,
+                state_.position);
+    return targets[0];
+}
+
+double Trainer::forward_backward(std::uint64_t step, std::uint64_t all_targets) {
+    control_.enter("forward", step);
+    fault_point("step.forward");
+    parameters_.zero_gradients();
+    PassSeconds seconds;
+    double loss_sum = 0;
+    for (std::uint64_t index = 0; index < rows_.micro_batches(); ++index) {
+        PassSeconds pass;
+        loss_sum += model_.accumulate_gradients(rows_.micro_batch(index), 1.0 / static_cast<double>(all_targets), &pass);
+        seconds.backward += pass.backward;
+    }
+    control_.attribute("backward", seconds.backward);
+    return loss_sum;
+}
+
+// One small reduction carries loss, squares of the gradients, and a stop that has reached worker 0, so that all act at the same step.
+Trainer::Outcome Trainer::agree_on_outcome(double loss_sum, std::uint64_t all_targets) {
+    const bool stop_here = mesh_.world.rank() == 0 && control_.stop_requested();
+    std::array<double, 3> sums = {loss_sum, optimizer_->own_sum_of_squares(), stop_here ? 1.0 : 0.0};
+    mesh_.data.all_reduce_sum(std::span<double>(sums));
+    return {.loss = sums[0] / static_cast<double>(all_targets), .gradient_norm = std::sqrt(sums[1]), .stop = sums[2] > 0};
+}
+
+// Every worker has the same sums, so every worker decides alike.
+void Trainer::refuse_non_finite(std::uint64_t step, const Outcome& outcome) const {
+    if (std::isfinite(outcome.loss) && std::isfinite(outcome.gradient_norm)) return;
+    throw InternalError("step {} is not finite: loss {}, gradient norm {} (rows {} to {} of the order); no update was applied; if it comes again at "
+                        "this step, lower train.optimizer.learning_rate",
+                        step, outcome.loss, outcome.gradient_norm, state_.position, state_.position + run_file_.train.batch_rows - 1);
+}
+
+void Trainer::finish_step(std::uint64_t step, StepReport& report) {
+    if (step == last_step() || falls_on(step, run_file_.train.eval_interval_steps)) {
+        control_.enter("evaluate", step);
+        report.eval_loss = evaluation_.holdout_loss(model_);
+        if (report.eval_loss && !std::isfinite(*report.eval_loss)) {
+            throw InternalError("the holdout loss after step {} is not finite: {}", step, *report.eval_loss);
+        }
+        if (report.eval_loss && (state_.best_eval_loss == 0 || *report.eval_loss < state_.best_eval_loss)) {
+            state_.best_eval_loss = *report.eval_loss;
+        }
+    }
+    if (mesh_.world.rank() != 0) return;
+    report.phase_seconds = control_.take_phase_seconds();
+    control_.send(report);
+}
+
+void Trainer::save() { saved_ = save_checkpoint(control_, mesh_.world, *optimizer_, state_); }
+
+}  // namespace kiban::worker

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training on one worker of many: the order of a step, and what happens at its boundary (evaluation, report, save, stop).
+//
+// Construction is collective, as is every function; all workers of the run call them alike. One thread. Errors: ConfigError before anything is
+// written, InternalError when a step is not finite (decided by all workers together, no update applied), CommError when the coordinator is lost.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "checkpoint/state.h"
+#include "coordinator/config/run_file.h"
+#include "data/corpus.h"
+#include "worker/model/transformer.h"
+#include "worker/optim/sharded_optimizer.h"
+#include "worker/parallel/mesh.h"
+#include "worker/train/control.h"
+#include "worker/train/evaluation.h"
+#include "worker/train/rows.h"
+#include "worker/train/runtime.h"
+
+namespace kiban::worker {
+
+class Trainer {
+  public:
+    /// `job` names run file and corpus; `control` must outlive it.
+    Trainer(const coordinator::Job& job, const Group& world, const Runtime& runtime, Control& control);
+
+    /// Starts from the job's checkpoint, or from initial weights when it names none. Tells the coordinator; false when the checkpoint is bad.
+    bool start_from(const std::string& checkpoint);
+    /// Trains to the last step, or until asked to stop, and saves there.
+    coordinator::Finished run();
+
+  private:
+    struct Outcome {  // of forward and backward on all workers
+        double loss = 0;
+        double gradient_norm = 0;
+        bool stop = false;
+    };
+
+    void start_from_initial_weights();
+    coordinator::StepReport train_step(std::uint64_t step);
+    std::uint64_t read_rows(std::uint64_t step);
+    double forward_backward(std::uint64_t step, std::uint64_t all_targets);
+    Outcome agree_on_outcome(double loss_sum, std::uint64_t all_targets);
+    void refuse_non_finite(std::uint64_t step, const Outcome& outcome) const;
+    void finish_step(std::uint64_t step, coordinator::StepReport& report);
+    void save();
+    std::uint64_t last_step() const { return run_file_.train.steps; }
+
+    coordinator::RunFile run_file_;
+    Control& control_;
+    Mesh mesh_;
+    data::Corpus corpus_;
+    std::int64_t vocabulary_;
+    Parameters parameters_;
+    Transformer model_;
+    std::unique_ptr<ShardedOptimizer> optimizer_;
+    StepRows rows_;
+    Evaluation evaluation_;
+    checkpoint::RunState state_;  // after the last completed step
+    bool saved_ = false;          // state_ is in a committed checkpoint
+    bool stop_ = false;
+};
+
+/// Reads and checks the corpus of a job. DataError when its digest is not the job's.
+data::Corpus open_corpus(const coordinator::Job& job, const coordinator::RunFile& run_file);
+
+/// Rows of the embedding: the tokenizer's vocabulary, or more when the run file pads it. ConfigError when it asks for fewer.
+std::int64_t resolved_vocabulary(const coordinator::ModelConfig& model, std::uint32_t tokenizer_vocabulary);
+
+}  // namespace kiban::worker
