@@ -155,12 +155,18 @@ struct Preparation::Impl {
     /// To the next wave, or to the end, when nothing is left of this one.
     void advance() {
         if (finished || !all_done()) return;
-        if (shards.empty()) plan_gathering();
-        if (all_done()) publish();
+        try {
+            if (shards.empty()) plan_gathering();
+            if (all_done()) publish();
+        } catch (const IoError&) {
+            // Another process may have published the same bytes and removed the staging directory.
+            if (!adopt_published()) throw;
+        }
     }
 
     void publish() {
-        monitoring::make_directories(directory);
+        const std::filesystem::path staging = staging_directory(directory);
+        monitoring::make_directories(staging);
         std::string list;
         for (std::size_t source = 0; source < inputs.size(); ++source) {
             for (const InputFile& file : inputs[source]) {
@@ -168,8 +174,8 @@ struct Preparation::Impl {
                 list += line.dump() + "\n";
             }
         }
-        monitoring::publish(directory / "inputs.jsonl", list);
-        monitoring::publish(published_manifest(directory), manifest_of_results(sha256(list)).to_json(), "data.manifest");
+        publish_through(staging, directory / "inputs.jsonl", list, "data.inputs");
+        publish_through(staging, published_manifest(directory), manifest_of_results(sha256(list)).to_json(), "data.manifest");
         finish();
     }
 

@@ -117,13 +117,6 @@ nlohmann::json result_of(std::uint64_t shard, const std::filesystem::path& file,
             {"blocks", fmt::format("{:016x}", fmt::join(block_xxh3, ""))}};
 }
 
-nlohmann::json publish_result(const std::filesystem::path& corpus, std::uint64_t shard, const nlohmann::json& result) {
-    // Made again where another process has finished the corpus meanwhile and removed it; that does no harm.
-    monitoring::make_directories(staging_directory(corpus));
-    monitoring::publish(shard_result_file(corpus, shard), result.dump());
-    return result;
-}
-
 // A shard that is published is complete; it is read in full, since its result is still to be known.
 nlohmann::json result_of_published(const std::filesystem::path& file, const nlohmann::json& task) {
     const Shard shard(file);
@@ -157,6 +150,18 @@ nlohmann::json gather(const std::filesystem::path& corpus, const nlohmann::json&
     return result;
 }
 
+nlohmann::json make_shard(const std::filesystem::path& corpus, const nlohmann::json& task) {
+    const std::filesystem::path file = corpus / shard_name(task.at("shard").get<std::uint64_t>());
+    if (std::filesystem::exists(file)) return result_of_published(file, task);
+    try {
+        return gather(corpus, task);
+    } catch (const IoError&) {
+        // Another process may have finished the corpus and removed what was staged; then the shard is there.
+        if (!std::filesystem::exists(file)) throw;
+        return result_of_published(file, task);
+    }
+}
+
 }  // namespace
 
 std::filesystem::path shard_result_file(const std::filesystem::path& corpus, std::uint64_t shard) {
@@ -168,15 +173,14 @@ std::string shard_name(std::uint64_t shard) { return fmt::format("shard-{:05}.h5
 nlohmann::json run_shard(const nlohmann::json& task) {
     const std::filesystem::path corpus = decode_name(task.at("directory").get<std::string>());
     const auto shard = task.at("shard").get<std::uint64_t>();
-    const std::filesystem::path file = corpus / shard_name(shard);
-    if (std::filesystem::exists(file)) return publish_result(corpus, shard, result_of_published(file, task));
+    const nlohmann::json result = make_shard(corpus, task);
     try {
-        return publish_result(corpus, shard, gather(corpus, task));
+        monitoring::make_directories(staging_directory(corpus));
+        publish_through(staging_directory(corpus), shard_result_file(corpus, shard), result.dump(), "data.shard_result");
     } catch (const IoError&) {
-        // Another process may have finished the corpus and removed what was staged; then the shard is there.
-        if (!std::filesystem::exists(file)) throw;
-        return result_of_published(file, task);
+        if (!std::filesystem::exists(published_manifest(corpus))) throw;  // otherwise nobody needs it any more
     }
+    return result;
 }
 
 }  // namespace kiban::data

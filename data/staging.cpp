@@ -60,6 +60,16 @@ void Temporary::publish(const std::filesystem::path& name, std::string_view faul
     }
 }
 
+void publish_through(const std::filesystem::path& staging, const std::filesystem::path& name, std::string_view content,
+                     std::string_view fault_point) {
+    Temporary temporary(staging, "file");
+    auto file = monitoring::File::create(temporary.path());
+    file.append(std::as_bytes(std::span(content)));
+    file.sync(fault_point);
+    file.close();
+    temporary.publish(name, fault_point);
+}
+
 StagedUnitWriter::StagedUnitWriter(const std::filesystem::path& staging)
     : temporary_(staging, "unit"), file_(monitoring::File::create(temporary_.path())), buffer_(kBufferIds) {
     file_.append(std::as_bytes(std::span(kMagic)));
@@ -96,8 +106,14 @@ StagedUnit::StagedUnit(monitoring::File file, std::uint64_t tokens, std::uint64_
     : file_(std::move(file)), tokens_(tokens), documents_(documents), result_(std::move(result)) {}
 
 std::optional<StagedUnit> StagedUnit::open(const std::filesystem::path& name) {
-    if (!is_there(name)) return std::nullopt;
-    auto file = monitoring::File::open_read(name);
+    std::optional<monitoring::File> opened;
+    try {
+        opened.emplace(monitoring::File::open_read(name));
+    } catch (const IoError&) {
+        if (is_there(name)) throw;
+        return std::nullopt;
+    }
+    monitoring::File& file = *opened;
     Footer footer;
     if (file.size() < kMagic.size() + sizeof(footer)) refuse(name);
     file.read_at(file.size() - sizeof(footer), std::as_writable_bytes(std::span(&footer, 1)));

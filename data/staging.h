@@ -34,6 +34,10 @@ class Temporary {
     std::filesystem::path path_;
 };
 
+/// Publishes a small file whose temporary name is in `staging`, so that a killed process leaves nothing beside `name`.
+void publish_through(const std::filesystem::path& staging, const std::filesystem::path& name, std::string_view content,
+                     std::string_view fault_point);
+
 struct StagedDocument {
     DocumentId id{};           // zero when `part` is set: the text of the other units is needed
     std::uint64_t tokens = 0;  // of it in this unit, with its end
