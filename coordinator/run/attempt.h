@@ -37,6 +37,8 @@ class AttemptMode {
     virtual bool request_stop(CoordinatorChannel& channel, const std::string& reason) = 0;
     /// Grows whenever something durable is added: restarts in between are progress.
     virtual std::uint64_t progress() const = 0;
+    /// Steps done since the last durable state: a restart does them again.
+    virtual std::uint64_t undone_steps() const { return 0; }
     /// The attempt is over, however it ended.
     virtual void ended() {}
 };

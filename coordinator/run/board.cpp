@@ -19,6 +19,7 @@ Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& ident
     status.host = host.data();
     status.pid = ::getpid();
     status.steps = identity.target_steps;
+    status.state = "starting";
     serve(identity);
 }
 
@@ -40,7 +41,7 @@ void Board::set_identity(const monitoring::RunIdentity& identity) {
 void Board::set_state(const std::string& state, const std::string& message) {
     status.state = state;
     status.message = message;
-    metrics_->set_state(state);
+    metrics_->set_state(state == "stopped" ? "done" : state);  // the endpoint goes with the process
     write();
 }
 

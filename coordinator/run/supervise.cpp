@@ -68,6 +68,7 @@ Outcome supervise(Session& session,
 
         log_warning("attempt {}: {}; starting again in {} s", attempt, decision.reason, decision.backoff_seconds);
         ++session.board.status.restarts;
+        session.board.metrics().restarted(decision.cause, mode->undone_steps());
         session.board.set_state("restarting", decision.reason);
         if (!back_off(session, decision.backoff_seconds)) {
             end.interrupted = true;

@@ -82,9 +82,6 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
         return;
     }
     loaded_ = true;
-    if (training_.step > step) {
-        session_.board.metrics().restarted("resume", training_.step - step);
-    }
     training_.step = step;
     training_.curve.begin_attempt(attempt_, step);
     session_.board.journal.add(
@@ -170,6 +167,11 @@ void TrainMode::on_outcome(const SaveOutcome& outcome) {
                     outcome.committed ? "after the commit" : "no checkpoint, training goes on", outcome.error);
     }
     session_.board.set_state("training");
+}
+
+std::uint64_t TrainMode::undone_steps() const {
+    const std::uint64_t durable = training_.durable_progress == 0 ? 0 : training_.durable_progress - 1;
+    return training_.step > durable ? training_.step - durable : 0;
 }
 
 bool TrainMode::request_stop(CoordinatorChannel& channel, const std::string& reason) {
