@@ -11,6 +11,7 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/machine.h"
 #include "coordinator/cli/readable.h"
+#include "coordinator/job/cpus.h"
 #include "coordinator/job/version.h"
 #include "coordinator/launch/environment.h"
 #include "coordinator/launch/launcher.h"
@@ -20,7 +21,7 @@ namespace kiban::coordinator {
 namespace {
 
 constexpr std::uint64_t kDiskBytes = 64u << 20;
-constexpr std::uint64_t kCopyBytes = 64u << 20;
+constexpr std::uint64_t kCopyBytes = 48u << 20;
 constexpr std::uint64_t kSmallSharedMemory =
     64u << 20;  // a container's default; Open MPI wants some for every pair of ranks
 

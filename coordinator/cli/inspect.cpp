@@ -137,8 +137,6 @@ void inspect_manifest(const fs::path& file) {
     }
 }
 
-bool is_checkpoint(const fs::path& path) { return fs::exists(path / "COMMIT") || fs::exists(path / "MANIFEST.json"); }
-
 void inspect_directory(const fs::path& path, bool run_file) {
     if (is_checkpoint(path)) return inspect_checkpoint(path, run_file);
     if (fs::exists(path / "manifest.json")) return inspect_manifest(path / "manifest.json");

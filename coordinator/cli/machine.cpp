@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -17,6 +16,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <memory>
 #include <sstream>
 #include <string_view>
 #include <thread>
@@ -32,6 +33,13 @@ constexpr auto kProgramLimit = std::chrono::seconds(10);
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Files of /proc have no size: they are read until they end.
+std::string proc_text(const char* name) {
+    std::ostringstream text;
+    text << std::ifstream(name).rdbuf();
+    return text.str();
 }
 
 // Value in bytes of a line of /proc/meminfo, which counts KiB.
@@ -85,24 +93,13 @@ bool read_all(int descriptor, std::string& text) {
 
 }  // namespace
 
-int usable_cpus() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-    return std::max(1, CPU_COUNT(&set));
-}
-
 Memory memory_of_machine() {
-    std::string text;
-    const monitoring::File file = monitoring::File::open_read("/proc/meminfo");
-    char buffer[4096];
-    const ssize_t got = ::read(file.descriptor(), buffer, sizeof buffer);
-    if (got > 0) text.assign(buffer, static_cast<std::size_t>(got));
+    const std::string text = proc_text("/proc/meminfo");
     return {meminfo(text, "MemTotal:"), meminfo(text, "MemAvailable:")};
 }
 
 std::string cpu_name() {
-    std::istringstream lines(run_program({"cat", "/proc/cpuinfo"}).text);
+    std::istringstream lines(proc_text("/proc/cpuinfo"));
     for (std::string line; std::getline(lines, line);) {
         if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(':') + 2));
     }
@@ -148,17 +145,21 @@ double durable_write_speed(const fs::path& directory, std::uint64_t bytes) {
 }
 
 double memory_bandwidth(int threads, std::uint64_t bytes) {
-    constexpr int kRounds = 3;
-    std::vector<std::vector<char>> from(static_cast<std::size_t>(threads), std::vector<char>(bytes, 1));
-    std::vector<std::vector<char>> to(static_cast<std::size_t>(threads), std::vector<char>(bytes, 2));
+    constexpr int kRounds = 3;  // the first one touches the pages
+    struct Pair {
+        std::unique_ptr<char[]> from;
+        std::unique_ptr<char[]> to;
+    };
+    std::vector<Pair> pairs;
+    for (int t = 0; t < threads; ++t)
+        pairs.push_back({std::make_unique<char[]>(bytes), std::make_unique_for_overwrite<char[]>(bytes)});
     double best = 0;
     for (int round = 0; round < kRounds; ++round) {
         const auto start = std::chrono::steady_clock::now();
         {
             std::vector<std::jthread> team;
-            for (std::size_t t = 0; t < from.size(); ++t) {
-                team.emplace_back([&, t] { std::memcpy(to[t].data(), from[t].data(), bytes); });
-            }
+            for (const Pair& pair : pairs)
+                team.emplace_back([&pair, bytes] { std::memcpy(pair.to.get(), pair.from.get(), bytes); });
         }
         best = std::max(best, 2.0 * static_cast<double>(bytes) * threads / seconds_since(start));
     }

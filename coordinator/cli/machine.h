@@ -11,8 +11,6 @@
 
 namespace kiban::coordinator {
 
-int usable_cpus();  // of this process's affinity mask
-
 struct Memory {
     std::uint64_t total_bytes = 0;
     std::uint64_t available_bytes = 0;

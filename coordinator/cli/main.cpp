@@ -18,10 +18,19 @@
 namespace kiban::coordinator {
 namespace {
 
+// In the order of --help.
 void add_commands(CLI::App& app, int& exit_code) {
-#define KIBAN_COMMAND(name) add_##name##_command(app, exit_code);
-#include "commands.inc"
-#undef KIBAN_COMMAND
+    add_pretrain_command(app, exit_code);
+    add_prepare_command(app, exit_code);
+    add_status_command(app, exit_code);
+    add_curve_command(app, exit_code);
+    add_report_command(app, exit_code);
+    add_verify_command(app, exit_code);
+    add_inspect_command(app, exit_code);
+    add_generate_command(app, exit_code);
+    add_submit_command(app, exit_code);
+    add_doctor_command(app, exit_code);
+    add_exec_worker_command(app, exit_code);
 }
 
 std::string complaint(const CLI::App& app, const CLI::ParseError& error, const std::string& first_word) {

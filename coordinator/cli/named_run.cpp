@@ -73,6 +73,10 @@ RunDirectory named_run(const fs::path& directory) {
         directory.string());
 }
 
+bool is_checkpoint(const fs::path& directory) {
+    return fs::exists(directory / "COMMIT") || fs::exists(directory / "MANIFEST.json");
+}
+
 std::optional<RunFile> run_file_of(const RunDirectory& directory) {
     const auto text = monitoring::read_text_if_exists(directory.run_file());
     if (!text) return std::nullopt;

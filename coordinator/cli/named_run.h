@@ -17,6 +17,9 @@ namespace kiban::coordinator {
 
 RunDirectory named_run(const std::filesystem::path& directory);
 
+/// Whether the directory is, or was meant to be, one checkpoint.
+bool is_checkpoint(const std::filesystem::path& directory);
+
 /// The resolved run file; nullopt when there is none yet.
 std::optional<RunFile> run_file_of(const RunDirectory& directory);
 

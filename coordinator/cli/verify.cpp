@@ -127,8 +127,6 @@ void verify_run(Findings& findings, const RunDirectory& directory) {
     });
 }
 
-bool is_checkpoint(const fs::path& path) { return fs::exists(path / "COMMIT") || fs::exists(path / "MANIFEST.json"); }
-
 int verify(const fs::path& path) {
     Findings findings;
     if (is_checkpoint(path)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The run file: TOML in, typed sections out (reference: coordinator/README.md). The same parser reads the resolved file
+// The run file: TOML in, typed sections out (reference: coordinator/RUN_FILE.md). The same parser reads the resolved file
 // in the worker.
 //
 // Unknown and repeated keys, wrong types and values out of range are ConfigErrors that name the key (with file and

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <sched.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <string_view>
 
 #include "coordinator/config/run_file.h"
+#include "coordinator/job/cpus.h"
 #include "data/tokenizer.h"
 #include "monitoring/error.h"
 
@@ -160,13 +159,6 @@ void check_listen(const std::string& listen) {
             "'' to serve nothing",
             listen);
     }
-}
-
-int usable_cpus() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-    return std::max(1, CPU_COUNT(&set));
 }
 
 int threads_for(int workers) {
