@@ -16,3 +16,5 @@ kiban_test(worker_model_test
           model_initial_values_test.cpp model_parameters_test.cpp model_transformer_test.cpp
   LINK kiban::model)
 set_tests_properties(worker_model_test PROPERTIES PROCESSORS 2 ENVIRONMENT "${KIBAN_COMPUTE_ENVIRONMENT}")
+
+add_subdirectory(${PROJECT_SOURCE_DIR}/tests/bench ${PROJECT_BINARY_DIR}/tests/bench)

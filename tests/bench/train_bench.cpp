@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// train_bench SHAPE STEPS: times whole training steps of Kiban's model on random tokens and prints one JSON line; see speed.sh.
+//
+// A step is batch, forward, loss, backward, AdamW on everything and the loss read back, as in pytorch_peer.py. The first 3 steps are dropped.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "coordinator/job/inventory.h"
+#include "monitoring/error.h"
+#include "worker/kernels/adamw.h"
+#include "worker/kernels/gemm.h"
+#include "worker/model/initial_values.h"
+#include "worker/model/parameters.h"
+#include "worker/model/transformer.h"
+
+namespace kiban::worker {
+namespace {
+
+struct Shape {
+    const char* name;
+    std::int64_t vocabulary, layers, d_model, heads, tokens, rows;
+};
+
+constexpr Shape kShapes[] = {{"A", 256, 4, 128, 4, 64, 12},
+                             {"B", 8192, 6, 384, 6, 256, 8},
+                             {"C64", 50304, 12, 768, 12, 64, 4},
+                             {"C256", 50304, 12, 768, 12, 256, 2}};
+
+Shape shape_called(const std::string& name) {
+    for (const Shape& shape : kShapes)
+        if (name == shape.name) return shape;
+    throw UsageError("train_bench: unknown shape '{}'; known: A, B, C64, C256", name);
+}
+
+using Clock = std::chrono::steady_clock;
+
+double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+}
+
+class Bench {
+  public:
+    Bench(const Shape& shape, coordinator::ModelConfig config)
+        : shape_(shape),
+          parameters_(coordinator::tensor_inventory(config, shape.vocabulary, shape.tokens)),
+          model_(config, shape.vocabulary, shape.tokens, parameters_),
+          exp_avg_(static_cast<std::size_t>(parameters_.elements()), 0.0F),
+          exp_avg_sq_(exp_avg_) {
+        parameters_.initialise(1);
+    }
+
+    void step(std::uint32_t number) {
+        const auto start = Clock::now();
+        const std::int64_t count = shape_.rows * shape_.tokens;
+        inputs_.resize(static_cast<std::size_t>(count));
+        targets_.resize(inputs_.size());
+        for (std::size_t i = 0; i < inputs_.size(); ++i) {
+            const auto words = philox4x32({static_cast<std::uint32_t>(i), number, 0, 0}, {1, 2});
+            inputs_[i] = words[0] % static_cast<std::uint32_t>(shape_.vocabulary);
+            targets_[i] = words[1] % static_cast<std::uint32_t>(shape_.vocabulary);
+        }
+        PassSeconds passes;
+        parameters_.zero_gradients();
+        loss_ = model_.accumulate_gradients({shape_.rows, inputs_, targets_}, 1.0 / static_cast<double>(count), &passes) /
+                static_cast<double>(count);
+        const auto update_start = Clock::now();
+        update(number + 1);
+        forward_ms_.push_back(passes.forward * 1e3);
+        backward_ms_.push_back(passes.backward * 1e3);
+        update_ms_.push_back(ms_since(update_start));
+        step_ms_.push_back(ms_since(start));
+    }
+
+    void print() const {
+        const double tokens_per_second = static_cast<double>(shape_.rows * shape_.tokens) / median(warm(step_ms_)) * 1e3;
+        fmt::print("{{\"program\": \"kiban\", \"shape\": \"{}\", \"tokens_per_second\": {:.1f}, \"step_ms\": {:.2f}, \"forward_ms\": {:.2f}, "
+                   "\"backward_ms\": {:.2f}, \"update_ms\": {:.2f}, \"loss\": {:.4f}, \"gemm\": \"{}\"}}\n",
+                   shape_.name, tokens_per_second, median(warm(step_ms_)), median(warm(forward_ms_)), median(warm(backward_ms_)),
+                   median(warm(update_ms_)), loss_, gemm_library());
+    }
+
+  private:
+    static constexpr std::ptrdiff_t kDropped = 3;
+
+    static std::vector<double> warm(const std::vector<double>& values) { return {values.begin() + kDropped, values.end()}; }
+
+    void update(std::uint32_t completed) {
+        AdamWStep step = {.learning_rate = 1e-4, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};
+        step.bias_correction1 = 1.0 - std::pow(step.beta1, completed);
+        step.bias_correction2 = 1.0 - std::pow(step.beta2, completed);
+        const float* gradients = parameters_.gradients();
+        for (const ParameterEntry& entry : parameters_.entries()) {
+            step.weight_decay = entry.spec.decay ? 0.1 : 0.0;
+            adamw_update(step, entry.spec.elements(), gradients + entry.offset, parameters_.values() + entry.offset,
+                         exp_avg_.data() + entry.offset, exp_avg_sq_.data() + entry.offset);
+        }
+    }
+
+    Shape shape_;
+    Parameters parameters_;
+    Transformer model_;
+    std::vector<float> exp_avg_, exp_avg_sq_;
+    std::vector<std::int64_t> inputs_, targets_;
+    std::vector<double> step_ms_, forward_ms_, backward_ms_, update_ms_;
+    double loss_ = 0;
+};
+
+void run(const Shape& shape, std::uint32_t steps) {
+    coordinator::ModelConfig config;
+    config.layers = shape.layers;
+    config.d_model = shape.d_model;
+    config.heads = shape.heads;
+    Bench bench(shape, config);
+    for (std::uint32_t step = 0; step < steps + 3; ++step) bench.step(step);
+    bench.print();
+}
+
+}  // namespace
+}  // namespace kiban::worker
+
+int main(int argc, char** argv) {
+    try {
+        if (argc != 3) throw kiban::UsageError("usage: train_bench SHAPE STEPS");
+        kiban::worker::run(kiban::worker::shape_called(argv[1]), static_cast<std::uint32_t>(std::stoul(argv[2])));
+        return 0;
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "{}\n", error.what());
+        return kiban::exit_code_of(error);
+    }
+}
