@@ -52,7 +52,7 @@ measure() {
         }
         FNR == 1 { flush_file(); previous = FILENAME; start = 0 }
         { lines = FNR }
-        start == 0 && /^( {4})?[^ #\/}].*(\)|const|noexcept|override|-> [a-zA-Z_:<>]+) *\{$/ && !/^ *(namespace|struct|class|enum|if|for|while|switch|else|do|extern)[ (]/ && !/^ *(TEST|TEST_F|TEST_P)\(/ {
+        start == 0 && /^(    )?[^ #\/}].*(\)|const|noexcept|override|-> [a-zA-Z_:<>]+) *\{$/ && !/^ *(namespace|struct|class|enum|if|for|while|switch|else|do|extern)[ (]/ && !/^ *(TEST|TEST_F|TEST_P)\(/ {
             start = FNR; indent = match($0, /[^ ]/) - 1; text = $0
         }
         start > 0 && $0 ~ /^ *\}/ && match($0, /[^ ]/) - 1 == indent {

@@ -8,6 +8,11 @@ mkdir -p "$tree"/{monitoring,data,checkpoint,coordinator,worker,tests/house}
 licence='// SPDX-License-Identifier: Apache-2.0'
 plant() { printf '%s\n' "$licence" "${@:2}" >"$tree/$1"; }
 
+repeat() {  # COUNT LINE
+    local i
+    for ((i = 0; i < $1; ++i)); do echo "$2"; done
+}
+
 plant data/good.h '#include "monitoring/file.h"' 'int f();'
 "$check" "$tree" >/dev/null || { echo "expected a clean tree to pass"; "$check" "$tree"; exit 1; }
 
@@ -20,10 +25,10 @@ plant data/own.cpp '#include <vector>' '#include "data/own.h"'
 plant worker/assert.cpp '#include <cassert>'
 plant tests/skip_test.cpp 'GTEST_SKIP();'
 echo 'int g();' >"$tree/data/licence.cpp"
-{ echo "$licence"; yes '// line' | head -n 401; } >"$tree/data/long.cpp"
-{ echo "$licence"; yes '// line' | head -n 251; } >"$tree/data/long.h"
-{ echo "$licence"; echo 'int long_function(int a) {'; yes '    ++a;' | head -n 60; echo '}'; } >"$tree/data/function.cpp"
-{ echo "$licence"; echo 'struct S {'; echo '    int method(int a) const {'; yes '        ++a;' | head -n 60; echo '    }'; echo '};'; } >"$tree/data/method.h"
+{ echo "$licence"; repeat 401 '// line'; } >"$tree/data/long.cpp"
+{ echo "$licence"; repeat 251 '// line'; } >"$tree/data/long.h"
+{ echo "$licence"; echo 'int long_function(int a) {'; repeat 60 '    ++a;'; echo '}'; } >"$tree/data/function.cpp"
+{ echo "$licence"; echo 'struct S {'; echo '    int method(int a) const {'; repeat 60 '        ++a;'; echo '    }'; echo '};'; } >"$tree/data/method.h"
 echo 'file data/gone.cpp 500 it is not there' >"$tree/tests/house/exceptions.txt"
 
 found=$("$check" "$tree" || true)
