@@ -2,6 +2,7 @@
 #include "worker/model/functions.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -83,6 +84,7 @@ struct Embed : torch::autograd::Function<Embed> {
 struct Linear : torch::autograd::Function<Linear> {
     struct Saved {
         ParameterView weight, bias;
+        bool has_residual;
     };
 
     static LinearShape shape(const Tensor& x, const ParameterView& weight) {
@@ -101,7 +103,7 @@ struct Linear : torch::autograd::Function<Linear> {
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-        const auto& [weight, bias] = kept<Saved>(context);
+        const auto& [weight, bias, has_residual] = kept<Saved>(context);
         const Tensor x = context->get_saved_variables()[0];
         const Tensor dy = gradients[0].contiguous();
         const LinearShape sizes = shape(x, weight);
@@ -111,7 +113,7 @@ struct Linear : torch::autograd::Function<Linear> {
             dx = empty(sizes.rows, sizes.in);
             linear_backward_input(sizes, floats(dy), weight.data(), floats(dx));
         }
-        return {dx, Tensor(), Tensor(), dy, Tensor()};
+        return {dx, Tensor(), Tensor(), has_residual ? dy : Tensor(), Tensor()};
     }
 };
 
@@ -282,7 +284,7 @@ Tensor embed(const Tokens& tokens, const ParameterView& table, const ParameterVi
 }
 
 Tensor linear(const Tensor& x, const ParameterView& weight, const ParameterView& bias, const Tensor& residual) {
-    return Linear::apply(x, weight.value(), optional(bias.value()), optional(residual), Linear::Saved{weight, bias});
+    return Linear::apply(x, weight.value(), optional(bias.value()), optional(residual), Linear::Saved{weight, bias, residual.defined()});
 }
 
 std::pair<Tensor, Tensor> norm(const Tensor& x, const NormParameters& parameters) {
