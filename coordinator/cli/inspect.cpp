@@ -2,11 +2,15 @@
 // kiban inspect CHECKPOINT|SHARD|MANIFEST: what is inside, for a person.
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "checkpoint/commit.h"
 #include "checkpoint/reader.h"
@@ -40,20 +44,41 @@ void print_state(const nlohmann::json& state) {
     }
 }
 
+// layers.2 before layers.10: runs of digits compare as numbers.
+bool natural_less(const std::string& a, const std::string& b) {
+    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    for (std::size_t i = 0, j = 0; i < a.size() && j < b.size();) {
+        if (is_digit(a[i]) && is_digit(b[j])) {
+            const std::size_t i_end = std::min(a.find_first_not_of("0123456789", i), a.size());
+            const std::size_t j_end = std::min(b.find_first_not_of("0123456789", j), b.size());
+            const auto digits = std::pair(i_end - i, a.substr(i, i_end - i));
+            const auto others = std::pair(j_end - j, b.substr(j, j_end - j));
+            if (digits != others) return digits < others;
+            i = i_end;
+            j = j_end;
+        } else {
+            if (a[i] != b[j]) return a[i] < b[j];
+            ++i;
+            ++j;
+        }
+    }
+    return a.size() < b.size();
+}
+
 // One line a tensor; what the optimizer keeps of it stands on the same line.
 void print_tensors(const std::vector<checkpoint::TensorInfo>& tensors) {
     struct Line {
-        std::string kinds;
+        std::vector<std::string> kinds;
         std::string dtype;
         std::string shape;
         std::uint64_t bytes = 0;
     };
-    std::map<std::string, Line> lines;
+    std::map<std::string, Line, decltype(&natural_less)> lines(&natural_less);
     std::size_t width = 4;
     std::uint64_t total = 0;
     for (const checkpoint::TensorInfo& tensor : tensors) {
         Line& line = lines[tensor.id.name];
-        line.kinds += (line.kinds.empty() ? "" : " ") + tensor.id.kind;
+        line.kinds.insert(tensor.id.kind == "param" ? line.kinds.begin() : line.kinds.end(), tensor.id.kind);
         line.dtype = checkpoint::name_of(tensor.dtype);
         line.shape = shape_text(tensor.shape);
         line.bytes += bytes_of(tensor);
@@ -63,7 +88,7 @@ void print_tensors(const std::vector<checkpoint::TensorInfo>& tensors) {
     fmt::print("{} tensors, {}\n", tensors.size(), bytes_text(total));
     for (const auto& [name, line] : lines) {
         fmt::print("  {:<{}}  {:<5} {:<16} {:>10}  {}\n", name, width, line.dtype, line.shape, bytes_text(line.bytes),
-                   line.kinds);
+                   fmt::join(line.kinds, " "));
     }
 }
 

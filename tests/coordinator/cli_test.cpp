@@ -300,7 +300,7 @@ TEST(VerifyCommand, AGoodRunIsGoodInAllItsParts) {
     const Result result = kiban({"verify", made.run_dir.string()});
     EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
     for (const std::string part :
-         {"good  run.toml: ", "good  curve: 20 steps", "good  ckpt/step-000000000020-a000001: 3 files, 2 tensors",
+         {"good  run.toml: ", "good  curve: 20 steps", "good  ckpt/step-000000000020-a000001: 3 files, 6 tensors",
           "good  ckpt/step-000000000010-a000001: ", "1 token shards", "every byte is good\n"}) {
         EXPECT_TRUE(contains(result.out, part)) << part << result.out;
     }
@@ -338,8 +338,10 @@ TEST(InspectCommand, ACheckpointShowsStateAndTensors) {
     EXPECT_EQ(result.exit_code, 0) << result.err;
     EXPECT_TRUE(contains(result.out, "step 10, attempt 1\n")) << result.out;
     EXPECT_TRUE(contains(result.out, "  tokens               640\n")) << result.out;
-    EXPECT_TRUE(contains(result.out, "2 tensors, 192 B\n")) << result.out;
-    EXPECT_TRUE(contains(result.out, "embedding.weight  f32   [6, 4]")) << result.out;
+    EXPECT_TRUE(contains(result.out, "6 tensors, 576 B\n")) << result.out;
+    EXPECT_TRUE(contains(result.out, "\n  embedding.weight       f32   [6, 4]                192 B  param exp_avg\n"))
+        << result.out;
+    EXPECT_LT(result.out.find("layers.2.norm.weight"), result.out.find("layers.10.norm.weight"));
     EXPECT_TRUE(contains(kiban({"inspect", made.run_dir.string()}).out, "step 20, attempt 1\n"));
     EXPECT_TRUE(
         contains(kiban({"inspect", (made.older_checkpoint / "shard-00000.h5").string()}).out, "step 10, attempt 1\n"));

@@ -53,9 +53,10 @@ fs::path save(const fs::path& run_dir, std::uint64_t step, const RunFile& file, 
     std::iota(weights.begin(), weights.end(), static_cast<float>(step));
     const checkpoint::Shape shape = {6, 4};
     std::vector<checkpoint::TensorSlice> slices;
-    for (const char* kind : {"param", "exp_avg"}) {
-        slices.push_back(
-            {{{"embedding.weight", kind}, checkpoint::DType::f32, shape}, checkpoint::whole(shape), weights.data()});
+    for (const char* name : {"embedding.weight", "layers.10.norm.weight", "layers.2.norm.weight"}) {
+        for (const char* kind : {"param", "exp_avg"}) {
+            slices.push_back({{{name, kind}, checkpoint::DType::f32, shape}, checkpoint::whole(shape), weights.data()});
+        }
     }
     checkpoint::RunState state;
     state.step = step;
