@@ -189,11 +189,9 @@ struct CoordinatorChannel::Impl {
             if (hello != nullptr || std::holds_alternative<Heartbeat>(message)) {
                 send_frame(rank, seal(options.run_id, options.attempt, nullptr));
             }
-            {
-                const std::lock_guard lock(mutex);
-                arrivals.push_back({rank, monotonic_seconds(), std::move(message)});
-            }
-            arrived.notify();
+            const std::lock_guard lock(mutex);
+            if (arrivals.empty()) arrived.notify();  // take() empties it, so one wake-up serves all that come before
+            arrivals.push_back({rank, monotonic_seconds(), std::move(message)});
         } catch (const ConfigError& error) {
             refuse(malformed, routing_id_of(rank), error.what());
         }

@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::size_t kMaxQueued = 4096;  // above: send() waits
 constexpr int kLingerMs = 2000;
+constexpr double kReportSeconds = 0.2;  // step reports travel together: a wake-up each would cost the coordinator most of its time
 
 // zmq_poll that a signal does not end early.
 void poll_sockets(zmq::pollitem_t* items, std::size_t count, double seconds) {
@@ -173,7 +174,8 @@ struct WorkerChannel::Impl {
     std::condition_variable changed;
     std::deque<std::string> outbound;
     std::deque<CoordinatorMessage> inbound;
-    std::string failure;  // of a message that could not be understood
+    double last_report = 0;  // when step reports were last sent on; later ones wait for the next message or heartbeat
+    std::string failure;     // of a message that could not be understood
     Heartbeat beat{.phase = "starting"};
     std::atomic<bool> lost{false};
     std::thread thread;
@@ -191,6 +193,10 @@ void WorkerChannel::send(const WorkerMessage& message) {
         impl_->changed.wait(lock, [this] { return impl_->lost || impl_->outbound.size() < kMaxQueued; });
         impl_->refuse_when_lost();
         impl_->outbound.push_back(std::move(frame));
+        if (const double now = monotonic_seconds(); std::holds_alternative<StepReport>(message)) {
+            if (now - impl_->last_report < kReportSeconds && impl_->outbound.size() < kMaxQueued / 2) return;
+            impl_->last_report = now;
+        }
     }
     impl_->wake.notify();
 }
