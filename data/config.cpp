@@ -10,14 +10,16 @@ namespace kiban::data {
 namespace {
 
 void validate(const SourceConfig& source, std::size_t index) {
-    if (source.path.empty()) throw ConfigError("data.sources.{}.path is empty, expected a file, glob or directory", index);
+    if (source.path.empty())
+        throw ConfigError("data.sources.{}.path is empty, expected a file, glob or directory", index);
     if (!(source.weight > 0) || !std::isfinite(source.weight)) {
         throw ConfigError("data.sources.{}.weight is {}, expected a number above 0", index, source.weight);
     }
     if (source.format != "auto" && source.format != "text" && source.format != "jsonl") {
         throw ConfigError("data.sources.{}.format is '{}', expected 'auto', 'text' or 'jsonl'", index, source.format);
     }
-    if (source.text_field.empty()) throw ConfigError("data.sources.{}.text_field is empty, expected a field's name", index);
+    if (source.text_field.empty())
+        throw ConfigError("data.sources.{}.text_field is empty, expected a field's name", index);
 }
 
 }  // namespace

@@ -9,9 +9,9 @@
 namespace kiban::data {
 
 struct SourceConfig {
-    std::string path;               // file, glob or directory (searched recursively, sorted); relative to the run file
-    double weight = 1.0;            // share of the mixture, relative to the other sources'
-    std::string format = "auto";    // auto (by name: .jsonl is JSONL, all else text) | text | jsonl; .gz and .zst are read through
+    std::string path;             // file, glob or directory (searched recursively, sorted); relative to the run file
+    double weight = 1.0;          // share of the mixture, relative to the other sources'
+    std::string format = "auto";  // auto (.jsonl is JSONL, all else text) | text | jsonl; .gz and .zst are read through
     std::string text_field = "text";  // JSONL: the field that holds the document
 };
 
@@ -19,17 +19,17 @@ enum class HoldoutBy { tail, document };
 
 struct HoldoutConfig {
     double fraction = 0.1;           // in [0, 1): 0 holds nothing out
-    HoldoutBy by = HoldoutBy::tail;  // tail: the last part of each source's tokens; document: by a keyed hash of the document
+    HoldoutBy by = HoldoutBy::tail;  // tail: the last part of each source's tokens; document: by a hash of its text
 };
 
 struct DataConfig {
-    std::string tokenizer = "bytes";        // bytes; bpe:N and tokenizer.json come later and are refused
-    std::uint32_t sequence_length = 256;    // tokens a row, T
+    std::string tokenizer = "bytes";      // bytes; bpe:N and tokenizer.json come later and are refused
+    std::uint32_t sequence_length = 256;  // tokens a row, T
     HoldoutConfig holdout;
     std::vector<SourceConfig> sources;
-    std::string corpora_dir;                // where token shards live; empty: 'corpora' beside the run directory
-    std::uint64_t unit_bytes = 32u << 20;   // input bytes of one work unit
-    std::uint64_t shard_tokens = 64u << 20; // tokens of one shard file at most
+    std::string corpora_dir;                 // where token shards live; empty: 'corpora' beside the run directory
+    std::uint64_t unit_bytes = 32u << 20;    // input bytes of one work unit
+    std::uint64_t shard_tokens = 64u << 20;  // tokens of one shard file at most
 };
 
 /// ConfigError naming the key for a value outside its range, or a tokenizer or format that is not there.

@@ -12,7 +12,8 @@ namespace {
 // A stream as one address space over its segments.
 class StreamReader {
   public:
-    StreamReader(const Stream& stream, const std::vector<Shard>& shards) : segments_(stream.segments), shards_(&shards) {
+    StreamReader(const Stream& stream, const std::vector<Shard>& shards)
+        : segments_(stream.segments), shards_(&shards) {
         for (const Segment& segment : segments_) {
             starts_.push_back(tokens_);
             tokens_ += segment.end - segment.begin;
@@ -58,11 +59,13 @@ std::vector<Shard> open_shards(const Manifest& manifest) {
     shards.reserve(manifest.shards.size());
     for (const ManifestShard& entry : manifest.shards) {
         const Shard& shard = shards.emplace_back(manifest.directory / entry.file);
-        if (shard.tokens() != entry.tokens || shard.bytes() != entry.bytes || shard.vocabulary() != manifest.vocabulary ||
-            shard.tokenizer() != manifest.tokenizer) {
-            throw DataError("token shard '{}' is not the manifest's: expected {} tokens of '{}' in {} bytes, found {} of '{}' in {}",
-                            (manifest.directory / entry.file).string(), entry.tokens, manifest.tokenizer, entry.bytes, shard.tokens(),
-                            shard.tokenizer(), shard.bytes());
+        if (shard.tokens() != entry.tokens || shard.bytes() != entry.bytes ||
+            shard.vocabulary() != manifest.vocabulary || shard.tokenizer() != manifest.tokenizer) {
+            throw DataError(
+                "token shard '{}' is not the manifest's: expected {} tokens of '{}' in {} bytes, found {} of '{}' in "
+                "{}",
+                (manifest.directory / entry.file).string(), entry.tokens, manifest.tokenizer, entry.bytes,
+                shard.tokens(), shard.tokenizer(), shard.bytes());
         }
     }
     return shards;
@@ -72,11 +75,15 @@ std::vector<Shard> open_shards(const Manifest& manifest) {
 
 struct Corpus::Impl {
     Impl(Manifest manifest_, const std::vector<double>& weights, std::uint32_t length, std::uint64_t seed)
-        : manifest(std::move(manifest_)), sequence_length(length), shards(open_shards(manifest)), order(order_of(weights, seed)) {}
+        : manifest(std::move(manifest_)),
+          sequence_length(length),
+          shards(open_shards(manifest)),
+          order(order_of(weights, seed)) {}
 
     SampleOrder order_of(const std::vector<double>& weights, std::uint64_t seed) {
         if (weights.size() != manifest.sources.size()) {
-            throw ConfigError("cannot mix the corpus: {} weights for its {} sources", weights.size(), manifest.sources.size());
+            throw ConfigError("cannot mix the corpus: {} weights for its {} sources", weights.size(),
+                              manifest.sources.size());
         }
         if (sequence_length < 1) throw ConfigError("data.sequence_length is 0, expected at least 1 token");
         std::vector<OrderSource> ordered;
@@ -86,8 +93,8 @@ struct Corpus::Impl {
             holdout.emplace_back(source.holdout, shards);
             const std::uint64_t rows = train.back().rows(sequence_length);
             if (rows == 0) {
-                throw DataError("cannot train on the data source '{}': it has {} tokens, expected at least 2", source.name,
-                                source.train.tokens);
+                throw DataError("cannot train on the data source '{}': it has {} tokens, expected at least 2",
+                                source.name, source.train.tokens);
             }
             train_rows += rows;
             holdout_rows += holdout.back().rows(sequence_length);
@@ -98,8 +105,8 @@ struct Corpus::Impl {
 
     void check(const RowRange& rows, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const {
         const std::uint64_t tokens = rows.count * sequence_length;
-        KIBAN_CHECK(inputs.size() == tokens && targets.size() == tokens, "{} inputs and {} targets for {} rows of {}", inputs.size(),
-                    targets.size(), rows.count, sequence_length);
+        KIBAN_CHECK(inputs.size() == tokens && targets.size() == tokens, "{} inputs and {} targets for {} rows of {}",
+                    inputs.size(), targets.size(), rows.count, sequence_length);
     }
 
     Manifest manifest;
@@ -130,19 +137,21 @@ void Corpus::read_train(RowRange rows, std::span<std::int64_t> inputs, std::span
     const std::size_t length = impl_->sequence_length;
     for (std::size_t i = 0; i < rows.count; ++i) {
         const RowRef row = impl_->order.at(rows.first + i);
-        impl_->train[row.source].read_row(row.row, inputs.subspan(i * length, length), targets.subspan(i * length, length));
+        impl_->train[row.source].read_row(row.row, inputs.subspan(i * length, length),
+                                          targets.subspan(i * length, length));
     }
 }
 
 void Corpus::read_holdout(RowRange rows, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const {
     impl_->check(rows, inputs, targets);
-    KIBAN_CHECK(rows.first + rows.count <= impl_->holdout_rows, "holdout rows {} to {} of {}", rows.first, rows.first + rows.count,
-                impl_->holdout_rows);
+    KIBAN_CHECK(rows.first + rows.count <= impl_->holdout_rows, "holdout rows {} to {} of {}", rows.first,
+                rows.first + rows.count, impl_->holdout_rows);
     const std::size_t length = impl_->sequence_length;
     std::size_t source = 0;
     std::uint64_t before = 0;  // rows of the sources before this one
     for (std::size_t i = 0; i < rows.count; ++i) {
-        while (rows.first + i >= before + impl_->holdout[source].rows(length)) before += impl_->holdout[source++].rows(length);
+        while (rows.first + i >= before + impl_->holdout[source].rows(length))
+            before += impl_->holdout[source++].rows(length);
         impl_->holdout[source].read_row(rows.first + i - before, inputs.subspan(i * length, length),
                                         targets.subspan(i * length, length));
     }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a worker reads: rows of a prepared corpus by position of the sample order, and the holdout's rows in fixed order.
+// What a worker reads: rows of a prepared corpus by position of the sample order, and the holdout's rows in fixed
+// order.
 //
-// Row k of a stream of n tokens covers tokens kT .. kT+T: T inputs and T targets (the inputs shifted by one); the last row
-// may be partial, its missing targets are kMasked (inputs there are 0). Shards are memory-mapped; thread-safe after construction.
+// Row k of a stream of n tokens covers tokens kT .. kT+T: T inputs and T targets (the inputs shifted by one); the last
+// row may be partial, its missing targets are kMasked (inputs there are 0). Shards are memory-mapped; thread-safe after
+// construction.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +35,8 @@ class Corpus {
     const SampleOrder& order() const;
     std::uint32_t vocabulary() const;
     std::uint32_t sequence_length() const;
-    std::uint64_t train_rows() const;       // of one epoch over all sources
-    std::uint64_t holdout_rows() const;     // over all sources, in the manifest's order
+    std::uint64_t train_rows() const;    // of one epoch over all sources
+    std::uint64_t holdout_rows() const;  // over all sources, in the manifest's order
 
     /// Fills inputs and targets, each count*T, row after row. DataError when a block's checksum does not match.
     void read_train(RowRange rows, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const;

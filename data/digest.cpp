@@ -61,8 +61,8 @@ std::string sha256_of_file(const std::filesystem::path& file) {
     std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(size, kReadBytes)));
     Sha256 hash;
     for (std::uint64_t offset = 0; offset < size; offset += buffer.size()) {
-        const auto part = std::span(buffer).first(
-            static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), size - offset)));
+        const auto part =
+            std::span(buffer).first(static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), size - offset)));
         input.read_at(offset, part);
         hash.update(part);
     }

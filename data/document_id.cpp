@@ -42,7 +42,8 @@ DocumentHash::~DocumentHash() = default;
 
 void DocumentHash::update(std::span<const std::byte> text) {
     while (!text.empty()) {
-        const auto part = text.first(static_cast<std::size_t>(std::min<std::uint64_t>(text.size(), kLeafBytes - leaf_bytes_)));
+        const auto part =
+            text.first(static_cast<std::size_t>(std::min<std::uint64_t>(text.size(), kLeafBytes - leaf_bytes_)));
         XXH3_128bits_update(state_->xxh3, part.data(), part.size());
         leaf_bytes_ += part.size();
         text = text.subspan(part.size());
@@ -77,7 +78,8 @@ std::string to_hex(std::span<const DocumentId> ids) {
     std::string hex;
     hex.reserve(ids.size() * 32);
     for (const DocumentId& id : ids) {
-        for (const std::byte byte : id) fmt::format_to(std::back_inserter(hex), "{:02x}", std::to_integer<unsigned>(byte));
+        for (const std::byte byte : id)
+            fmt::format_to(std::back_inserter(hex), "{:02x}", std::to_integer<unsigned>(byte));
     }
     return hex;
 }
@@ -88,7 +90,8 @@ std::vector<DocumentId> ids_from_hex(std::string_view hex) {
     for (std::size_t i = 0; i < hex.size() / 2; ++i) {
         unsigned value = 0;
         const auto [end, error] = std::from_chars(hex.data() + 2 * i, hex.data() + 2 * i + 2, value, 16);
-        KIBAN_CHECK(error == std::errc() && end == hex.data() + 2 * i + 2, "'{}' in a document identity", hex.substr(2 * i, 2));
+        KIBAN_CHECK(error == std::errc() && end == hex.data() + 2 * i + 2, "'{}' in a document identity",
+                    hex.substr(2 * i, 2));
         ids[i / 16][i % 16] = static_cast<std::byte>(value);
     }
     return ids;

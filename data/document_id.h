@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What names a document: a hash of its text alone, so it is the same in any file, order, compression and work unit.
 //
-// Text of at most one leaf (64 KiB): its XXH3-128. Longer: the XXH3-128 of its leaves' XXH3-128s in order, so that the ranges of
-// a large file can be hashed apart. Bytes are in XXH3's canonical (big-endian) order.
+// Text of at most one leaf (64 KiB): its XXH3-128. Longer: the XXH3-128 of its leaves' XXH3-128s in order, so that the
+// ranges of a large file can be hashed apart. Bytes are in XXH3's canonical (big-endian) order.
 #pragma once
 
 #include <array>

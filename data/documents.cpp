@@ -29,7 +29,8 @@ class LineReader {
         for (;;) {
             const std::byte* start = buffer_.data() + begin_;
             const void* newline = std::memchr(start + searched, '\n', end_ - begin_ - searched);
-            if (newline != nullptr) return take(static_cast<std::size_t>(static_cast<const std::byte*>(newline) - start), 1);
+            if (newline != nullptr)
+                return take(static_cast<std::size_t>(static_cast<const std::byte*>(newline) - start), 1);
             searched = end_ - begin_;
             if (searched > kRecordBytes) return take(searched, 0);
             if (!refill()) break;
@@ -71,7 +72,8 @@ std::uint64_t line_number(const Piece& piece, std::uint64_t offset) {
     std::vector<std::byte> chunk(kChunkBytes);
     std::uint64_t lines = 1;
     for (std::uint64_t done = 0; done < offset;) {
-        const auto room = std::span(chunk).first(static_cast<std::size_t>(std::min<std::uint64_t>(chunk.size(), offset - done)));
+        const auto room =
+            std::span(chunk).first(static_cast<std::size_t>(std::min<std::uint64_t>(chunk.size(), offset - done)));
         const std::size_t got = input->read(room);
         if (got == 0) break;
         lines += static_cast<std::uint64_t>(std::ranges::count(room.first(got), std::byte{'\n'}));
@@ -97,16 +99,19 @@ std::string text_of(const Piece& piece, const Line& line) {
     if (!record.is_object()) refuse(piece, line, fmt::format("expected a JSON object, found {}", record.type_name()));
     const auto field = record.find(piece.text_field);
     if (field == record.end()) {
-        refuse(piece, line, fmt::format("expected a field '{}', found none; name it with text_field", piece.text_field));
+        refuse(piece, line,
+               fmt::format("expected a field '{}', found none; name it with text_field", piece.text_field));
     }
     if (!field->is_string()) {
-        refuse(piece, line, fmt::format("expected field '{}' to be a string, found {}", piece.text_field, field->type_name()));
+        refuse(piece, line,
+               fmt::format("expected field '{}' to be a string, found {}", piece.text_field, field->type_name()));
     }
     return std::move(field->get_ref<std::string&>());
 }
 
 void read_lines(const Piece& piece, DocumentSink& sink) {
-    // From one byte earlier, so that a line that starts exactly at the range's begin is told from one that runs into it.
+    // From one byte earlier, so that a line that starts exactly at the range's begin is told from one that runs into
+    // it.
     const std::uint64_t start = piece.begin == 0 ? 0 : piece.begin - 1;
     const auto input = open_input(piece.path, piece.codec, start, piece.file_bytes);
     LineReader lines(*input, start);

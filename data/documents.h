@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The documents of one piece of input: a text file is one document, a JSONL line is one.
 //
-// Bad input throws DataError with the file and the line (JSONL) or byte (compressed). Blank JSONL lines are passed over. Not
-// thread-safe.
+// Bad input throws DataError with the file and the line (JSONL) or byte (compressed). Blank JSONL lines are passed
+// over. Not thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@
 
 namespace kiban::data {
 
-inline constexpr std::uint64_t kRecordBytes = 64u << 20;  // a longer JSONL line is refused, so that memory stays bounded
+inline constexpr std::uint64_t kRecordBytes = 64u
+                                              << 20;  // a longer JSONL line is refused, so that memory stays bounded
 
 class DocumentSink {
   public:

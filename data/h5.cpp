@@ -28,7 +28,8 @@ std::string innermost_message() {
     return message.empty() ? "the library gives no reason" : message;
 }
 
-// A thread-safe build of the library keeps one error stack per thread, so every thread silences its own. Holds the lock.
+// A thread-safe build of the library keeps one error stack per thread, so every thread silences its own. Holds the
+// lock.
 void silence_this_thread() {
     thread_local bool silent = false;
     if (!silent) silent = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
@@ -91,7 +92,8 @@ H5Handle::H5Handle(hid_t id, Closer closer, const std::string& operation) : id_(
     h5_check(id < 0 ? -1 : 0, operation);
 }
 
-H5Handle::H5Handle(H5Handle&& other) noexcept : id_(std::exchange(other.id_, H5I_INVALID_HID)), closer_(other.closer_) {}
+H5Handle::H5Handle(H5Handle&& other) noexcept
+    : id_(std::exchange(other.id_, H5I_INVALID_HID)), closer_(other.closer_) {}
 
 H5Handle& H5Handle::operator=(H5Handle&& other) noexcept {
     std::swap(id_, other.id_);
@@ -138,9 +140,9 @@ H5Handle h5_raw_dataset(hid_t parent, const std::string& name, hid_t type, std::
     const std::lock_guard lock(h5_mutex());
     const std::string operation = fmt::format("make HDF5 dataset '{}'", name);
     KIBAN_CHECK(shape.size() <= H5S_MAX_RANK, "'{}' has {} dimensions", name, shape.size());
-    H5Handle space(shape.empty() ? H5Screate(H5S_SCALAR)
-                                 : H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr),
-                   H5Sclose, operation);
+    H5Handle space(
+        shape.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr),
+        H5Sclose, operation);
     H5Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, operation);
     h5_check(H5Pset_layout(creation.id(), H5D_CONTIGUOUS), operation);
     h5_check(H5Pset_alloc_time(creation.id(), H5D_ALLOC_TIME_EARLY), operation);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HDF5 library behind move-only handles; the only header that includes hdf5.h.
 //
-// The library is not thread-safe: every call below takes the process-wide lock h5_mutex(); callers of raw H5* functions hold it
-// themselves. The first use calls H5dont_atexit(), turns file locking off and silences the library's own error printing.
-// Every negative return code becomes an IoError with the library's innermost message.
+// The library is not thread-safe: every call below takes the process-wide lock h5_mutex(); callers of raw H5* functions
+// hold it themselves. The first use calls H5dont_atexit(), turns file locking off and silences the library's own error
+// printing. Every negative return code becomes an IoError with the library's innermost message.
 #pragma once
 
 #include <hdf5.h>
@@ -37,11 +37,12 @@ class H5Handle {
 /// Throws IoError naming the operation when a code is negative.
 void h5_check(herr_t code, const std::string& operation);
 
-H5Handle h5_create(const std::filesystem::path& file);  // v1.10 format (checksummed metadata), 4 KiB alignment; must not exist
-H5Handle h5_open(const std::filesystem::path& file);    // read only
+H5Handle h5_create(
+    const std::filesystem::path& file);  // v1.10 format (checksummed metadata), 4 KiB alignment; must not exist
+H5Handle h5_open(const std::filesystem::path& file);  // read only
 
-/// A dataset whose payload is written past the library (monitoring/file.h) at h5_payload_offset() once the file is closed:
-/// contiguous, allocated now, never filled, no times. An empty shape is a scalar.
+/// A dataset whose payload is written past the library (monitoring/file.h) at h5_payload_offset() once the file is
+/// closed: contiguous, allocated now, never filled, no times. An empty shape is a scalar.
 H5Handle h5_raw_dataset(hid_t parent, const std::string& name, hid_t type, std::span<const hsize_t> shape);
 /// Bytes from the start of the file to the dataset's first element. IoError when it is not contiguous or not allocated.
 std::uint64_t h5_payload_offset(hid_t dataset, const std::string& name);

@@ -25,7 +25,8 @@ class FileStream : public InputStream {
     }
 
     std::size_t read(std::span<std::byte> bytes) override {
-        const auto part = bytes.first(static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), bytes_ - offset_)));
+        const auto part =
+            bytes.first(static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), bytes_ - offset_)));
         if (part.size() < bytes.size()) check_size();
         file_.read_at(offset_, part);
         offset_ += part.size();
@@ -38,8 +39,10 @@ class FileStream : public InputStream {
   private:
     void check_size() const {
         if (file_.size() == bytes_) return;
-        throw DataError("cannot read '{}': it had {} bytes when it was listed and has {} now; start again when it no longer changes",
-                        name(), bytes_, file_.size());
+        throw DataError(
+            "cannot read '{}': it had {} bytes when it was listed and has {} now; start again when it no longer "
+            "changes",
+            name(), bytes_, file_.size());
     }
 
     monitoring::File file_;
@@ -77,7 +80,8 @@ class CompressedStream : public InputStream {
 
 class GzipStream : public CompressedStream {
   public:
-    GzipStream(const std::filesystem::path& name, std::uint64_t expected_bytes) : CompressedStream(name, expected_bytes) {
+    GzipStream(const std::filesystem::path& name, std::uint64_t expected_bytes)
+        : CompressedStream(name, expected_bytes) {
         KIBAN_CHECK(inflateInit2(&zlib_, kGzipWindow) == Z_OK, "zlib does not start");
     }
     GzipStream(const GzipStream&) = delete;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of an input file, read forward: as they are, or through gzip (RFC 1952, several members) or zstd (RFC 8878, several
-// frames). Truncated or damaged compressed input throws DataError with the file and the offset in it. Not thread-safe.
+// The bytes of an input file, read forward: as they are, or through gzip (RFC 1952, several members) or zstd (RFC 8878,
+// several frames). Truncated or damaged compressed input throws DataError with the file and the offset in it. Not
+// thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +24,8 @@ class InputStream {
     virtual std::size_t read(std::span<std::byte> bytes) = 0;
 };
 
-/// Reads `file` from byte `begin` (0 for a compressed one). DataError when it has not `expected_bytes`, now or when its end is
-/// reached: it changed since it was listed.
+/// Reads `file` from byte `begin` (0 for a compressed one). DataError when it has not `expected_bytes`, now or when its
+/// end is reached: it changed since it was listed.
 std::unique_ptr<InputStream> open_input(const std::filesystem::path& file, Codec codec, std::uint64_t begin,
                                         std::uint64_t expected_bytes);
 

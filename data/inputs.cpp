@@ -65,7 +65,8 @@ class Search {
   private:
     void add_children(const std::string& directory) {
         DIR* handle = ::opendir(resolve(directory).c_str());
-        if (handle == nullptr) throw DataError("cannot list '{}': {}", resolve(directory).string(), std::strerror(errno));
+        if (handle == nullptr)
+            throw DataError("cannot list '{}': {}", resolve(directory).string(), std::strerror(errno));
         std::vector<std::string> children;
         while (const dirent* entry = ::readdir(handle)) {
             if (entry->d_name[0] != '.') children.emplace_back(entry->d_name);
@@ -84,7 +85,8 @@ class Search {
 
 std::vector<std::string> glob_matches(const std::string& pattern, const std::filesystem::path& base) {
     if (pattern.find("**") != std::string::npos) {
-        throw ConfigError("cannot search '{}': '**' is not supported; name the directory, it is searched recursively", pattern);
+        throw ConfigError("cannot search '{}': '**' is not supported; name the directory, it is searched recursively",
+                          pattern);
     }
     const bool relative = !std::filesystem::path(pattern).is_absolute();
     const std::string prefix = relative ? std::filesystem::absolute(base).string() + "/" : "";
@@ -110,7 +112,8 @@ InputFile describe(const Found& found, const std::filesystem::path& path, const 
     InputFile file{found.name, path, static_cast<std::uint64_t>(found.status.st_size), 0, Format::text, codec_of(path)};
     file.modified_ns = found.status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + found.status.st_mtim.tv_nsec;
     const std::filesystem::path inner = file.codec == Codec::none ? path : path.stem();
-    if (source.format == "jsonl" || (source.format == "auto" && inner.extension() == ".jsonl")) file.format = Format::jsonl;
+    if (source.format == "jsonl" || (source.format == "auto" && inner.extension() == ".jsonl"))
+        file.format = Format::jsonl;
     return file;
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which files a source names: itself, what a glob matches, or what lies below a directory, sorted by the bytes of their names.
+// Which files a source names: itself, what a glob matches, or what lies below a directory, sorted by the bytes of their
+// names.
 //
-// Directories are searched recursively for regular files; names that start with '.' are left out (as a shell's '*' does), links
-// are followed, and a file or directory reached twice is taken once. Reads the file system only.
+// Directories are searched recursively for regular files; names that start with '.' are left out (as a shell's '*'
+// does), links are followed, and a file or directory reached twice is taken once. Reads the file system only.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,8 @@ struct InputFile {
     Codec codec = Codec::none;
 };
 
-/// Never empty. DataError naming the path when nothing matches, a file cannot be read, or all files are empty; ConfigError for '**'.
+/// Never empty. DataError naming the path when nothing matches, a file cannot be read, or all files are empty;
+/// ConfigError for '**'.
 std::vector<InputFile> list_inputs(const SourceConfig& source, const std::filesystem::path& base);
 
 }  // namespace kiban::data

@@ -25,8 +25,8 @@ Stream stream_from_json(const json& object) {
     Stream stream;
     stream.tokens = object.at("tokens").get<std::uint64_t>();
     for (const json& segment : object.at("segments")) {
-        stream.segments.push_back(
-            {segment.at(0).get<std::uint32_t>(), segment.at(1).get<std::uint64_t>(), segment.at(2).get<std::uint64_t>()});
+        stream.segments.push_back({segment.at(0).get<std::uint32_t>(), segment.at(1).get<std::uint64_t>(),
+                                   segment.at(2).get<std::uint64_t>()});
     }
     return stream;
 }
@@ -38,8 +38,9 @@ Manifest from_json(const json& object) {
     manifest.inputs_sha256 = object.at("inputs_sha256").get<std::string>();
     for (const json& source : object.at("sources")) {
         manifest.sources.push_back({source.at("name").get<std::string>(), source.at("id").get<std::string>(),
-                                    source.at("documents").get<std::uint64_t>(), source.at("input_bytes").get<std::uint64_t>(),
-                                    stream_from_json(source.at("train")), stream_from_json(source.at("holdout"))});
+                                    source.at("documents").get<std::uint64_t>(),
+                                    source.at("input_bytes").get<std::uint64_t>(), stream_from_json(source.at("train")),
+                                    stream_from_json(source.at("holdout"))});
     }
     for (const json& shard : object.at("shards")) {
         manifest.shards.push_back({shard.at("file").get<std::string>(), shard.at("tokens").get<std::uint64_t>(),
@@ -53,12 +54,13 @@ void check_stream(const Manifest& manifest, const Stream& stream, const std::str
     for (const Segment& segment : stream.segments) {
         if (segment.shard >= manifest.shards.size() || segment.begin > segment.end ||
             segment.end > manifest.shards[segment.shard].tokens) {
-            throw DataError("{} refers to tokens {} to {} of shard {}, which does not have them", what, segment.begin, segment.end,
-                            segment.shard);
+            throw DataError("{} refers to tokens {} to {} of shard {}, which does not have them", what, segment.begin,
+                            segment.end, segment.shard);
         }
         tokens += segment.end - segment.begin;
     }
-    if (tokens != stream.tokens) throw DataError("{} has {} tokens in its segments, expected {}", what, tokens, stream.tokens);
+    if (tokens != stream.tokens)
+        throw DataError("{} has {} tokens in its segments, expected {}", what, tokens, stream.tokens);
 }
 
 void check_shard(const Manifest& manifest, const ManifestShard& shard) {
@@ -97,9 +99,9 @@ std::string Manifest::to_json() const {
         shard_list.push_back(
             {{"file", shard.file}, {"tokens", shard.tokens}, {"bytes", shard.bytes}, {"sha256", shard.sha256}});
     }
-    const json object{{"format", kFormat},        {"version", kVersion},     {"tokenizer", tokenizer},
-                      {"vocabulary", vocabulary}, {"sources", source_list},  {"shards", shard_list},
-                      {"inputs_sha256", inputs_sha256}};
+    const json object{
+        {"format", kFormat},      {"version", kVersion},  {"tokenizer", tokenizer},        {"vocabulary", vocabulary},
+        {"sources", source_list}, {"shards", shard_list}, {"inputs_sha256", inputs_sha256}};
     return object.dump();
 }
 
@@ -108,7 +110,8 @@ std::string Manifest::digest() const { return sha256(to_json()); }
 Manifest Manifest::load(const std::filesystem::path& manifest_file) {
     std::error_code error;
     if (!std::filesystem::exists(manifest_file, error)) {
-        throw DataError("cannot read corpus manifest '{}': it does not exist; prepare the corpus first", manifest_file.string());
+        throw DataError("cannot read corpus manifest '{}': it does not exist; prepare the corpus first",
+                        manifest_file.string());
     }
     try {
         const json object = json::parse(monitoring::read_text(manifest_file));

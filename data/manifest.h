@@ -12,20 +12,20 @@
 
 namespace kiban::data {
 
-struct Segment {              // tokens [begin, end) of one shard
+struct Segment {  // tokens [begin, end) of one shard
     std::uint32_t shard = 0;
     std::uint64_t begin = 0;
     std::uint64_t end = 0;
 };
 
-struct Stream {               // one split of one source as a contiguous token sequence
+struct Stream {  // one split of one source as a contiguous token sequence
     std::vector<Segment> segments;
     std::uint64_t tokens = 0;
 };
 
 struct ManifestSource {
-    std::string name;         // as written in the run file
-    std::string id;           // SHA-256 of its tokens' block checksums; keys the order, independent of other sources
+    std::string name;  // as written in the run file
+    std::string id;    // SHA-256 of its tokens' block checksums; keys the order, independent of other sources
     std::uint64_t documents = 0;
     std::uint64_t input_bytes = 0;
     Stream train;
@@ -33,7 +33,7 @@ struct ManifestSource {
 };
 
 struct ManifestShard {
-    std::string file;         // relative to the manifest
+    std::string file;  // relative to the manifest
     std::uint64_t tokens = 0;
     std::uint64_t bytes = 0;
     std::string sha256;
@@ -44,8 +44,8 @@ struct Manifest {
     std::uint32_t vocabulary = 0;
     std::vector<ManifestSource> sources;  // in the order of the run file
     std::vector<ManifestShard> shards;
-    std::string inputs_sha256;            // of inputs.jsonl beside it: the names of the files that the shards' doc_file counts
-    std::filesystem::path directory;      // where it was loaded from; not part of the file
+    std::string inputs_sha256;  // of inputs.jsonl beside it: the names of the files that the shards' doc_file counts
+    std::filesystem::path directory;  // where it was loaded from; not part of the file
 
     /// SHA-256 (hex) of the canonical bytes.
     std::string digest() const;

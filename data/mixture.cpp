@@ -16,7 +16,8 @@ namespace {
 constexpr std::uint32_t kWeightUnits = 1u << 20;
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
-// Fixed point by largest remainder, so that the shares sum to kWeightUnits exactly; then divided by what they have in common.
+// Fixed point by largest remainder, so that the shares sum to kWeightUnits exactly; then divided by what they have in
+// common.
 std::vector<std::uint32_t> shares_of(const std::vector<double>& weights) {
     const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
     std::vector<std::uint32_t> shares;
@@ -34,8 +35,9 @@ std::vector<std::uint32_t> shares_of(const std::vector<double>& weights) {
     std::uint32_t common = 0;
     for (std::size_t source = 0; source < shares.size(); ++source) {
         if (shares[source] == 0) {
-            throw ConfigError("cannot mix the data sources: source {} has weight {} of {} in all, expected at least 1/{} of it",
-                              source, weights[source], total, kWeightUnits);
+            throw ConfigError(
+                "cannot mix the data sources: source {} has weight {} of {} in all, expected at least 1/{} of it",
+                source, weights[source], total, kWeightUnits);
         }
         common = std::gcd(common, shares[source]);
     }
@@ -78,9 +80,11 @@ Mixture::Mixture(const std::vector<double>& weights) {
 }
 
 void Mixture::interleave(const std::vector<std::uint32_t>& shares) {
-    using Job = std::uint64_t;  // deadline << 32 | source: the earliest deadline is the smallest, ties go to the first source
+    using Job =
+        std::uint64_t;  // deadline << 32 | source: the earliest deadline is the smallest, ties go to the first source
     std::priority_queue<Job, std::vector<Job>, std::greater<>> ready;
-    std::vector<std::uint32_t> waiting(period_ + 2, kNone);  // slot -> first source released there; next_ links the others
+    std::vector<std::uint32_t> waiting(period_ + 2,
+                                       kNone);  // slot -> first source released there; next_ links the others
     std::vector<std::uint32_t> next(shares.size(), kNone);
     std::vector<std::uint32_t> done(shares.size(), 0);
     for (std::uint32_t source = 0; source < shares.size(); ++source) {
@@ -90,7 +94,8 @@ void Mixture::interleave(const std::vector<std::uint32_t>& shares) {
         for (std::uint32_t source = waiting[slot]; source != kNone; source = next[source]) {
             ready.push(window_of(done[source] + 1u, shares[source], period_).deadline << 32 | source);
         }
-        KIBAN_CHECK(!ready.empty() && (ready.top() >> 32) >= slot, "slot {} of {} has no source in time", slot, period_);
+        KIBAN_CHECK(!ready.empty() && (ready.top() >> 32) >= slot, "slot {} of {} has no source in time", slot,
+                    period_);
         const auto source = static_cast<std::uint32_t>(ready.top());
         ready.pop();
         source_at_[slot - 1] = source;

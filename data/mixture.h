@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which source stands at which position: a fixed interleaving, repeated for ever, in which after any p positions source s
-// has appeared within one of weight_s * p times (Tijdeman, "The chairman assignment problem", 1980; built by earliest
+// Which source stands at which position: a fixed interleaving, repeated for ever, in which after any p positions source
+// s has appeared within one of weight_s * p times (Tijdeman, "The chairman assignment problem", 1980; built by earliest
 // deadline first over the windows of Baruah et al., "Proportionate Progress", Algorithmica 1996). Thread-safe.
 #pragma once
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sample order: which row stands at which position, as a pure function of (sources, seed, position).
 //
-// Feistel permutation per source epoch (data/permutation.h),
-// closed-form stratified mixture (data/mixture.h; weights are rounded to 2^-20). No state, O(1) at any position, invertible,
-// independent of the number of workers. Position p of step s and row i of a batch of B rows is s*B + i. Thread-safe.
+// A Feistel permutation per source epoch (data/permutation.h) under a closed-form stratified mixture (data/mixture.h;
+// shares are rounded to 2^-20). No state, O(1) at any position, invertible, independent of the number of workers.
+// Position p of step s and row i of a batch of B rows is s*B + i. Thread-safe. Definition: data/FORMAT.md.
 #pragma once
 
 #include <cstdint>

@@ -24,7 +24,9 @@ std::uint64_t round_value(std::uint64_t half, std::uint64_t key, std::uint64_t r
     return static_cast<std::uint64_t>((Wide{mix(half ^ key)} * range) >> 64);
 }
 
-std::uint64_t add(std::uint64_t x, std::uint64_t y, std::uint64_t range) { return x + y >= range ? x + y - range : x + y; }
+std::uint64_t add(std::uint64_t x, std::uint64_t y, std::uint64_t range) {
+    return x + y >= range ? x + y - range : x + y;
+}
 std::uint64_t subtract(std::uint64_t x, std::uint64_t y, std::uint64_t range) { return x >= y ? x - y : x + range - y; }
 
 std::uint64_t ceil_sqrt(std::uint64_t n) {

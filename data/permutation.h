@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A keyed permutation of [0, n) per epoch, without a table: the generalised Feistel cipher over Z_a x Z_b with cycle walking
-// (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002, section 4). Thread-safe.
+// A keyed permutation of [0, n) per epoch, without a table: the generalised Feistel cipher over Z_a x Z_b with cycle
+// walking (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002, section 4). Thread-safe.
 #pragma once
 
 #include <array>

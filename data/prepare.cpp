@@ -25,7 +25,8 @@ constexpr int kPreparationVersion = 1;  // part of a corpus' name: raise it when
 json identity_of(const DataConfig& config) {
     json sources = json::array();
     for (const SourceConfig& source : config.sources) {
-        sources.push_back({{"path", encode_name(source.path)}, {"format", source.format}, {"text_field", source.text_field}});
+        sources.push_back(
+            {{"path", encode_name(source.path)}, {"format", source.format}, {"text_field", source.text_field}});
     }
     return {{"version", kPreparationVersion},
             {"tokenizer", config.tokenizer},
@@ -95,8 +96,12 @@ struct Preparation::Impl {
             json pieces = json::array();
             for (const Piece& piece : unit.pieces) pieces.push_back(to_json(piece));
             Task task;
-            task.message = {{"id", unit.id},         {"kind", "tokenize"},         {"directory", encode_name(directory.string())},
-                            {"unit", unit.id},       {"tokenizer", config.tokenizer}, {"held_out_below", below},
+            task.message = {{"id", unit.id},
+                            {"kind", "tokenize"},
+                            {"directory", encode_name(directory.string())},
+                            {"unit", unit.id},
+                            {"tokenizer", config.tokenizer},
+                            {"held_out_below", below},
                             {"pieces", std::move(pieces)}};
             task.input_bytes = unit.bytes;
             if (const auto staged = StagedUnit::open(staged_unit_file(directory, unit.id))) {
@@ -123,10 +128,14 @@ struct Preparation::Impl {
                                  {"document", part.document}});
             }
             Task task;
-            task.message = {{"id", units.size() + shard},    {"kind", "shard"},
-                            {"directory", encode_name(directory.string())}, {"shard", shard},
-                            {"tokens", shards[shard].tokens}, {"tokenizer", config.tokenizer},
-                            {"config_sha256", config_sha256}, {"parts", std::move(parts)}};
+            task.message = {{"id", units.size() + shard},
+                            {"kind", "shard"},
+                            {"directory", encode_name(directory.string())},
+                            {"shard", shard},
+                            {"tokens", shards[shard].tokens},
+                            {"tokenizer", config.tokenizer},
+                            {"config_sha256", config_sha256},
+                            {"parts", std::move(parts)}};
             const auto result = monitoring::read_text_if_exists(shard_result_file(directory, shard));
             if (result && std::filesystem::exists(directory / shard_name(shard))) {
                 set_done(task, json::parse(*result));
@@ -141,7 +150,8 @@ struct Preparation::Impl {
         std::vector<std::uint64_t> ids(tasks.size() - first);
         std::iota(ids.begin(), ids.end(), std::uint64_t{first});
         std::ranges::stable_sort(ids, std::greater<>(), [&](std::uint64_t id) { return tasks[id].input_bytes; });
-        std::ranges::copy_if(ids, std::back_inserter(queue), [&](std::uint64_t id) { return tasks[id].state == State::waiting; });
+        std::ranges::copy_if(ids, std::back_inserter(queue),
+                             [&](std::uint64_t id) { return tasks[id].state == State::waiting; });
     }
 
     bool all_done() const { return tasks_done == tasks.size(); }
@@ -175,7 +185,8 @@ struct Preparation::Impl {
             }
         }
         publish_through(staging, directory / "inputs.jsonl", list, "data.inputs");
-        publish_through(staging, published_manifest(directory), manifest_of_results(sha256(list)).to_json(), "data.manifest");
+        publish_through(staging, published_manifest(directory), manifest_of_results(sha256(list)).to_json(),
+                        "data.manifest");
         finish();
     }
 
@@ -194,7 +205,8 @@ struct Preparation::Impl {
         }
         for (std::size_t i = 0; i < manifest.sources.size(); ++i) {
             ManifestSource& source = manifest.sources[i];
-            source.id = sha256(fmt::format("kiban source 1\n{}\n{}\n", source.train.tokens + source.holdout.tokens, blocks[i]));
+            source.id =
+                sha256(fmt::format("kiban source 1\n{}\n{}\n", source.train.tokens + source.holdout.tokens, blocks[i]));
             for (const InputFile& file : inputs[i]) source.input_bytes += file.bytes;
         }
         return manifest;
@@ -210,9 +222,9 @@ struct Preparation::Impl {
     std::string config_sha256;
     std::vector<std::vector<InputFile>> inputs;  // by source
     std::vector<Unit> units;
-    std::vector<PlannedShard> shards;            // empty until every unit is tokenized
+    std::vector<PlannedShard> shards;  // empty until every unit is tokenized
     std::vector<ManifestSource> sources;
-    std::vector<Task> tasks;                     // the units', then the shards'
+    std::vector<Task> tasks;  // the units', then the shards'
     std::deque<std::uint64_t> queue;
     std::size_t tasks_done = 0;
     bool finished = false;
@@ -220,7 +232,8 @@ struct Preparation::Impl {
     std::uint64_t published_documents = 0;
 };
 
-Preparation::Preparation(const DataConfig& config, const std::filesystem::path& base, const std::filesystem::path& corpora_dir)
+Preparation::Preparation(const DataConfig& config, const std::filesystem::path& base,
+                         const std::filesystem::path& corpora_dir)
     : impl_(std::make_unique<Impl>(config, base, corpora_dir)) {}
 
 Preparation::~Preparation() = default;
@@ -241,10 +254,12 @@ std::optional<json> Preparation::next_task() {
 
 void Preparation::complete(std::uint64_t id, const json& result) {
     Impl::Task& task = impl_->task_of(id);
-    if (impl_->adopt_published() || task.state == Impl::State::done) return;  // done elsewhere, or given back and done twice
+    if (impl_->adopt_published() || task.state == Impl::State::done)
+        return;  // done elsewhere, or given back and done twice
     if (result.contains("superseded")) return give_back(id);
     const char* key = task.message.at("kind") == "shard" ? "shard" : "unit";
-    KIBAN_CHECK(result.contains(key) && result.at(key) == task.message.at(key), "the result of task {} is {}", id, result.dump());
+    KIBAN_CHECK(result.contains(key) && result.at(key) == task.message.at(key), "the result of task {} is {}", id,
+                result.dump());
     impl_->set_done(task, result);
     impl_->advance();
 }
@@ -268,10 +283,11 @@ PrepareProgress Preparation::progress() const {
         progress.input_bytes_done += task.input_bytes;
         if (task.message.at("kind") != "tokenize") continue;
         progress.documents += task.result.at("documents").get<std::uint64_t>();
-        progress.tokens += task.result.at("train").get<std::uint64_t>() + task.result.at("holdout").get<std::uint64_t>();
+        progress.tokens +=
+            task.result.at("train").get<std::uint64_t>() + task.result.at("holdout").get<std::uint64_t>();
     }
     if (impl_->published_tokens > 0) {
-        progress = {progress.tasks_total,     progress.tasks_total,       progress.input_bytes_total,
+        progress = {progress.tasks_total,       progress.tasks_total,       progress.input_bytes_total,
                     progress.input_bytes_total, impl_->published_documents, impl_->published_tokens};
     }
     return progress;
@@ -286,7 +302,8 @@ json run_task(const json& task) {
     return run_shard(task);
 }
 
-Manifest prepare_here(const DataConfig& config, const std::filesystem::path& base, const std::filesystem::path& corpora_dir) {
+Manifest prepare_here(const DataConfig& config, const std::filesystem::path& base,
+                      const std::filesystem::path& corpora_dir) {
     Preparation preparation(config, base, corpora_dir);
     while (const auto task = preparation.next_task()) {
         preparation.complete(task->at("id").get<std::uint64_t>(), run_task(*task));

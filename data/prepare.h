@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Corpus preparation as tasks: the coordinator holds a Preparation and hands tasks out; whoever runs one calls run_task().
+// Corpus preparation as tasks: the coordinator holds a Preparation and hands tasks out; whoever runs one calls
+// run_task().
 //
-// Two kinds of task, in two waves: `tokenize` a work unit (a byte range of a file, or several small files) into a staged token
-// file, then `shard`: gather units into one HDF5 shard. Everything is keyed by unit, never by worker, so the shards are
-// the same bytes for any number of workers. Killed at any moment, a later Preparation continues from what is durable.
+// Two kinds of task, in two waves: `tokenize` a work unit (a byte range of a file, or several small files) into a
+// staged token file, then `shard`: gather units into one HDF5 shard. Everything is keyed by unit, never by worker, so
+// the shards are the same bytes for any number of workers. Killed at any moment, a later Preparation continues from
+// what is durable.
 #pragma once
+
+#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
@@ -55,6 +58,7 @@ class Preparation {
 nlohmann::json run_task(const nlohmann::json& task);
 
 /// All tasks in this process, one after another (tests, and machines without workers).
-Manifest prepare_here(const DataConfig& config, const std::filesystem::path& base, const std::filesystem::path& corpora_dir);
+Manifest prepare_here(const DataConfig& config, const std::filesystem::path& base,
+                      const std::filesystem::path& corpora_dir);
 
 }  // namespace kiban::data

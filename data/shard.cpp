@@ -66,7 +66,8 @@ Layout make_structure(const std::filesystem::path& name, const ShardContent& con
     h5_write_attribute(file.id(), "vocabulary", std::uint64_t{content.vocabulary});
     h5_write_attribute(file.id(), "end_of_document", std::uint64_t{content.end_of_document});
     h5_write_attribute(file.id(), "block_tokens", kBlockTokens);
-    h5_write_attribute(file.id(), "first_document_continues", std::uint64_t{content.documents.first_continues ? 1u : 0u});
+    h5_write_attribute(file.id(), "first_document_continues",
+                       std::uint64_t{content.documents.first_continues ? 1u : 0u});
     const hsize_t documents = content.documents.size();
     Layout layout;
     layout.tokens = make_dataset(file.id(), "tokens", H5T_STD_U16LE, {content.tokens});
@@ -140,7 +141,8 @@ Place find_dataset(hid_t file, const char* name, hid_t type, int rank) {
 
 WrittenShard write_shard(const std::filesystem::path& file, const ShardContent& content) {
     const ShardDocuments& documents = content.documents;
-    KIBAN_CHECK(content.tokens > 0 && documents.size() > 0, "a shard of {} tokens and {} documents", content.tokens, documents.size());
+    KIBAN_CHECK(content.tokens > 0 && documents.size() > 0, "a shard of {} tokens and {} documents", content.tokens,
+                documents.size());
     KIBAN_CHECK(documents.offsets.size() == documents.size() + 1 && documents.offsets.back() == content.tokens,
                 "document offsets that do not cover {} tokens", content.tokens);
     const Layout layout = make_structure(file, content);
@@ -227,13 +229,14 @@ struct Shard::Impl {
                                         static_cast<std::size_t>(std::min(kBlockTokens, token_count() - first)));
         const std::uint64_t sum = XXH3_64bits(part.data(), part.size_bytes());
         if (sum != block_xxh3[block]) {
-            throw DataError("token shard '{}' is damaged in block {} (tokens {} to {}): expected checksum {:016x}, found {:016x}; "
-                            "delete its directory and prepare the corpus again",
-                            name.string(), block, first, first + part.size(), block_xxh3[block], sum);
+            throw DataError(
+                "token shard '{}' is damaged in block {} (tokens {} to {}): expected checksum {:016x}, found {:016x}; "
+                "delete its directory and prepare the corpus again",
+                name.string(), block, first, first + part.size(), block_xxh3[block], sum);
         }
         if (const std::uint16_t largest = largest_of(part); largest >= vocabulary) {
-            throw DataError("token shard '{}' holds token {} in block {}, expected less than its vocabulary of {}", name.string(),
-                            largest, block, vocabulary);
+            throw DataError("token shard '{}' holds token {} in block {}, expected less than its vocabulary of {}",
+                            name.string(), largest, block, vocabulary);
         }
         checked[block].store(true, std::memory_order_release);
     }
@@ -261,7 +264,8 @@ std::uint64_t Shard::bytes() const { return impl_->map.bytes().size(); }
 std::span<const std::uint64_t> Shard::block_xxh3() const { return impl_->block_xxh3; }
 
 std::span<const std::uint16_t> Shard::read(std::uint64_t first, std::uint64_t count) const {
-    KIBAN_CHECK(first <= tokens() && count <= tokens() - first, "tokens {} to {} of {}", first, first + count, tokens());
+    KIBAN_CHECK(first <= tokens() && count <= tokens() - first, "tokens {} to {} of {}", first, first + count,
+                tokens());
     if (count == 0) return {};
     for (std::uint64_t block = first / kBlockTokens; block <= (first + count - 1) / kBlockTokens; ++block) {
         impl_->check_block(block);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Token shards: HDF5 files of token ids with a table of the documents in them (format: data/FORMAT.md).
 //
-// Written once, by HDF5 for the structure and past it for the payload. Read through a memory map; every 1 MiB block is checked
-// against its XXH3 on first touch. A Shard is thread-safe after construction. Errors: DataError for damaged or unexpected
-// content (names the file, and the block), IoError for the operating system's.
+// Written once, by HDF5 for the structure and past it for the payload. Read through a memory map; every 1 MiB block is
+// checked against its XXH3 on first touch. A Shard is thread-safe after construction. Errors: DataError for damaged or
+// unexpected content (names the file, and the block), IoError for the operating system's.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ namespace kiban::data {
 inline constexpr std::uint64_t kShardVersion = 1;
 inline constexpr std::uint64_t kBlockTokens = 512u << 10;  // 1 MiB of 16-bit ids
 
-struct ShardDocuments {                // one entry a document that has tokens in the shard, in order
+struct ShardDocuments {                  // one entry a document that has tokens in the shard, in order
     std::vector<std::uint64_t> offsets;  // first token of each within the shard, and one past the last
     std::vector<DocumentId> ids;
     std::vector<std::uint32_t> units;    // work unit that read its first token here

@@ -24,7 +24,8 @@ class CutTexts {
                 first = i;
             }
             std::ranges::copy(ids_from_hex(results[i].at("leaves").get<std::string>()), std::back_inserter(leaves));
-            if (piece.ends_file()) std::fill(ids_.begin() + offset(first), ids_.begin() + offset(i + 1), document_id(leaves));
+            if (piece.ends_file())
+                std::fill(ids_.begin() + offset(first), ids_.begin() + offset(i + 1), document_id(leaves));
         }
     }
 
@@ -39,7 +40,8 @@ class CutTexts {
 // One split of one source on its way into shards of at most `limit` tokens.
 class ShardCutter {
   public:
-    ShardCutter(std::uint32_t source, bool held_out, std::uint64_t limit) : source_(source), held_out_(held_out), limit_(limit) {}
+    ShardCutter(std::uint32_t source, bool held_out, std::uint64_t limit)
+        : source_(source), held_out_(held_out), limit_(limit) {}
 
     void add(ShardPart part, std::uint64_t tokens) {
         while (tokens > 0) {
@@ -90,12 +92,15 @@ Stream whole_stream(const std::vector<PlannedShard>& shards, std::uint32_t sourc
 void check_train(const ManifestSource& source) {
     const std::uint64_t tokens = source.train.tokens + source.holdout.tokens;
     if (tokens < 2) {
-        throw DataError("cannot train on the data source '{}': it holds no text, expected at least one byte", source.name);
+        throw DataError("cannot train on the data source '{}': it holds no text, expected at least one byte",
+                        source.name);
     }
     if (source.train.tokens < 2) {
-        throw DataError("cannot train on the data source '{}': {} of its {} tokens are held out, expected at least 2 to remain; lower "
-                        "data.holdout.fraction",
-                        source.name, source.holdout.tokens, tokens);
+        throw DataError(
+            "cannot train on the data source '{}': {} of its {} tokens are held out, expected at least 2 to remain; "
+            "lower "
+            "data.holdout.fraction",
+            source.name, source.holdout.tokens, tokens);
     }
 }
 
@@ -141,7 +146,8 @@ std::vector<ManifestSource> plan_streams(const DataConfig& config, const std::ve
         if (config.holdout.by == HoldoutBy::tail) {
             const std::vector<Segment> whole = std::move(source.train.segments);
             const std::uint64_t tokens = source.train.tokens;
-            const auto held_out = static_cast<std::uint64_t>(std::floor(config.holdout.fraction * static_cast<double>(tokens)));
+            const auto held_out =
+                static_cast<std::uint64_t>(std::floor(config.holdout.fraction * static_cast<double>(tokens)));
             source.train = cut_stream(whole, 0, tokens - held_out);
             source.holdout = cut_stream(whole, tokens - held_out, tokens);
         }
@@ -150,9 +156,10 @@ std::vector<ManifestSource> plan_streams(const DataConfig& config, const std::ve
         sources.push_back(std::move(source));
     }
     if (config.holdout.fraction > 0 && !holdout_row) {
-        throw DataError("cannot hold out {} of the data: no source has the 2 tokens of a row in its holdout; raise "
-                        "data.holdout.fraction, or set it to 0 to train without a holdout",
-                        config.holdout.fraction);
+        throw DataError(
+            "cannot hold out {} of the data: no source has the 2 tokens of a row in its holdout; raise "
+            "data.holdout.fraction, or set it to 0 to train without a holdout",
+            config.holdout.fraction);
     }
     return sources;
 }

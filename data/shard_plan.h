@@ -2,8 +2,9 @@
 // From tokenized units to shards, and from shards to the streams of the manifest: pure functions of the units' results.
 #pragma once
 
-#include <cstdint>
 #include <nlohmann/json.hpp>
+
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,17 +14,17 @@
 
 namespace kiban::data {
 
-struct ShardPart {               // tokens [skip, skip + take) of a unit's documents of one split
+struct ShardPart {  // tokens [skip, skip + take) of a unit's documents of one split
     std::uint32_t unit = 0;
     bool held_out = false;
     std::uint64_t skip = 0;
     std::uint64_t take = 0;
-    std::string document;        // identity in hex, for a unit that is one range of a text
+    std::string document;  // identity in hex, for a unit that is one range of a text
 };
 
 struct PlannedShard {
     std::uint32_t source = 0;
-    bool held_out = false;       // only when documents are held out; `tail` cuts inside the shards
+    bool held_out = false;  // only when documents are held out; `tail` cuts inside the shards
     std::uint64_t tokens = 0;
     std::vector<ShardPart> parts;
 };

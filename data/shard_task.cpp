@@ -67,7 +67,8 @@ class Gathering {
                 unit_.emplace(open_unit(corpus_, range.unit));
                 unit_id_ = range.unit;
             }
-            const auto part = ids.first(static_cast<std::size_t>(std::min<std::uint64_t>(ids.size(), range.count - read_)));
+            const auto part =
+                ids.first(static_cast<std::size_t>(std::min<std::uint64_t>(ids.size(), range.count - read_)));
             unit_->read_tokens(range.first + read_, part);
             ids = ids.subspan(part.size());
             read_ += part.size();
@@ -102,14 +103,14 @@ class Gathering {
     ShardDocuments documents_;
     std::uint64_t tokens_ = 0;
     std::vector<Range> ranges_;
-    std::size_t range_ = 0;    // next_tokens() stands in this one
-    std::uint64_t read_ = 0;   // and has given so much of it
+    std::size_t range_ = 0;   // next_tokens() stands in this one
+    std::uint64_t read_ = 0;  // and has given so much of it
     std::optional<StagedUnit> unit_;
     std::uint64_t unit_id_ = 0;
 };
 
-nlohmann::json result_of(std::uint64_t shard, const std::filesystem::path& file, std::uint64_t tokens, std::uint64_t bytes,
-                         std::span<const std::uint64_t> block_xxh3) {
+nlohmann::json result_of(std::uint64_t shard, const std::filesystem::path& file, std::uint64_t tokens,
+                         std::uint64_t bytes, std::span<const std::uint64_t> block_xxh3) {
     return {{"shard", shard},
             {"tokens", tokens},
             {"bytes", bytes},
@@ -123,8 +124,9 @@ nlohmann::json result_of_published(const std::filesystem::path& file, const nloh
     shard.verify();
     const auto tokens = task.at("tokens").get<std::uint64_t>();
     if (shard.tokens() != tokens) {
-        throw DataError("token shard '{}' has {} tokens, expected {}; delete its directory and prepare the corpus again", file.string(),
-                        shard.tokens(), tokens);
+        throw DataError(
+            "token shard '{}' has {} tokens, expected {}; delete its directory and prepare the corpus again",
+            file.string(), shard.tokens(), tokens);
     }
     return result_of(task.at("shard").get<std::uint64_t>(), file, tokens, shard.bytes(), shard.block_xxh3());
 }
@@ -140,7 +142,8 @@ nlohmann::json gather(const std::filesystem::path& corpus, const nlohmann::json&
     content.vocabulary = tokenizer.vocabulary();
     content.end_of_document = tokenizer.end_of_document();
     content.tokens = task.at("tokens").get<std::uint64_t>();
-    KIBAN_CHECK(content.tokens == gathering.tokens(), "{} tokens for a shard of {}", gathering.tokens(), content.tokens);
+    KIBAN_CHECK(content.tokens == gathering.tokens(), "{} tokens for a shard of {}", gathering.tokens(),
+                content.tokens);
     content.documents = gathering.take_documents();
     content.next_tokens = [&](std::span<std::uint16_t> ids) { gathering.next_tokens(ids); };
     Temporary temporary(staging_directory(corpus), "shard");
@@ -176,7 +179,8 @@ nlohmann::json run_shard(const nlohmann::json& task) {
     const nlohmann::json result = make_shard(corpus, task);
     try {
         monitoring::make_directories(staging_directory(corpus));
-        publish_through(staging_directory(corpus), shard_result_file(corpus, shard), result.dump(), "data.shard_result");
+        publish_through(staging_directory(corpus), shard_result_file(corpus, shard), result.dump(),
+                        "data.shard_result");
     } catch (const IoError&) {
         if (!std::filesystem::exists(published_manifest(corpus))) throw;  // otherwise nobody needs it any more
     }

@@ -25,7 +25,9 @@ struct Footer {  // the last bytes of a staged unit
     std::array<char, 8> magic = kMagic;
 };
 
-std::uint64_t documents_offset(std::uint64_t tokens) { return (kMagic.size() + tokens * sizeof(std::uint16_t) + 7) / 8 * 8; }
+std::uint64_t documents_offset(std::uint64_t tokens) {
+    return (kMagic.size() + tokens * sizeof(std::uint16_t) + 7) / 8 * 8;
+}
 
 bool is_there(const std::filesystem::path& name) {
     std::error_code ignored;
@@ -38,8 +40,8 @@ std::uint64_t random_bits() {
 }
 
 [[noreturn]] void refuse(const std::filesystem::path& name) {
-    throw IoError("cannot read staged unit '{}': it is damaged; delete the directory '{}' and start again", name.string(),
-                  name.parent_path().string());
+    throw IoError("cannot read staged unit '{}': it is damaged; delete the directory '{}' and start again",
+                  name.string(), name.parent_path().string());
 }
 
 }  // namespace
@@ -118,7 +120,8 @@ std::optional<StagedUnit> StagedUnit::open(const std::filesystem::path& name) {
     if (file.size() < kMagic.size() + sizeof(footer)) refuse(name);
     file.read_at(file.size() - sizeof(footer), std::as_writable_bytes(std::span(&footer, 1)));
     const std::uint64_t limit = file.size();
-    if (footer.magic != kMagic || footer.tokens > limit || footer.documents > limit || footer.result_bytes > limit) refuse(name);
+    if (footer.magic != kMagic || footer.tokens > limit || footer.documents > limit || footer.result_bytes > limit)
+        refuse(name);
     const std::uint64_t result_at = documents_offset(footer.tokens) + footer.documents * sizeof(StagedDocument);
     if (result_at + footer.result_bytes + sizeof(footer) != file.size()) refuse(name);
     std::string text(footer.result_bytes, '\0');

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files on their way into a corpus: written under a private temporary name, made durable, renamed.
 //
-// A tokenized unit is staged as one file: its token ids, its table of documents and the task's result (format: data/FORMAT.md).
-// Two processes that prepare the same corpus write the same bytes, so whichever renames last changes nothing. Errors: IoError.
+// A tokenized unit is staged as one file: its token ids, its table of documents and the task's result (format:
+// data/FORMAT.md). Two processes that prepare the same corpus write the same bytes, so whichever renames last changes
+// nothing. Errors: IoError.
 #pragma once
+
+#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string_view>

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two tasks of a preparation, and where what they write lies. Tasks and results are JSON, since they travel between processes.
+// The two tasks of a preparation, and where what they write lies. Both are JSON, since they travel between processes.
 //
 //   tokenize  {id, kind, directory, unit, tokenizer, held_out_below, pieces}
-//             -> {unit, documents, train, holdout, leaves}: tokens of each split; leaves (hex) only for a range of a text
-//   shard     {id, kind, directory, shard, tokens, tokenizer, config_sha256, parts: [{unit, held_out, skip, take, document}]}
+//             -> {unit, documents, train, holdout, leaves}: tokens of each split; leaves (hex) only for a text's range
+//   shard     {id, kind, directory, shard, tokens, tokenizer, config_sha256,
+//              parts: [{unit, held_out, skip, take, document}]}
 //             -> {shard, tokens, bytes, sha256, blocks}: blocks is the block checksums in hex
-// Both publish atomically and give the durable result when another run of the same task was faster. A tokenize task whose
-// corpus another process finished meanwhile gives {unit, superseded}.
+// Both publish atomically and give the durable result when another run of the same task was faster. A tokenize task
+// whose corpus another process finished meanwhile gives {unit, superseded}.
 #pragma once
+
+#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string>
 
 namespace kiban::data {

@@ -19,7 +19,8 @@ Tokenizer::Tokenizer(const std::string& name) : name_(name) { check_name(name); 
 
 std::size_t Tokenizer::encode(std::span<const std::byte> text, std::span<std::uint16_t> ids) const {
     KIBAN_CHECK(ids.size() >= max_ids(text.size()), "{} ids for {} bytes", ids.size(), text.size());
-    std::transform(text.begin(), text.end(), ids.begin(), [](std::byte byte) { return std::to_integer<std::uint16_t>(byte); });
+    std::transform(text.begin(), text.end(), ids.begin(),
+                   [](std::byte byte) { return std::to_integer<std::uint16_t>(byte); });
     return text.size();
 }
 

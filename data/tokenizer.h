@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text to token ids and back. `bytes`: ids 0-255 are the bytes, 256 ends a document; text that looks like a special token
-// is ordinary bytes. Stateless and thread-safe.
+// Text to token ids and back. `bytes`: ids 0-255 are the bytes, 256 ends a document; text that looks like a special
+// token is ordinary bytes. Stateless and thread-safe.
 #pragma once
 
 #include <cstddef>

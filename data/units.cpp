@@ -27,8 +27,8 @@ Piece whole_file(const InputFile& file, std::uint32_t ordinal, const SourceConfi
 
 }  // namespace
 
-std::vector<Unit> plan_units(const std::vector<InputFile>& files, const SourceConfig& source, std::uint32_t source_index,
-                             std::uint64_t unit_bytes, std::uint32_t first_id) {
+std::vector<Unit> plan_units(const std::vector<InputFile>& files, const SourceConfig& source,
+                             std::uint32_t source_index, std::uint64_t unit_bytes, std::uint32_t first_id) {
     // Ranges of a text start at whole leaves, so that the document's identity does not depend on the cut.
     const std::uint64_t range_bytes = (unit_bytes + kLeafBytes - 1) / kLeafBytes * kLeafBytes;
     std::vector<Unit> units;
@@ -51,7 +51,8 @@ std::vector<Unit> plan_units(const std::vector<InputFile>& files, const SourceCo
             open = false;
             continue;
         }
-        const bool full = open && (units.back().bytes + file.bytes > unit_bytes || units.back().pieces.size() >= kUnitFiles);
+        const bool full =
+            open && (units.back().bytes + file.bytes > unit_bytes || units.back().pieces.size() >= kUnitFiles);
         if (!open || full) start_unit();
         open = true;
         units.back().bytes += file.bytes;
@@ -94,7 +95,9 @@ nlohmann::json to_json(const Piece& piece) {
     return {{"file", piece.file},
             {"path", encode_name(piece.path.string())},
             {"format", piece.format == Format::jsonl ? "jsonl" : "text"},
-            {"codec", piece.codec == Codec::gzip ? "gzip" : piece.codec == Codec::zstd ? "zstd" : "none"},
+            {"codec", piece.codec == Codec::gzip   ? "gzip"
+                      : piece.codec == Codec::zstd ? "zstd"
+                                                   : "none"},
             {"text_field", piece.text_field},
             {"begin", piece.begin},
             {"end", piece.end},

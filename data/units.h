@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Work units: the input files of a corpus cut into pieces of about unit_bytes, the same cut for any number of workers.
 //
-// An uncompressed file larger than a unit is cut into ranges (a unit owns each record that starts in its range); smaller files
-// share a unit; a compressed file is never cut. Ids follow the sources and their sorted files.
+// An uncompressed file larger than a unit is cut into ranges (a unit owns each record that starts in its range);
+// smaller files share a unit; a compressed file is never cut. Ids follow the sources and their sorted files.
 #pragma once
 
-#include <cstdint>
 #include <nlohmann/json.hpp>
+
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,12 +16,12 @@
 namespace kiban::data {
 
 struct Piece {
-    std::uint32_t file = 0;     // ordinal in its source's list
+    std::uint32_t file = 0;  // ordinal in its source's list
     std::filesystem::path path;
     Format format = Format::text;
     Codec codec = Codec::none;
-    std::string text_field;     // JSONL
-    std::uint64_t begin = 0;    // bytes [begin, end) of the file; a compressed file's are those on disk
+    std::string text_field;   // JSONL
+    std::uint64_t begin = 0;  // bytes [begin, end) of the file; a compressed file's are those on disk
     std::uint64_t end = 0;
     std::uint64_t file_bytes = 0;
 
@@ -38,8 +39,8 @@ struct Unit {
 };
 
 /// Units of one source, numbered from `first_id`.
-std::vector<Unit> plan_units(const std::vector<InputFile>& files, const SourceConfig& source, std::uint32_t source_index,
-                             std::uint64_t unit_bytes, std::uint32_t first_id);
+std::vector<Unit> plan_units(const std::vector<InputFile>& files, const SourceConfig& source,
+                             std::uint32_t source_index, std::uint64_t unit_bytes, std::uint32_t first_id);
 
 nlohmann::json to_json(const Piece& piece);
 Piece piece_from_json(const nlohmann::json& json);

@@ -9,7 +9,7 @@
 #include "data/digest.h"
 #include "data/prepare.h"
 #include "data/shard.h"
-#include "files.h"
+#include "tests/data/files.h"
 #include "monitoring/error.h"
 
 namespace kiban::data {
@@ -48,7 +48,8 @@ void expect_row(const std::vector<std::uint16_t>& ids, std::uint64_t row, const 
         const std::size_t position = row * kLength + t;
         const bool there = position + 1 < ids.size();
         ASSERT_EQ(rows.inputs[index * kLength + t], there ? ids[position] : 0) << "row " << row << " token " << t;
-        ASSERT_EQ(rows.targets[index * kLength + t], there ? ids[position + 1] : kMasked) << "row " << row << " token " << t;
+        ASSERT_EQ(rows.targets[index * kLength + t], there ? ids[position + 1] : kMasked)
+            << "row " << row << " token " << t;
     }
 }
 
@@ -56,7 +57,8 @@ TEST_F(CorpusTest, ReadsTheRowsThatTheOrderNames) {
     const Corpus corpus = open();
     const std::vector<std::vector<std::uint16_t>> ids{tokens_of(manifest_, manifest_.sources[0].train),
                                                       tokens_of(manifest_, manifest_.sources[1].train)};
-    EXPECT_EQ(corpus.train_rows(), (ids[0].size() - 1 + kLength - 1) / kLength + (ids[1].size() - 1 + kLength - 1) / kLength);
+    EXPECT_EQ(corpus.train_rows(),
+              (ids[0].size() - 1 + kLength - 1) / kLength + (ids[1].size() - 1 + kLength - 1) / kLength);
     EXPECT_EQ(corpus.vocabulary(), 257u);
     Rows rows(2 * corpus.train_rows());
     corpus.read_train({5, 2 * corpus.train_rows()}, rows.inputs, rows.targets);
@@ -89,15 +91,18 @@ TEST_F(CorpusTest, ReadsTheHoldoutOnceInOrder) {
               static_cast<std::ptrdiff_t>(targets));
 }
 
-// The digest of the rows of `steps` steps of `batch` rows, each worker reading its contiguous block of every step by itself.
-std::string stream_digest(const Corpus& corpus, std::uint64_t first_step, std::uint64_t steps, std::uint64_t batch, std::uint64_t workers) {
+// The digest of the rows of `steps` steps of `batch` rows, each worker reading its contiguous block of every step by
+// itself.
+std::string stream_digest(const Corpus& corpus, std::uint64_t first_step, std::uint64_t steps, std::uint64_t batch,
+                          std::uint64_t workers) {
     Sha256 hash;
     for (std::uint64_t step = first_step; step < first_step + steps; ++step) {
         Rows rows(batch);
         for (std::uint64_t worker = workers; worker-- > 0;) {
             const std::uint64_t count = batch / workers;
             const std::uint64_t begin = worker * count;
-            corpus.read_train({step * batch + begin, count}, std::span(rows.inputs).subspan(begin * kLength, count * kLength),
+            corpus.read_train({step * batch + begin, count},
+                              std::span(rows.inputs).subspan(begin * kLength, count * kLength),
                               std::span(rows.targets).subspan(begin * kLength, count * kLength));
         }
         hash.update(std::as_bytes(std::span(rows.inputs)));
@@ -112,7 +117,8 @@ TEST_F(CorpusTest, GivesTheSameStreamToAnyNumberOfWorkersFromAnyRestartPoint) {
         const std::string expected = stream_digest(open(), first, 40, kBatch, 1);
         for (const std::uint64_t workers : {1u, 2u, 3u, 4u, 8u}) {
             const Corpus reopened = open();
-            EXPECT_EQ(stream_digest(reopened, first, 40, kBatch, workers), expected) << workers << " workers from step " << first;
+            EXPECT_EQ(stream_digest(reopened, first, 40, kBatch, workers), expected)
+                << workers << " workers from step " << first;
         }
         EXPECT_NE(stream_digest(open(1338), first, 40, kBatch, 1), expected);
     }
@@ -145,16 +151,27 @@ TEST_F(CorpusTest, CanBeReadByManyThreadsAtOnce) {
 }
 
 TEST_F(CorpusTest, RefusesWhatDoesNotFitTheManifest) {
-    EXPECT_NE(message_of<ConfigError>([&] { Corpus(manifest_, {1}, kLength, 1); }).find("1 weights for its 2 sources"), std::string::npos);
-    EXPECT_NE(message_of<ConfigError>([&] { Corpus(manifest_, {1, 0}, kLength, 1); }).find("source 1 has weight 0"), std::string::npos);
-    EXPECT_NE(message_of<ConfigError>([&] { Corpus(manifest_, {1, 1}, 0, 1); }).find("sequence_length is 0"), std::string::npos);
+    EXPECT_NE(message_of<ConfigError>([&] { Corpus(manifest_, {1}, kLength, 1); }).find("1 weights for its 2 sources"),
+              std::string::npos);
+    EXPECT_NE(message_of<ConfigError>([&] {
+                  Corpus(manifest_, {1, 0}, kLength, 1);
+              }).find("source 1 has weight 0"),
+              std::string::npos);
+    EXPECT_NE(message_of<ConfigError>([&] {
+                  Corpus(manifest_, {1, 1}, 0, 1);
+              }).find("sequence_length is 0"),
+              std::string::npos);
     Manifest other = manifest_;
     other.shards[2].tokens += 1;
-    EXPECT_NE(message_of<DataError>([&] { Corpus(other, {1, 1}, kLength, 1); }).find("shard-00002.h5' is not the manifest's"),
+    EXPECT_NE(message_of<DataError>([&] {
+                  Corpus(other, {1, 1}, kLength, 1);
+              }).find("shard-00002.h5' is not the manifest's"),
               std::string::npos);
     other = manifest_;
     other.sources[1].train = {{{0, 0, 1}}, 1};
-    EXPECT_NE(message_of<DataError>([&] { Corpus(other, {1, 1}, kLength, 1); }).find("'b.txt': it has 1 tokens, expected at least 2"),
+    EXPECT_NE(message_of<DataError>([&] {
+                  Corpus(other, {1, 1}, kLength, 1);
+              }).find("'b.txt': it has 1 tokens, expected at least 2"),
               std::string::npos);
     const Corpus corpus = open();
     Rows rows(2);
@@ -196,7 +213,9 @@ TEST(DamagedShard, IsNamedWithItsBlockWhenThatIsRead) {
             ASSERT_FALSE(touches) << "row at token " << first;
         } catch (const DataError& error) {
             ASSERT_TRUE(touches);
-            ASSERT_NE(std::string(error.what()).find("shard-00000.h5' is damaged in block 1 (tokens 524288 to 1048576)"), std::string::npos)
+            ASSERT_NE(
+                std::string(error.what()).find("shard-00000.h5' is damaged in block 1 (tokens 524288 to 1048576)"),
+                std::string::npos)
                 << error.what();
             ++refused;
         }
@@ -231,7 +250,8 @@ TEST(DamagedShard, IsRefusedWhereverAByteIsFlippedOrChangesNothing) {
 TEST(DamagedShard, OfAnotherKindIsRefusedByName) {
     const TempDirectory directory;
     directory.write("x.h5", "not HDF5");
-    EXPECT_NE(message_of<DataError>([&] { Shard(directory / "x.h5"); }).find("cannot read token shard"), std::string::npos);
+    EXPECT_NE(message_of<DataError>([&] { Shard(directory / "x.h5"); }).find("cannot read token shard"),
+              std::string::npos);
     EXPECT_THROW(Shard(directory / "none.h5"), IoError);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/digest.h"
 
-#include "files.h"
+#include "tests/data/files.h"
 #include "monitoring/error.h"
 
 namespace kiban::data {

@@ -3,7 +3,7 @@
 
 #include "data/document_id.h"
 #include "data/tokenizer.h"
-#include "files.h"
+#include "tests/data/files.h"
 #include "monitoring/error.h"
 
 namespace kiban::data {
@@ -38,7 +38,8 @@ Collector read_in_units(const TempDirectory& directory, const std::string& path,
 TEST(Documents, OfJsonlAreTheSameHoweverTheFileIsCut) {
     const TempDirectory directory;
     const std::string text =
-        "{\"text\":\"one\"}\n\n{\"id\":7,\"text\":\"t\\u0077o\\n2\"}\r\n   \n{\"text\":\"\"}\n{\"text\":\"\xe5\x9f\xba three\"}";
+        "{\"text\":\"one\"}\n\n{\"id\":7,\"text\":\"t\\u0077o\\n2\"}\r\n   \n{\"text\":\"\"}\n{\"text\":\"\xe5\x9f\xba "
+        "three\"}";
     directory.write("a.jsonl", text);
     directory.write("b.jsonl.gz", gzip(text));
     const std::vector<std::string> expected{"one", "two\n2", "", "\xe5\x9f\xba three"};
@@ -98,13 +99,15 @@ TEST(Documents, RefuseBadJsonlNamingFileAndLine) {
               "cannot read '" + file + "' line 2: expected a field 'text', found none; name it with text_field");
     EXPECT_EQ(refusal(directory, "{\"text\":3}\n"),
               "cannot read '" + file + "' line 1: expected field 'text' to be a string, found number");
-    EXPECT_EQ(refusal(directory, good + "\n[1]\n"), "cannot read '" + file + "' line 3: expected a JSON object, found array");
+    EXPECT_EQ(refusal(directory, good + "\n[1]\n"),
+              "cannot read '" + file + "' line 3: expected a JSON object, found array");
     EXPECT_NE(refusal(directory, good + "{\"text\":\"\xff\"}").find("line 2"), std::string::npos);
 }
 
 TEST(Documents, RefuseALineThatIsTooLongToHold) {
     const TempDirectory directory;
-    const std::string message = refusal(directory, "{\"text\":\"x\"}\n" + std::string(kRecordBytes + 2'000'000, 'x'), 1u << 30);
+    const std::string message =
+        refusal(directory, "{\"text\":\"x\"}\n" + std::string(kRecordBytes + 2'000'000, 'x'), 1u << 30);
     EXPECT_NE(message.find("line 2: expected a line of at most 67108864 bytes"), std::string::npos) << message;
 }
 
@@ -126,7 +129,8 @@ TEST(DocumentId, IsTheTextsHashOrThatOfItsLeaves) {
 
 TEST(DocumentId, DrawsUniformlyForTheHoldout) {
     int held_out = 0;
-    for (int i = 0; i < 20000; ++i) held_out += holdout_draw(document_id_of(std::to_string(i))) < (1ULL << 63) / 5 ? 1 : 0;
+    for (int i = 0; i < 20000; ++i)
+        held_out += holdout_draw(document_id_of(std::to_string(i))) < (1ULL << 63) / 5 ? 1 : 0;
     EXPECT_NEAR(held_out, 2000, 5 * 43);  // a tenth of 2^64; five standard deviations
 }
 
@@ -141,14 +145,17 @@ TEST(Tokenizer, GivesBytesAndTheirText) {
     ids.push_back(tokenizer.end_of_document());
     const std::vector<std::int64_t> wide(ids.begin(), ids.end());
     EXPECT_EQ(tokenizer.decode(wide), all + "<|endoftext|>");
-    EXPECT_NE(message_of<DataError>([&] { tokenizer.decode(std::vector<std::int64_t>{257}); }).find("token 257"), std::string::npos);
+    EXPECT_NE(message_of<DataError>([&] { tokenizer.decode(std::vector<std::int64_t>{257}); }).find("token 257"),
+              std::string::npos);
 }
 
 TEST(Tokenizer, RefusesWhatIsNotThereYetByName) {
     EXPECT_EQ(message_of<ConfigError>([] { Tokenizer("bpe:8192"); }),
               "data.tokenizer 'bpe:8192' is not available yet: expected 'bytes', the one that is");
-    EXPECT_NE(message_of<ConfigError>([] { Tokenizer("a/tokenizer.json"); }).find("is not available yet"), std::string::npos);
-    EXPECT_EQ(message_of<ConfigError>([] { Tokenizer("byte"); }), "data.tokenizer 'byte' is unknown: did you mean 'bytes'?");
+    EXPECT_NE(message_of<ConfigError>([] { Tokenizer("a/tokenizer.json"); }).find("is not available yet"),
+              std::string::npos);
+    EXPECT_EQ(message_of<ConfigError>([] { Tokenizer("byte"); }),
+              "data.tokenizer 'byte' is unknown: did you mean 'bytes'?");
 }
 
 TEST(UnitNames, SurviveJsonWhateverTheirBytes) {

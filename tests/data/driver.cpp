@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prepares a corpus in a process of its own, so that a test can kill it, starve it of disk or run several at once.
-// Arguments: base directory, corpora directory, source path, jobs to do at most (0: all). Prints the tasks it did and the digest.
+// Arguments: base directory, corpora directory, source path, jobs to do at most (0: all). Prints the tasks it did and
+// the digest.
 #include <cstdlib>
 #include <iostream>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "files.h"
+#include "tests/data/files.h"
 
 #include <zlib.h>
 #include <zstd.h>
@@ -74,7 +74,8 @@ std::string words(std::size_t bytes, std::uint64_t seed) {
     std::mt19937_64 random(seed);
     std::string text;
     while (text.size() < bytes) {
-        for (std::uint64_t letters = 1 + random() % 9; letters > 0; --letters) text.push_back(static_cast<char>('a' + random() % 26));
+        for (std::uint64_t letters = 1 + random() % 9; letters > 0; --letters)
+            text.push_back(static_cast<char>('a' + random() % 26));
         text.push_back(random() % 12 == 0 ? '\n' : ' ');
     }
     text.resize(bytes);

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <optional>
 
-#include "files.h"
+#include "tests/data/files.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 
@@ -26,8 +26,10 @@ TEST(H5, AttributesComeBackAsTheyWereWritten) {
     EXPECT_EQ(h5_read_string_attribute(file.id(), "text"), "a 基盤 b");
     EXPECT_EQ(h5_read_string_attribute(file.id(), "empty"), "");
     EXPECT_EQ(h5_read_integer_attribute(file.id(), "large"), ~std::uint64_t{0});
-    EXPECT_NE(message_of<IoError>([&] { h5_read_string_attribute(file.id(), "none"); }).find("'none'"), std::string::npos);
-    EXPECT_NE(message_of<IoError>([&] { h5_read_string_attribute(file.id(), "large"); }).find("expected one string"), std::string::npos);
+    EXPECT_NE(message_of<IoError>([&] { h5_read_string_attribute(file.id(), "none"); }).find("'none'"),
+              std::string::npos);
+    EXPECT_NE(message_of<IoError>([&] { h5_read_string_attribute(file.id(), "large"); }).find("expected one string"),
+              std::string::npos);
     EXPECT_NE(message_of<IoError>([&] { h5_read_integer_attribute(file.id(), "text"); }).find("expected one integer"),
               std::string::npos);
 }
@@ -82,7 +84,8 @@ TEST(H5, ErrorsNameTheFileAndTheLibrarysReason) {
     const TempDirectory directory;
     EXPECT_NE(message_of<IoError>([&] { h5_open(directory / "none.h5"); }).find("none.h5"), std::string::npos);
     directory.write("text.h5", "no HDF5 at all");
-    EXPECT_NE(message_of<IoError>([&] { h5_open(directory / "text.h5"); }).find("file signature not found"), std::string::npos);
+    EXPECT_NE(message_of<IoError>([&] { h5_open(directory / "text.h5"); }).find("file signature not found"),
+              std::string::npos);
     EXPECT_NE(message_of<IoError>([&] { h5_create(directory / "text.h5"); }).find("text.h5"), std::string::npos);
     EXPECT_EQ(read_file(directory / "text.h5"), "no HDF5 at all");
 }
@@ -100,9 +103,11 @@ TEST(H5, AHandleClosesOnceAndTellsWhenThatFails) {
         EXPECT_EQ(third.id(), 7);
     }
     EXPECT_EQ(closed, 2);
-    H5Handle stubborn(9, [](hid_t) -> herr_t { return -1; }, "make it");
+    H5Handle stubborn(
+        9, [](hid_t) -> herr_t { return -1; }, "make it");
     EXPECT_THROW(stubborn.close(), IoError);
-    EXPECT_NE(message_of<IoError>([&] { H5Handle(-1, count, "make the impossible"); }).find("make the impossible"), std::string::npos);
+    EXPECT_NE(message_of<IoError>([&] { H5Handle(-1, count, "make the impossible"); }).find("make the impossible"),
+              std::string::npos);
 }
 
 }  // namespace

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "data/input_stream.h"
-
 #include <vector>
 
+#include "data/input_stream.h"
 #include "data/inputs.h"
-#include "files.h"
+#include "tests/data/files.h"
 #include "monitoring/error.h"
 
 namespace kiban::data {
@@ -36,7 +35,8 @@ TEST(InputStream, RefusesCompressedDataCutAnywhere) {
     const TempDirectory directory;
     const std::string text = words(3000, 3);
     for (const auto& [name, content] : {std::pair("a.gz", gzip(text)), std::pair("a.zst", zstd(text))}) {
-        for (std::size_t bytes = 0; bytes < content.size(); bytes += bytes < 24 || bytes + 24 > content.size() ? 1u : 23u) {
+        for (std::size_t bytes = 0; bytes < content.size();
+             bytes += bytes < 24 || bytes + 24 > content.size() ? 1u : 23u) {
             directory.write(name, content.substr(0, bytes));
             const std::string message = message_of<DataError>([&] { read_all(directory / name, 1 << 16); });
             ASSERT_NE(message.find(name), std::string::npos) << message;
@@ -55,14 +55,16 @@ TEST(InputStream, RefusesCompressedDataWithAFlippedByteOrSomethingBehindIt) {
             damaged[offset] = static_cast<char>(damaged[offset] ^ 0x10);
             directory.write(name, damaged);
             try {
-                EXPECT_EQ(read_all(directory / name, 1 << 16), text) << name << " byte " << offset;  // a bit without meaning
+                EXPECT_EQ(read_all(directory / name, 1 << 16), text)
+                    << name << " byte " << offset;  // a bit without meaning
             } catch (const DataError&) {
                 ++refused;
             }
         }
         EXPECT_GT(refused, 30);
         directory.write(name, content + "garbage");
-        EXPECT_NE(message_of<DataError>([&] { read_all(directory / name, 1 << 16); }).find("is damaged"), std::string::npos);
+        EXPECT_NE(message_of<DataError>([&] { read_all(directory / name, 1 << 16); }).find("is damaged"),
+                  std::string::npos);
     }
 }
 
@@ -89,7 +91,8 @@ using Names = std::vector<std::string>;
 
 TEST(ListInputs, SearchesDirectoriesInTheOrderOfTheirBytes) {
     const TempDirectory directory;
-    for (const char* name : {"d/b.txt", "d/a/z", "d/a.txt", "d/a/y/deep", "d/Ä", "d/.hidden", "d/.git/x", "d/Z"}) directory.write(name, "x");
+    for (const char* name : {"d/b.txt", "d/a/z", "d/a.txt", "d/a/y/deep", "d/Ä", "d/.hidden", "d/.git/x", "d/Z"})
+        directory.write(name, "x");
     EXPECT_EQ(names_in(directory, "d"), (Names{"d/Z", "d/a.txt", "d/a/y/deep", "d/a/z", "d/b.txt", "d/Ä"}));
     EXPECT_EQ(names_in(directory, "d/"), names_in(directory, "d"));
     EXPECT_EQ(names_in(directory, "d/b.txt"), Names{"d/b.txt"});
@@ -112,14 +115,16 @@ TEST(ListInputs, ExpandsGlobs) {
     EXPECT_EQ(names_in(directory, "t/*.txt"), (Names{"t/1.txt", "t/2.txt", "t/s.txt/inner"}));
     EXPECT_EQ(names_in(directory, "u[1]"), Names{"u[1]/1.txt"});  // a name that is there is no pattern
     EXPECT_EQ(names_in(directory, (directory / "t/[12].txt").string()).size(), 2u);
-    EXPECT_NE(message_of<ConfigError>([&] { names_in(directory, "**/x"); }).find("'**' is not supported"), std::string::npos);
+    EXPECT_NE(message_of<ConfigError>([&] { names_in(directory, "**/x"); }).find("'**' is not supported"),
+              std::string::npos);
 }
 
 TEST(ListInputs, NamesWhatIsMissingOrEmpty) {
     const TempDirectory directory;
     directory.write("empty/a", "");
-    EXPECT_NE(message_of<DataError>([&] { names_in(directory, "no/such.txt"); }).find((directory / "no/such.txt").string()),
-              std::string::npos);
+    EXPECT_NE(
+        message_of<DataError>([&] { names_in(directory, "no/such.txt"); }).find((directory / "no/such.txt").string()),
+        std::string::npos);
     EXPECT_NE(message_of<DataError>([&] { names_in(directory, "*.md"); }).find("no file matches"), std::string::npos);
     EXPECT_NE(message_of<DataError>([&] { names_in(directory, "empty"); }).find("'empty' is empty"), std::string::npos);
 }

@@ -10,7 +10,7 @@
 
 #include "data/mixture.h"
 #include "data/permutation.h"
-#include "files.h"
+#include "tests/data/files.h"
 #include "monitoring/error.h"
 
 namespace kiban::data {
@@ -64,7 +64,8 @@ TEST(Permutation, LeavesNoCorrelationBetweenNeighbours) {
     for (const std::uint64_t lag : {0u, 1u, 2u, 317u, 1000u}) {  // lag 0: between an element and its image
         double sum = 0;
         for (std::uint64_t index = 0; index < kSize; ++index) {
-            const double x = static_cast<double>(lag == 0 ? index : permutation.forward(0, (index + lag) % kSize)) / kSize - 0.5;
+            const double x =
+                static_cast<double>(lag == 0 ? index : permutation.forward(0, (index + lag) % kSize)) / kSize - 0.5;
             const double y = static_cast<double>(permutation.forward(0, index)) / kSize - 0.5;
             sum += x * y;
         }
@@ -86,7 +87,8 @@ TEST(Permutation, DependsOnEpochSeedAndSource) {
 }
 
 std::vector<std::vector<double>> mixtures() {
-    std::vector<std::vector<double>> all{{1}, {5, 5}, {0.001, 0.999}, {3, 1, 2}, {0.5, 0.25, 0.125, 0.125}, {0.7, 0.2, 0.1}};
+    std::vector<std::vector<double>> all{
+        {1}, {5, 5}, {0.001, 0.999}, {3, 1, 2}, {0.5, 0.25, 0.125, 0.125}, {0.7, 0.2, 0.1}};
     std::mt19937_64 random(5);
     all.emplace_back();
     for (int i = 0; i < 40; ++i) all.back().push_back(0.01 + static_cast<double>(random() % 1000));
@@ -116,7 +118,8 @@ TEST(Mixture, RoundsWeightsToOneMillionth) {
         const Mixture mixture(weights);
         const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
         for (std::uint32_t source = 0; source < weights.size(); ++source) {
-            const double share = static_cast<double>(mixture.per_period(source)) / static_cast<double>(mixture.period());
+            const double share =
+                static_cast<double>(mixture.per_period(source)) / static_cast<double>(mixture.period());
             EXPECT_NEAR(share, weights[source] / total, 1.0 / (1 << 20));
         }
     }
@@ -150,7 +153,8 @@ TEST(SampleOrder, ShowsEveryRowOnceInEachEpochOfItsSource) {
     std::map<std::pair<std::uint32_t, std::uint64_t>, std::set<std::uint64_t>> rows;
     for (std::uint64_t position = 0; position < 20000; ++position) {
         const RowRef row = order.at(position);
-        ASSERT_TRUE(rows[std::make_pair(row.source, row.epoch)].insert(row.row).second) << "row shown twice at " << position;
+        ASSERT_TRUE(rows[std::make_pair(row.source, row.epoch)].insert(row.row).second)
+            << "row shown twice at " << position;
     }
     for (const auto& [key, seen] : rows) {
         const bool last = !rows.contains({key.first, key.second + 1});
@@ -184,7 +188,10 @@ TEST(SampleOrder, OfASourceDoesNotDependOnTheOthers) {
 }
 
 TEST(SampleOrder, RefusesASourceWithoutRows) {
-    EXPECT_NE(message_of<ConfigError>([] { SampleOrder({{"a", 5, 1}, {"b", 0, 1}}, 1); }).find("source 1 has none"), std::string::npos);
+    EXPECT_NE(message_of<ConfigError>([] {
+                  SampleOrder({{"a", 5, 1}, {"b", 0, 1}}, 1);
+              }).find("source 1 has none"),
+              std::string::npos);
 }
 
 // tests/data/order_referee.py knows the order only from data/FORMAT.md.
@@ -198,7 +205,8 @@ TEST(SampleOrder, IsTheOneThatItsDocumentDescribes) {
     unsigned long row = 0;
     int lines = 0;
     while (std::fscanf(referee, "%lu %lu %lu %lu", &position, &source, &epoch, &row) == 4) {
-        EXPECT_EQ(order.at(position), (RowRef{static_cast<std::uint32_t>(source), epoch, row})) << "position " << position;
+        EXPECT_EQ(order.at(position), (RowRef{static_cast<std::uint32_t>(source), epoch, row}))
+            << "position " << position;
         ++lines;
     }
     EXPECT_EQ(::pclose(referee), 0);

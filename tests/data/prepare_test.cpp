@@ -7,7 +7,7 @@
 #include <set>
 
 #include "data/shard.h"
-#include "files.h"
+#include "tests/data/files.h"
 #include "monitoring/error.h"
 
 namespace kiban::data {
@@ -52,7 +52,8 @@ TEST(Prepare, GivesTheBytesOfEveryFileAndAnEndForEach) {
     EXPECT_GT(texts.train.segments.size(), 3u);
     std::vector<std::string> lines;
     for (std::size_t i = 0; i < 400; ++i) lines.push_back(words(20 + i % 600, i));
-    EXPECT_TRUE(joined(tokens_of(manifest, manifest.sources[1].train), tokens_of(manifest, manifest.sources[1].holdout)) == ids_of(lines));
+    EXPECT_TRUE(joined(tokens_of(manifest, manifest.sources[1].train),
+                       tokens_of(manifest, manifest.sources[1].holdout)) == ids_of(lines));
     EXPECT_EQ(manifest.vocabulary, 257u);
     EXPECT_FALSE(std::filesystem::exists(manifest.directory / "staging"));
 }
@@ -74,7 +75,8 @@ struct Shuffled {
 };
 
 // Several workers at once: tasks are held, done in any order, given back, done twice.
-Shuffled prepare_shuffled(const DataConfig& config, const TempDirectory& directory, const std::string& corpora, std::uint64_t seed) {
+Shuffled prepare_shuffled(const DataConfig& config, const TempDirectory& directory, const std::string& corpora,
+                          std::uint64_t seed) {
     std::mt19937_64 random(seed);
     Preparation preparation(config, directory.path(), directory / corpora);
     std::vector<nlohmann::json> held;
@@ -148,7 +150,8 @@ TEST(Prepare, HoldsOutTheSameDocumentsAfterAppendReorderAndRecut) {
     };
     directory.write("first.jsonl", jsonl(documents));
     std::vector<std::string> others(documents.rbegin(), documents.rend());
-    for (std::size_t i = 0; i < 100; ++i) others.insert(others.begin() + static_cast<std::ptrdiff_t>(2 * i), words(50 + i, 5000 + i));
+    for (std::size_t i = 0; i < 100; ++i)
+        others.insert(others.begin() + static_cast<std::ptrdiff_t>(2 * i), words(50 + i, 5000 + i));
     directory.write("second/x.jsonl", jsonl(others));
     directory.write("second/large.txt", documents.back());
     directory.write("second/large.txt.gz", gzip(documents.back()));
@@ -188,7 +191,8 @@ TEST(Prepare, ListsTheDocumentsOfEveryShard) {
             EXPECT_EQ(documents.records[i], 0u);
             const bool continues = i == 0 && documents.first_continues;
             EXPECT_EQ(continues, by_file.contains(documents.files[i]));
-            for (const std::uint16_t id : shard.read(documents.offsets[i], documents.offsets[i + 1] - documents.offsets[i])) {
+            for (const std::uint16_t id :
+                 shard.read(documents.offsets[i], documents.offsets[i + 1] - documents.offsets[i])) {
                 if (id != 256) by_file[documents.files[i]].push_back(static_cast<char>(id));
             }
         }
@@ -211,7 +215,8 @@ TEST(Prepare, NewTimesGiveANewDirectoryAndTheSameManifest) {
     const DataConfig config = everything({0.1, HoldoutBy::tail});
     const Manifest before = prepare_here(config, directory.path(), directory / "corpora");
     EXPECT_TRUE(Preparation(config, directory.path(), directory / "corpora").finished());
-    std::filesystem::last_write_time(directory / "t/a.txt", std::filesystem::file_time_type::clock::now() - std::chrono::hours(5));
+    std::filesystem::last_write_time(directory / "t/a.txt",
+                                     std::filesystem::file_time_type::clock::now() - std::chrono::hours(5));
     EXPECT_FALSE(Preparation(config, directory.path(), directory / "corpora").finished());
     const Manifest after = prepare_here(config, directory.path(), directory / "corpora");
     EXPECT_NE(after.directory, before.directory);
@@ -244,13 +249,15 @@ TEST(Prepare, ReportsProgress) {
     PrepareProgress progress = preparation.progress();
     EXPECT_EQ(progress.tasks_done, 0u);
     EXPECT_GT(progress.tasks_total, 8u);
-    while (const auto task = preparation.next_task()) preparation.complete(task->at("id").get<std::uint64_t>(), run_task(*task));
+    while (const auto task = preparation.next_task())
+        preparation.complete(task->at("id").get<std::uint64_t>(), run_task(*task));
     progress = preparation.progress();
     EXPECT_EQ(progress.tasks_done, progress.tasks_total);
     EXPECT_EQ(progress.input_bytes_done, progress.input_bytes_total);
     EXPECT_EQ(progress.documents, 404u);
-    EXPECT_EQ(Preparation(everything({0.1, HoldoutBy::tail}), directory.path(), directory / "corpora").progress().tokens,
-              progress.tokens);
+    EXPECT_EQ(
+        Preparation(everything({0.1, HoldoutBy::tail}), directory.path(), directory / "corpora").progress().tokens,
+        progress.tokens);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 
 #include "data/manifest.h"
 #include "data/prepare.h"
-#include "files.h"
+#include "tests/data/files.h"
 #include "monitoring/exit_codes.h"
 
 namespace kiban::data {
@@ -27,7 +27,8 @@ Outcome run(const std::string& command) {
     FILE* pipe = ::popen(("exec 2>&1; " + command).c_str(), "r");
     Outcome outcome;
     std::array<char, 4096> buffer{};
-    while (const std::size_t got = std::fread(buffer.data(), 1, buffer.size(), pipe)) outcome.output.append(buffer.data(), got);
+    while (const std::size_t got = std::fread(buffer.data(), 1, buffer.size(), pipe))
+        outcome.output.append(buffer.data(), got);
     const int status = ::pclose(pipe);
     outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
     if (outcome.code > 128) outcome.code = 128 - outcome.code;  // the shell's way to say that a signal ended its child
@@ -78,9 +79,11 @@ TEST_F(OtherProcess, KilledAnywhereLeavesAPreparationThatContinues) {
     };
     // Each unit passes data.unit twice, before it is made durable and before it is renamed; a shard likewise.
     for (const int unit : {1, 2, 3, 8, 9}) kill_at(fmt::format("data.unit=kill@{}", unit), (unit - 1) / 2);
-    const int shards = static_cast<int>(std::ranges::count_if(expected, [](const auto& f) { return f.first.ends_with(".h5"); }));
+    const int shards =
+        static_cast<int>(std::ranges::count_if(expected, [](const auto& f) { return f.first.ends_with(".h5"); }));
     ASSERT_GE(shards, 3);
-    for (const int shard : {1, 2, 3, 4}) kill_at(fmt::format("data.shard=kill@{}", shard), all - shards + (shard - 1) / 2);
+    for (const int shard : {1, 2, 3, 4})
+        kill_at(fmt::format("data.shard=kill@{}", shard), all - shards + (shard - 1) / 2);
     for (const int call : {1, 2}) kill_at(fmt::format("data.manifest=kill@{}", call), all);
 }
 
@@ -102,7 +105,8 @@ TEST_F(OtherProcess, SeveralAtOnceAgreeOnOneCorpus) {
     for (int round = 0; round < 3; ++round) {
         const std::string name = "shared" + std::to_string(round);
         std::string script;
-        for (int process = 0; process < 4; ++process) script += command(corpora(name)) + " & p" + std::to_string(process) + "=$!; ";
+        for (int process = 0; process < 4; ++process)
+            script += command(corpora(name)) + " & p" + std::to_string(process) + "=$!; ";
         script += "wait $p0 && wait $p1 && wait $p2 && wait $p3";
         const Outcome outcome = run(script);
         EXPECT_EQ(outcome.code, 0) << outcome.output;
@@ -112,8 +116,9 @@ TEST_F(OtherProcess, SeveralAtOnceAgreeOnOneCorpus) {
 }
 
 TEST_F(OtherProcess, WithoutDiskSaysSoAndLeavesNothingHalfWritten) {
-    for (const std::string fault : {"data.unit=enospc@4", "data.shard=enospc@1", "data.shard=enospc@4", "data.manifest=enospc",
-                                    "file.write=enospc@5", "file.preallocate=enospc@2", "h5.create=enospc@2"}) {
+    for (const std::string fault :
+         {"data.unit=enospc@4", "data.shard=enospc@1", "data.shard=enospc@4", "data.manifest=enospc",
+          "file.write=enospc@5", "file.preallocate=enospc@2", "h5.create=enospc@2"}) {
         const std::string name = "faulty-" + fault;
         const Outcome outcome = run("KIBAN_FAULT='" + fault + "' " + command(corpora(name)));
         EXPECT_EQ(outcome.code, kExitIo) << fault << ": " << outcome.output;
@@ -134,7 +139,8 @@ TEST_F(OtherProcess, OnAFullDiskSaysSoAndLeavesNothingHalfWritten) {
     EXPECT_EQ(outcome.code, kExitIo) << outcome.output;
     const std::string reason = mounted ? "No space left on device" : "File too large";
     EXPECT_NE(outcome.output.find(reason), std::string::npos) << outcome.output;
-    for (const auto& [file, content] : corpus("full")) EXPECT_FALSE(file.ends_with(".tmp") || file == "manifest.json") << file;
+    for (const auto& [file, content] : corpus("full"))
+        EXPECT_FALSE(file.ends_with(".tmp") || file == "manifest.json") << file;
     if (mounted) {
         EXPECT_EQ(::mount("", full.c_str(), "", MS_REMOUNT, "size=64m"), 0);
     }
@@ -150,17 +156,22 @@ TEST(Referee, H5pyAndH5dumpReadWhatWasWritten) {
     config.holdout = {0.1, HoldoutBy::tail};
     config.shard_tokens = 800'000;
     const Manifest manifest = prepare_here(config, directory.path(), directory / "corpora");
-    const Outcome referee = run(fmt::format("/usr/bin/python3 '{}/tests/data/referee.py' '{}' '{}' 0.1", KIBAN_SOURCE_DIR,
-                                            (manifest.directory / "manifest.json").string(), (directory / "a.txt").string()));
+    const Outcome referee =
+        run(fmt::format("/usr/bin/python3 '{}/tests/data/referee.py' '{}' '{}' 0.1", KIBAN_SOURCE_DIR,
+                        (manifest.directory / "manifest.json").string(), (directory / "a.txt").string()));
     EXPECT_EQ(referee.code, 0) << referee.output;
     EXPECT_EQ(referee.output, "agreed on 1300008 tokens in 2 shards\n");
     const Outcome dump = run(fmt::format("h5dump -H '{}'", (manifest.directory / "shard-00001.h5").string()));
     EXPECT_EQ(dump.code, 0) << dump.output;
-    EXPECT_NE(dump.output.find("DATASET \"tokens\" {\n      DATATYPE  H5T_STD_U16LE\n      DATASPACE  SIMPLE { ( 500008 )"), std::string::npos)
+    EXPECT_NE(
+        dump.output.find("DATASET \"tokens\" {\n      DATATYPE  H5T_STD_U16LE\n      DATASPACE  SIMPLE { ( 500008 )"),
+        std::string::npos)
         << dump.output;
-    const Outcome first = run(fmt::format("h5dump -d /tokens -s 0 -c 3 -y '{}'", (manifest.directory / "shard-00000.h5").string()));
+    const Outcome first =
+        run(fmt::format("h5dump -d /tokens -s 0 -c 3 -y '{}'", (manifest.directory / "shard-00000.h5").string()));
     const std::string text = words(3, 1);
-    EXPECT_NE(first.output.find(fmt::format("{}, {}, {}", int{text[0]}, int{text[1]}, int{text[2]})), std::string::npos) << first.output;
+    EXPECT_NE(first.output.find(fmt::format("{}, {}, {}", int{text[0]}, int{text[1]}, int{text[2]})), std::string::npos)
+        << first.output;
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a preparation refuses, before it writes anything where that can be known before.
 #include "data/prepare.h"
-#include "files.h"
+#include "tests/data/files.h"
 #include "monitoring/error.h"
 
 namespace kiban::data {
@@ -32,7 +32,8 @@ TEST_F(Refusal, NamesAMissingPath) {
 
 TEST_F(Refusal, NamesAnEmptyCorpus) {
     directory_.write("empty.txt", "");
-    EXPECT_EQ(of<DataError>(config_of("empty.txt")), "the data source 'empty.txt' is empty: 1 file with no bytes in all");
+    EXPECT_EQ(of<DataError>(config_of("empty.txt")),
+              "the data source 'empty.txt' is empty: 1 file with no bytes in all");
     EXPECT_TRUE(wrote_nothing());
     directory_.write("blank.jsonl", "\n  \n");
     EXPECT_NE(of<DataError>(config_of("blank.jsonl")).find("'blank.jsonl': it holds no text"), std::string::npos);
@@ -70,15 +71,22 @@ TEST_F(Refusal, NamesTheKeyOfAValueOutOfRange) {
         change(config);
         return of<ConfigError>(config);
     };
-    EXPECT_EQ(with([](DataConfig& c) { c.holdout.fraction = 1; }), "data.holdout.fraction is 1, expected at least 0 and below 1");
-    EXPECT_EQ(with([](DataConfig& c) { c.holdout.fraction = -0.1; }), "data.holdout.fraction is -0.1, expected at least 0 and below 1");
-    EXPECT_EQ(with([](DataConfig& c) { c.sources[0].weight = 0; }), "data.sources.0.weight is 0, expected a number above 0");
+    EXPECT_EQ(with([](DataConfig& c) { c.holdout.fraction = 1; }),
+              "data.holdout.fraction is 1, expected at least 0 and below 1");
+    EXPECT_EQ(with([](DataConfig& c) { c.holdout.fraction = -0.1; }),
+              "data.holdout.fraction is -0.1, expected at least 0 and below 1");
+    EXPECT_EQ(with([](DataConfig& c) { c.sources[0].weight = 0; }),
+              "data.sources.0.weight is 0, expected a number above 0");
     EXPECT_EQ(with([](DataConfig& c) { c.sources[0].format = "csv"; }),
               "data.sources.0.format is 'csv', expected 'auto', 'text' or 'jsonl'");
-    EXPECT_EQ(with([](DataConfig& c) { c.sources[0].path = ""; }), "data.sources.0.path is empty, expected a file, glob or directory");
-    EXPECT_EQ(with([](DataConfig& c) { c.sources[0].text_field = ""; }), "data.sources.0.text_field is empty, expected a field's name");
-    EXPECT_EQ(with([](DataConfig& c) { c.sources.clear(); }), "data.sources is empty, expected at least one source of text");
-    EXPECT_EQ(with([](DataConfig& c) { c.sequence_length = 0; }), "data.sequence_length is 0, expected at least 1 token");
+    EXPECT_EQ(with([](DataConfig& c) { c.sources[0].path = ""; }),
+              "data.sources.0.path is empty, expected a file, glob or directory");
+    EXPECT_EQ(with([](DataConfig& c) { c.sources[0].text_field = ""; }),
+              "data.sources.0.text_field is empty, expected a field's name");
+    EXPECT_EQ(with([](DataConfig& c) { c.sources.clear(); }),
+              "data.sources is empty, expected at least one source of text");
+    EXPECT_EQ(with([](DataConfig& c) { c.sequence_length = 0; }),
+              "data.sequence_length is 0, expected at least 1 token");
     EXPECT_EQ(with([](DataConfig& c) { c.unit_bytes = 0; }), "data.unit_bytes is 0, expected at least 1 byte");
     EXPECT_EQ(with([](DataConfig& c) { c.shard_tokens = 0; }), "data.shard_tokens is 0, expected at least 1 token");
     EXPECT_TRUE(wrote_nothing());
@@ -87,17 +95,21 @@ TEST_F(Refusal, NamesTheKeyOfAValueOutOfRange) {
 TEST_F(Refusal, OfDamagedCompressedInputPublishesNothing) {
     directory_.write("d/a.txt", words(1000, 1));
     directory_.write("d/b.txt.gz", gzip(words(100'000, 2)).substr(0, 9000));
-    EXPECT_NE(of<DataError>(config_of("d")).find("b.txt.gz': its gzip data is damaged or cut off at byte 9000"), std::string::npos);
+    EXPECT_NE(of<DataError>(config_of("d")).find("b.txt.gz': its gzip data is damaged or cut off at byte 9000"),
+              std::string::npos);
     EXPECT_TRUE(published_nothing());
     directory_.write("e.jsonl.zst", zstd("{\"text\":\"x\"}\n{\"txet\":\"y\"}\n"));
-    EXPECT_NE(of<DataError>(config_of("e.jsonl.zst")).find("e.jsonl.zst' line 2: expected a field 'text'"), std::string::npos);
+    EXPECT_NE(of<DataError>(config_of("e.jsonl.zst")).find("e.jsonl.zst' line 2: expected a field 'text'"),
+              std::string::npos);
     EXPECT_TRUE(published_nothing());
 }
 
 TEST_F(Refusal, OfAManifestNamesWhatIsWrongWithIt) {
     directory_.write("a.txt", words(5000, 1));
     const Manifest manifest = prepare_here(config_of("a.txt"), directory_.path(), directory_ / "corpora");
-    const auto load = [&] { return message_of<DataError>([&] { Manifest::load(manifest.directory / "manifest.json"); }); };
+    const auto load = [&] {
+        return message_of<DataError>([&] { Manifest::load(manifest.directory / "manifest.json"); });
+    };
     const auto with = [&](const std::string& from, const std::string& to) {
         std::string text = manifest.to_json();
         text.replace(text.find(from), from.size(), to);
@@ -106,18 +118,22 @@ TEST_F(Refusal, OfAManifestNamesWhatIsWrongWithIt) {
                               std::filesystem::copy_options::overwrite_existing);
         return message_of<DataError>([&] { Manifest::load(directory_ / "changed/manifest.json"); });
     };
-    EXPECT_NE(with("\"version\":1", "\"version\":9").find("format version is 9, this program reads up to 1"), std::string::npos);
+    EXPECT_NE(with("\"version\":1", "\"version\":9").find("format version is 9, this program reads up to 1"),
+              std::string::npos);
     EXPECT_NE(with("kiban corpus", "other").find("expected a JSON object of format 'kiban corpus'"), std::string::npos);
-    EXPECT_NE(with("[[0,0,5001]]", "[[0,0,5000]]").find("has 5000 tokens in its segments, expected 5001"), std::string::npos);
+    EXPECT_NE(with("[[0,0,5001]]", "[[0,0,5000]]").find("has 5000 tokens in its segments, expected 5001"),
+              std::string::npos);
     EXPECT_NE(with("[[0,0,5001]]", "[[1,0,5001]]").find("of shard 1, which does not have them"), std::string::npos);
     EXPECT_NE(with("shard-00000.h5", "../x/shard.h5").find("is not a file beside the manifest"), std::string::npos);
     EXPECT_NE(with("{", "[").find("prepare the corpus again"), std::string::npos);
-    EXPECT_NE(message_of<DataError>([&] { Manifest::load(directory_ / "none.json"); }).find("does not exist"), std::string::npos);
+    EXPECT_NE(message_of<DataError>([&] { Manifest::load(directory_ / "none.json"); }).find("does not exist"),
+              std::string::npos);
     std::filesystem::resize_file(manifest.directory / "shard-00000.h5", 5000);
     EXPECT_NE(load().find("shard 'shard-00000.h5' has 5000 bytes, expected "), std::string::npos);
     std::filesystem::remove(manifest.directory / "shard-00000.h5");
     EXPECT_NE(load().find("shard 'shard-00000.h5' cannot be found"), std::string::npos);
-    EXPECT_NE(of<DataError>(config_of("a.txt")).find("delete its directory and prepare the corpus again"), std::string::npos);
+    EXPECT_NE(of<DataError>(config_of("a.txt")).find("delete its directory and prepare the corpus again"),
+              std::string::npos);
 }
 
 }  // namespace
