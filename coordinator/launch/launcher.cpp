@@ -150,7 +150,7 @@ StepProcess::StepProcess(const std::vector<std::string>& arguments, const Enviro
         throw ConfigError("cannot start '{}': {}; is it installed and in PATH? ('kiban doctor' tells)", arguments[0],
                           std::strerror(exec_error));
     }
-    ::setpgid(pid_, pid_);  // here too: whoever comes first
+    ::setpgid(pid_, pid_);                                               // here too: whoever comes first
     descriptor_ = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));  // glibc 2.36 declares it without C linkage
 }
 
@@ -197,7 +197,8 @@ std::string StepProcess::last_error_lines(int lines) const {
     std::istringstream text(monitoring::read_text_if_exists(error_log_).value_or(""));
     std::deque<std::string> last;
     for (std::string line; std::getline(text, line);) {
-        if (line.find_first_not_of(" \t-") == std::string::npos) continue;
+        const bool is_ruler = line.find_first_not_of(" \t-") == std::string::npos;
+        if (is_ruler || line.find("Z info [") != std::string::npos) continue;
         last.push_back(line);
         if (last.size() > static_cast<std::size_t>(lines)) last.pop_front();
     }

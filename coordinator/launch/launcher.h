@@ -60,7 +60,7 @@ class StepProcess {
     std::optional<int> exit_code();
     /// TERM to the group, KILL after `grace_seconds`; returns the exit code after the confirmed end.
     int stop(double grace_seconds);
-    /// The last lines of launcher.err, for messages.
+    /// The last lines of launcher.err that say something, for messages.
     std::string last_error_lines(int lines) const;
 
   private:

@@ -130,6 +130,7 @@ void Attempt::on_hello(const Hello& hello, double at) {
     if (!joined_ && membership_.all_joined()) {
         joined_ = true;
         mode_.joined(channel_);
+        next_tick_ = 0;  // who is in is shown at once
     }
 }
 

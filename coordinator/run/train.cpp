@@ -135,10 +135,11 @@ void TrainMode::show_progress(const StepReport& report) {
     if (now < training_.next_progress && report.step != status.steps) return;
     training_.next_progress =
         now + (session_.console.live() ? 0.2 : session_.run_file.monitoring.progress_interval_seconds);
-    const std::string left = status.eta_seconds > 0 ? duration_text(status.eta_seconds) + " left" : "";
-    session_.console.progress(fmt::format("step {}/{}  loss {:.4f}  {:.0f} tokens/s  lr {:.2e}  {}", report.step,
-                                          status.steps, report.loss, status.tokens_per_second, report.learning_rate,
-                                          left));
+    std::string line =
+        fmt::format("step {}/{}  loss {:.4f}  lr {:.2e}", report.step, status.steps, report.loss, report.learning_rate);
+    if (status.tokens_per_second > 0) line += fmt::format("  {:.0f} tokens/s", status.tokens_per_second);
+    if (status.eta_seconds > 0) line += fmt::format("  {} left", duration_text(status.eta_seconds));
+    session_.console.progress(line);
 }
 
 void TrainMode::on_stage_request(CoordinatorChannel& channel, const StageRequest& request) {

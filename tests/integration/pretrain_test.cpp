@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// The main job from end to end, and what a person or a scheduler may do to it.
+#include <fmt/format.h>
+#include <zmq.hpp>
+
+#include <cmath>
+#include <fstream>
+#include <sstream>
+
+#include "coordinator/protocol/messages.h"
+#include "coordinator/protocol/wire.h"
+#include "tests/integration/run_test.h"
+#include "tests/monitoring/http.h"
+
+namespace kiban::testing {
+namespace {
+
+class Pretrain : public RunTest {};
+
+TEST_F(Pretrain, FinishesWithACheckpointACurveAndAReport) {
+    const Ended ended = kiban(pretrain("run", 2));
+    ASSERT_EQ(ended.exit_code, 0) << ended.output;
+
+    std::istringstream lines(csv("run"));
+    std::string line;
+    std::getline(lines, line);
+    EXPECT_EQ(line, "step,tokens,loss,learning_rate,grad_norm,eval_loss");
+    std::vector<double> losses;
+    for (std::uint64_t step = 1; std::getline(lines, line); ++step) {
+        EXPECT_EQ(std::stoull(line), step);
+        std::istringstream fields(line);
+        std::string field;
+        for (int i = 0; i < 3; ++i) std::getline(fields, field, ',');
+        losses.push_back(std::stod(field));
+    }
+    ASSERT_EQ(losses.size(), kSteps);
+    EXPECT_NEAR(losses.front(), std::log(257.0), 0.1) << "an untrained model knows nothing about 257 tokens";
+    EXPECT_LT(losses.back(), 3.5) << "it has learned which bytes are frequent";
+
+    const Ended verified = kiban({"verify", "run"});
+    EXPECT_EQ(verified.exit_code, 0) << verified.output;
+    EXPECT_GT(std::filesystem::file_size(dir_ / "run/report.html"), 1000u);
+    EXPECT_EQ(status("run")->state, "done");
+    EXPECT_EQ(status("run")->checkpoint_step, kSteps);
+    EXPECT_TRUE(std::filesystem::is_empty(dir_ / "run/keys")) << "keys end with their attempt";
+    EXPECT_EQ(kiban({"status", "run"}).exit_code, 0);
+}
+
+TEST_F(Pretrain, AFinishedRunSaysSoAndMoreStepsContinueIt) {
+    ASSERT_EQ(kiban(pretrain("run", 1)).exit_code, 0);
+    const Ended again = kiban(pretrain("run", 1));
+    EXPECT_EQ(again.exit_code, 0);
+    EXPECT_TRUE(contains(again.output, "the run is finished: 300 of 300 steps are done")) << again.output;
+    EXPECT_EQ(journaled("run", "training"), 1u) << "no workers were started";
+    const Ended longer = kiban(pretrain("run", 1, {"--set", "train.steps=320"}));
+    EXPECT_EQ(longer.exit_code, 0) << longer.output;
+    EXPECT_TRUE(contains(longer.output, "resuming from step 300")) << longer.output;
+    EXPECT_EQ(last_step("run"), 320u);
+}
+
+TEST_F(Pretrain, AChangeThatForbidsAResumeIsRefusedByNameAndFreshStartsOver) {
+    const std::vector<std::string> few = {"--set", "train.steps=20"};
+    ASSERT_EQ(kiban(pretrain("run", 1, few)).exit_code, 0);
+    const std::vector<std::string> other = {"--set", "train.steps=20", "--set", "model.d_model=64"};
+    const Ended refused = kiban(pretrain("run", 1, other));
+    EXPECT_EQ(refused.exit_code, 78);
+    EXPECT_TRUE(contains(refused.output, "model.d_model: saved 32, now 64")) << refused.output;
+    std::vector<std::string> fresh = other;
+    fresh.emplace_back("--fresh");
+    const Ended over = kiban(pretrain("run", 1, fresh));
+    EXPECT_EQ(over.exit_code, 0) << over.output;
+    EXPECT_TRUE(contains(over.output, "training from initial weights")) << over.output;
+    EXPECT_EQ(last_step("run"), 20u);
+}
+
+TEST_F(Pretrain, ASignalSavesAtTheNextStepAndLeavesWith75) {
+    ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+        const std::string run = fmt::format("stopped-{}", signal);
+        const auto first = start(pretrain(run, 2, {"--set", "checkpoint.interval_steps=0"}));
+        ASSERT_TRUE(wait_for_step(run, 50, *first));
+        first->send(signal);
+        first->send(signal);  // impatience changes nothing
+        EXPECT_EQ(first->wait(kPatienceSeconds), 75) << first->output();
+        EXPECT_EQ(status(run)->state, "stopped");
+        const std::uint64_t saved = status(run)->checkpoint_step;
+        EXPECT_GE(saved, 50u);
+        EXPECT_EQ(saved, last_step(run)) << "what was done is saved";
+        const Ended second = kiban(pretrain(run, 2, {"--set", "checkpoint.interval_steps=0"}));
+        EXPECT_EQ(second.exit_code, 0) << second.output;
+        EXPECT_TRUE(contains(second.output, fmt::format("resuming from step {} (exact)", saved))) << second.output;
+        EXPECT_EQ(csv(run), csv("whole"));
+    }
+}
+
+TEST_F(Pretrain, ALiveRunHasItsDirectoryToItself) {
+    const auto first = start(pretrain("run", 1, {"--set", "train.steps=100000"}));
+    ASSERT_TRUE(wait_for_step("run", 5, *first));
+    const Ended second = kiban(pretrain("run", 1));
+    EXPECT_EQ(second.exit_code, 78);
+    EXPECT_TRUE(contains(second.output, fmt::format("in use by a live coordinator: process {}", first->id())))
+        << second.output;
+    first->send(SIGTERM);
+    EXPECT_EQ(first->wait(kPatienceSeconds), 75) << first->output();
+}
+
+TEST_F(Pretrain, AStrangerWithoutTheKeyCanNeitherJoinNorListen) {
+    const auto run = start(pretrain("run", 1, {"--set", "train.steps=100000"}));
+    ASSERT_TRUE(wait_for_step("run", 5, *run));
+    const auto address = coordinator::read_address(dir_ / "run", status("run")->attempt);
+    const coordinator::KeyPair keys = coordinator::make_key_pair();
+    zmq::context_t context;
+    zmq::socket_t socket(context, zmq::socket_type::dealer);
+    socket.set(zmq::sockopt::linger, 0);
+    socket.set(zmq::sockopt::routing_id, "worker-0");
+    socket.set(zmq::sockopt::curve_serverkey, address.server_key);
+    socket.set(zmq::sockopt::curve_publickey, keys.public_key);
+    socket.set(zmq::sockopt::curve_secretkey, keys.secret_key);
+    socket.connect(fmt::format("tcp://127.0.0.1:{}", address.port));
+    const auto lie = coordinator::to_json(coordinator::WorkerMessage(coordinator::Failure{"DataError", "lies", 1, 65}));
+    socket.send(zmq::buffer(coordinator::seal(address.run_id, address.attempt, lie)), zmq::send_flags::none);
+    zmq::pollitem_t item{socket.handle(), 0, ZMQ_POLLIN, 0};
+    zmq::poll(&item, 1, std::chrono::seconds(2));
+    EXPECT_EQ(item.revents & ZMQ_POLLIN, 0) << "it heard something";
+    const std::uint64_t step = last_step("run");
+    EXPECT_TRUE(wait_for_step("run", step + 10, *run)) << "training goes on";
+    run->send(SIGTERM);
+    EXPECT_EQ(run->wait(kPatienceSeconds), 75);
+    EXPECT_TRUE(contains(run->output(), "it does not hold this attempt's key")) << run->output();
+}
+
+TEST_F(Pretrain, AWorkerThatStandsStillIsNoticedAndReplaced) {
+    const auto run =
+        start(pretrain("run", 2, {"--set", "launch.heartbeat_timeout_seconds=3", "--set", "train.steps=2000"}));
+    ASSERT_TRUE(wait_for_step("run", 50, *run));
+    const int victim = worker_process("run", 1);
+    ASSERT_NE(victim, 0);
+    ::kill(victim, SIGSTOP);
+    ASSERT_TRUE(eventually(60, [&] { return journaled("run", "attempt_ended") > 0 || run->ended(); })) << run->output();
+    EXPECT_TRUE(contains(run->output(), "worker 1 fell silent")) << run->output();
+    EXPECT_TRUE(wait_for_step("run", 100, *run));
+    run->send(SIGTERM);
+    EXPECT_EQ(run->wait(kPatienceSeconds), 75) << run->output();
+}
+
+TEST_F(Pretrain, ARealPrometheusScrapesALiveRun) {
+    const auto run = start(pretrain("run", 1, {"--set", "train.steps=100000"}));
+    ASSERT_TRUE(wait_for_step("run", 5, *run));
+    const std::string address = status("run")->metrics;  // http://127.0.0.1:PORT/metrics
+    const std::string target = address.substr(7, address.rfind('/') - 7);
+    std::ofstream(dir_ / "prometheus.yml")
+        << "global:\n  scrape_interval: 200ms\nscrape_configs:\n  - job_name: kiban\n"
+        << "    static_configs:\n      - targets: ['" << target << "']\n";
+    const int port = monitoring::free_port();
+    Process prometheus({"prometheus", "--config.file=" + (dir_ / "prometheus.yml").string(),
+                        "--storage.tsdb.path=" + (dir_ / "tsdb").string(),
+                        fmt::format("--web.listen-address=127.0.0.1:{}", port), "--log.level=warn"},
+                       dir_ / "prometheus.log");
+    const auto answer = [port](const std::string& query) {
+        return monitoring::body_of(monitoring::http_get(port, "/api/v1/query?query=" + query));
+    };
+    const std::string loss = "rate(kiban_train_loss_nats_total[1m])/rate(kiban_train_loss_tokens_total[1m])";
+    EXPECT_TRUE(eventually(60, [&] { return contains(answer("(" + loss + ")%3E0"), "\"run\":\"small\""); }))
+        << answer(loss) << prometheus.output();
+    EXPECT_TRUE(contains(answer("kiban_worker_up"), "\"rank\":\"0\"")) << answer("kiban_worker_up");
+    run->send(SIGTERM);
+    EXPECT_EQ(run->wait(kPatienceSeconds), 75);
+}
+
+TEST_F(Pretrain, GeneratedTextIsTheSameForTheSameSeed) {
+    ASSERT_EQ(kiban(pretrain("run", 1)).exit_code, 0);
+    const std::vector<std::string> words = {"generate",     "run", "--prompt", "The license",
+                                            "--max-tokens", "20",  "--seed",   "7"};
+    const Ended first = kiban(words);
+    EXPECT_EQ(first.exit_code, 0) << first.output;
+    EXPECT_GT(first.output.size(), 10u);
+    EXPECT_EQ(kiban(words).output, first.output);
+    std::vector<std::string> other = words;
+    other.back() = "8";
+    EXPECT_NE(kiban(other).output, first.output);
+}
+
+}  // namespace
+}  // namespace kiban::testing

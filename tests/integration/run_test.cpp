@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/integration/run_test.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+
+#include "coordinator/run/journal.h"
+#include "coordinator/run/run_directory.h"
+#include "monitoring/curve.h"
+
+namespace kiban::testing {
+
+void RunTest::SetUp() {
+    std::string name = (std::filesystem::temp_directory_path() / "kiban-integration-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    dir_ = name;
+    write_text();
+    write_run_file();
+}
+
+void RunTest::TearDown() {
+    if (HasFailure()) {
+        std::fprintf(stderr, "kept for a look: %s\n", dir_.c_str());
+    } else {
+        std::filesystem::remove_all(dir_);
+    }
+}
+
+void RunTest::write_text(const std::string& name) const {
+    std::ofstream out(dir_ / name, std::ios::binary);
+    for (const char* license : {"GPL-3", "GPL-2", "Apache-2.0", "MPL-2.0"}) {
+        std::ifstream in(std::filesystem::path("/usr/share/common-licenses") / license, std::ios::binary);
+        ASSERT_TRUE(in) << license;
+        out << in.rdbuf();
+    }
+}
+
+void RunTest::write_run_file() const {
+    std::ofstream(dir_ / "run.toml") << R"([run]
+name = "small"
+dir = "run"
+[data]
+sequence_length = 32
+[[data.sources]]
+path = "text.txt"
+[model]
+layout = "gpt2"
+layers = 2
+d_model = 32
+heads = 2
+[train]
+batch_rows = 8
+micro_batch_rows = 4
+steps = 300
+eval_interval_steps = 100
+[train.schedule]
+warmup_steps = 10
+[checkpoint]
+interval_steps = 40
+[monitoring]
+listen = "127.0.0.1:0"
+[launch]
+workers = 1
+threads_per_worker = 1
+)";
+}
+
+std::unique_ptr<Process> RunTest::start(std::vector<std::string> arguments, const Process::Environment& environment) {
+    arguments.insert(arguments.begin(), KIBAN_BIN_DIR "/kiban");
+    std::filesystem::current_path(dir_);
+    return std::make_unique<Process>(std::move(arguments), dir_ / fmt::format("output-{}", ++calls_), environment);
+}
+
+Ended RunTest::kiban(std::vector<std::string> arguments, const Process::Environment& environment) {
+    const auto process = start(std::move(arguments), environment);
+    const int exit_code = process->wait(kPatienceSeconds);
+    return {exit_code, process->output()};
+}
+
+std::vector<std::string> RunTest::pretrain(const std::string& run, int workers, std::vector<std::string> more) {
+    std::vector<std::string> words = {"pretrain", "run.toml", "--run-dir", run, "--workers", std::to_string(workers)};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+}
+
+std::uint64_t RunTest::last_step(const std::string& run) const {
+    const auto rows = monitoring::read_curve(dir_ / run / "curve").rows;
+    return rows.empty() ? 0 : rows.back().step;
+}
+
+std::optional<coordinator::RunStatus> RunTest::status(const std::string& run) const {
+    return coordinator::read_status(dir_ / run / "status.json");
+}
+
+bool RunTest::wait_for_step(const std::string& run, std::uint64_t step, Process& coordinator) const {
+    const bool there = eventually(kPatienceSeconds, [&] { return last_step(run) >= step || coordinator.ended(); });
+    EXPECT_TRUE(there && !coordinator.ended()) << "step " << step << " of " << run << " was not reached:\n"
+                                               << coordinator.output();
+    return there && !coordinator.ended();
+}
+
+int RunTest::worker_process(const std::string& run, int rank) const {
+    const auto now = status(run);
+    if (!now || (now->state != "training" && now->state != "saving")) return 0;
+    const auto found = std::find_if(now->workers.begin(), now->workers.end(),
+                                    [rank](const auto& worker) { return worker.rank == rank; });
+    return found == now->workers.end() ? 0 : found->pid;
+}
+
+std::string RunTest::csv(const std::string& run) {
+    const Ended ended = kiban({"curve", run, "--csv"});
+    EXPECT_EQ(ended.exit_code, 0) << ended.output;
+    return ended.output;
+}
+
+std::size_t RunTest::journaled(const std::string& run, const std::string& event) const {
+    const auto entries = coordinator::read_journal(coordinator::RunDirectory(dir_ / run).journal());
+    return static_cast<std::size_t>(std::count_if(
+        entries.begin(), entries.end(), [&](const auto& entry) { return entry.value("event", "") == event; }));
+}
+
+}  // namespace kiban::testing
