@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -30,12 +31,12 @@ struct StatusOptions {
     bool watch = false;
 };
 
-std::vector<std::string> last_events(const RunDirectory& directory) {
+std::vector<std::string> last_events(const RunDirectory& directory, bool with_checkpoints) {
     std::vector<std::string> events;
-    const auto entries = read_journal(directory.journal());
-    for (std::size_t i = entries.size() - std::min(entries.size(), kEventsShown); i < entries.size(); ++i) {
-        events.push_back(describe(entries[i]));
+    for (const auto& entry : read_journal(directory.journal())) {
+        if (with_checkpoints || entry.value("event", "") != "checkpoint") events.push_back(describe(entry));
     }
+    events.erase(events.begin(), events.end() - static_cast<std::ptrdiff_t>(std::min(events.size(), kEventsShown)));
     return events;
 }
 
@@ -102,7 +103,8 @@ std::string text_of(const RunDirectory& directory, const RunView& view) {
                          worker.pid, worker.phase, worker.step, bytes_text(worker.resident_bytes),
                          bytes_text(worker.optimizer_bytes), duration_text(worker.heartbeat_age_seconds)));
     }
-    for (const std::string& event : last_events(directory)) line(out, "event", event);
+    // The last checkpoint stands above; many of them would hide what happened.
+    for (const std::string& event : last_events(directory, /*with_checkpoints=*/false)) line(out, "event", event);
     return out;
 }
 
@@ -120,7 +122,7 @@ nlohmann::ordered_json json_of(const RunDirectory& directory, const RunView& vie
         out["checkpoints"].push_back(
             {{"directory", checkpoint.directory.string()}, {"step", checkpoint.step}, {"bytes", checkpoint.bytes}});
     }
-    out["events"] = last_events(directory);
+    out["events"] = last_events(directory, /*with_checkpoints=*/true);
     out["workers"] = status.at("workers");
     return out;
 }
