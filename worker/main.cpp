@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kiban-worker: one rank of the MPI step. Started by `kiban exec-worker`, which sets KIBAN_RUN_DIR, KIBAN_ATTEMPT, KIBAN_WORLD and the environment
-// of the mathematical libraries.
-#include <charconv>
+// kiban-worker: one rank of the MPI step. Started by `kiban exec-worker`, which sets the environment.
 #include <csignal>
-#include <cstdlib>
-#include <filesystem>
-#include <string_view>
 
 #include "coordinator/protocol/worker_channel.h"
 #include "monitoring/error.h"
@@ -13,26 +8,12 @@
 #include "monitoring/log.h"
 #include "worker/comm/mpi_environment.h"
 #include "worker/train/jobs.h"
+#include "worker/train/launched_as.h"
 
 namespace kiban::worker {
 namespace {
 
 constexpr double kDialSeconds = 60;  // for the coordinator to answer the hello
-
-std::string_view variable(const char* name) {
-    const char* value = std::getenv(name);
-    if (value == nullptr) throw ConfigError("{} is not set: kiban-worker is started by 'kiban pretrain', not by hand", name);
-    return value;
-}
-
-int number_in(const char* name) {
-    const std::string_view text = variable(name);
-    int number = 0;
-    if (std::from_chars(text.data(), text.data() + text.size(), number).ptr != text.data() + text.size() || number < 1) {
-        throw ConfigError("{}: expected a number of at least 1, found '{}'", name, text);
-    }
-    return number;
-}
 
 void report(coordinator::WorkerChannel& channel, const std::exception& error, std::uint64_t step) noexcept {
     try {
@@ -42,17 +23,20 @@ void report(coordinator::WorkerChannel& channel, const std::exception& error, st
     }
 }
 
-void run(const MpiEnvironment& mpi) {
-    const std::filesystem::path run_dir = variable("KIBAN_RUN_DIR");
-    const int attempt = number_in("KIBAN_ATTEMPT");
-    const Group world = mpi.world(number_in("KIBAN_WORLD"));  // before anything is written
-    const std::filesystem::path log_dir = run_dir / "logs" / fmt::format("attempt-{}", attempt);
-    monitoring::make_directories(log_dir);
-    monitoring::start_log({.who = fmt::format("worker {}", world.rank()), .file = log_dir / fmt::format("worker-{}.log", world.rank())});
+void start_worker_log(const LaunchedAs& launched, int rank) {
+    monitoring::make_directories(launched.log_directory());
+    monitoring::start_log({.who = fmt::format("worker {}", rank),
+                           .file = launched.log_directory() / fmt::format("worker-{}.log", rank)});
+}
+
+void run(const LaunchedAs& launched, const MpiEnvironment& mpi) {
+    const Group world = mpi.world(launched.world_size);  // before anything is written
+    start_worker_log(launched, world.rank());
     const Runtime runtime = start_runtime();
-    monitoring::log_info("process {} on {}: {} BLAS kernels, {} threads, LibTorch {}, {}, HDF5 {}", runtime.pid, runtime.host, runtime.kernels,
-                         runtime.threads, runtime.torch_version, runtime.mpi_version, runtime.hdf5_version);
-    coordinator::WorkerChannel channel(run_dir, static_cast<std::uint32_t>(attempt), hello_of(runtime, world), kDialSeconds);
+    monitoring::log_info("process {} on {}: {}, {} threads, LibTorch {}, {}, HDF5 {}", runtime.pid,
+                         runtime.host, runtime.kernels, runtime.threads, runtime.torch_version, runtime.mpi_version,
+                         runtime.hdf5_version);
+    coordinator::WorkerChannel channel(launched.run_dir, launched.attempt, hello_of(runtime, world), kDialSeconds);
     Control control(channel);
     try {
         run_job(world, runtime, control);
@@ -67,12 +51,13 @@ void run(const MpiEnvironment& mpi) {
 
 int main() {
     using namespace kiban;
-    for (const int ignored : {SIGUSR1, SIGUSR2}) std::signal(ignored, SIG_IGN);  // a stop comes through the coordinator
+    for (const int ignored : {SIGUSR1, SIGUSR2}) std::signal(ignored, SIG_IGN);  // a stop comes from the coordinator
     monitoring::start_log({.who = "worker", .file = {}});
     try {
+        const auto launched = worker::LaunchedAs::from_environment();
         const worker::MpiEnvironment mpi;
         try {
-            worker::run(mpi);
+            worker::run(launched, mpi);
             return kExitDone;
         } catch (const std::exception& error) {
             monitoring::log_error("{}: {}", type_name_of(error), error.what());

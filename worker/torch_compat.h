@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every difference between the LibTorch versions that Kiban accepts (1.13 to current 2.x). No other file asks for the version.
+// Every difference between the LibTorch versions that Kiban accepts (1.13 to current 2.x). No other file asks for the
+// version.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -8,7 +8,8 @@ kiban_room(comm
 kiban_room(trainer
   SOURCES optim/sharded_optimizer.cpp
           parallel/mesh.cpp parallel/parallelize.cpp parallel/sharding.cpp
-          train/control.cpp train/evaluation.cpp train/generation.cpp train/jobs.cpp train/loading.cpp train/rows.cpp train/runtime.cpp
+          train/control.cpp train/evaluation.cpp train/generation.cpp train/jobs.cpp train/launched_as.cpp
+          train/loading.cpp train/rows.cpp train/runtime.cpp
           train/saving.cpp train/trainer.cpp
   LINK kiban::comm kiban::model kiban::checkpoint kiban::data kiban::job kiban::config kiban::protocol)
 

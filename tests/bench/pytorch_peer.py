@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""pytorch_peer.py SHAPE STEPS: the same training steps as train_bench, in PyTorch eager mode as nanoGPT writes them; prints one JSON line."""
+"""pytorch_peer.py SHAPE STEPS: the training steps of train_bench in PyTorch eager mode, as nanoGPT writes them."""
 import json
 import math
 import os
@@ -32,7 +32,9 @@ class Block(nn.Module):
 
     def attention(self, x):
         rows, tokens, width = x.shape
-        q, k, v = (part.view(rows, tokens, self.heads, width // self.heads).transpose(1, 2) for part in self.qkv(x).split(width, dim=2))
+        size = width // self.heads
+        parts = self.qkv(x).split(width, dim=2)
+        q, k, v = (part.view(rows, tokens, self.heads, size).transpose(1, 2) for part in parts)
         scores = (q @ k.transpose(-2, -1)) * (1.0 / math.sqrt(k.size(-1)))
         scores = scores.masked_fill(self.mask[:, :, :tokens, :tokens] == 0, float("-inf"))
         return self.out((F.softmax(scores, dim=-1) @ v).transpose(1, 2).contiguous().view(rows, tokens, width))
@@ -67,7 +69,8 @@ def main():
     model = Model(vocabulary, layers, width, heads, tokens)
     decayed = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}], lr=1e-4, betas=(0.9, 0.95))
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95))
     times = []
     for _ in range(int(sys.argv[2]) + 3):
         start = time.perf_counter()
@@ -79,8 +82,9 @@ def main():
         value = loss.item()
         times.append(time.perf_counter() - start)
     step = statistics.median(times[3:])
-    result = {"program": "pytorch", "shape": sys.argv[1], "tokens_per_second": round(rows * tokens / step, 1), "step_ms": round(step * 1e3, 2), "loss": round(value, 4)}
-    print(json.dumps(result))
+    rate = round(rows * tokens / step, 1)
+    result = {"program": "pytorch", "shape": sys.argv[1], "tokens_per_second": rate, "step_ms": round(step * 1e3, 2)}
+    print(json.dumps({**result, "loss": round(value, 4)}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// train_bench SHAPE STEPS: times whole training steps of Kiban's model on random tokens and prints one JSON line; see speed.sh.
+// train_bench SHAPE STEPS: times whole training steps of Kiban's model on random tokens and prints one JSON line; see
+// speed.sh.
 //
-// A step is batch, forward, loss, backward, AdamW on everything and the loss read back, as in pytorch_peer.py. The first 3 steps are dropped.
+// A step is batch, forward, loss, backward, AdamW on everything and the loss read back, as in pytorch_peer.py. The
+// first 3 steps are dropped.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -41,7 +43,9 @@ Shape shape_called(const std::string& name) {
 
 using Clock = std::chrono::steady_clock;
 
-double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double ms_since(Clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 double median(std::vector<double> values) {
     std::sort(values.begin(), values.end());
@@ -71,8 +75,9 @@ class Bench {
         }
         PassSeconds passes;
         parameters_.zero_gradients();
-        loss_ = model_.accumulate_gradients({shape_.rows, inputs_, targets_}, 1.0 / static_cast<double>(count), &passes) /
-                static_cast<double>(count);
+        loss_ =
+            model_.accumulate_gradients({shape_.rows, inputs_, targets_}, 1.0 / static_cast<double>(count), &passes) /
+            static_cast<double>(count);
         const auto update_start = Clock::now();
         update(number + 1);
         forward_ms_.push_back(passes.forward * 1e3);
@@ -82,17 +87,22 @@ class Bench {
     }
 
     void print() const {
-        const double tokens_per_second = static_cast<double>(shape_.rows * shape_.tokens) / median(warm(step_ms_)) * 1e3;
-        fmt::print("{{\"program\": \"kiban\", \"shape\": \"{}\", \"tokens_per_second\": {:.1f}, \"step_ms\": {:.2f}, \"forward_ms\": {:.2f}, "
-                   "\"backward_ms\": {:.2f}, \"update_ms\": {:.2f}, \"loss\": {:.4f}, \"gemm\": \"{}\"}}\n",
-                   shape_.name, tokens_per_second, median(warm(step_ms_)), median(warm(forward_ms_)), median(warm(backward_ms_)),
-                   median(warm(update_ms_)), loss_, gemm_library());
+        const double tokens_per_second =
+            static_cast<double>(shape_.rows * shape_.tokens) / median(warm(step_ms_)) * 1e3;
+        fmt::print(
+            "{{\"program\": \"kiban\", \"shape\": \"{}\", \"tokens_per_second\": {:.1f}, \"step_ms\": {:.2f}, "
+            "\"forward_ms\": {:.2f}, "
+            "\"backward_ms\": {:.2f}, \"update_ms\": {:.2f}, \"loss\": {:.4f}, \"gemm\": \"{}\"}}\n",
+            shape_.name, tokens_per_second, median(warm(step_ms_)), median(warm(forward_ms_)),
+            median(warm(backward_ms_)), median(warm(update_ms_)), loss_, gemm_library());
     }
 
   private:
     static constexpr std::ptrdiff_t kDropped = 3;
 
-    static std::vector<double> warm(const std::vector<double>& values) { return {values.begin() + kDropped, values.end()}; }
+    static std::vector<double> warm(const std::vector<double>& values) {
+        return {values.begin() + kDropped, values.end()};
+    }
 
     void update(std::uint32_t completed) {
         AdamWStep step = {.learning_rate = 1e-4, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};

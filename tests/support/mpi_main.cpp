@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // main() of tests that run under mpirun: the same tests on every rank, results merged over ranks.
 //
-// A failure on any rank names the rank and fails the test on all of them; a world of another size than KIBAN_EXPECTED_RANKS fails
-// before any test runs.
+// A failure on any rank names the rank and fails the test on all of them; a world of another size than
+// KIBAN_EXPECTED_RANKS fails before any test runs.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -23,8 +23,8 @@ class MergeOverRanks : public ::testing::EmptyTestEventListener {
   public:
     void OnTestPartResult(const ::testing::TestPartResult& result) override {
         if (result.passed() || world->rank() == 0) return;  // rank 0 has the usual printer
-        std::fprintf(stderr, "[rank %d of %d] %s:%d: %s\n", world->rank(), world->size(), result.file_name() != nullptr ? result.file_name() : "?",
-                     result.line_number(), result.message());
+        std::fprintf(stderr, "[rank %d of %d] %s:%d: %s\n", world->rank(), world->size(),
+                     result.file_name() != nullptr ? result.file_name() : "?", result.line_number(), result.message());
     }
 
     void OnTestEnd(const ::testing::TestInfo& info) override {

@@ -23,7 +23,8 @@ int ranks() { return test_world().size(); }
 int me() { return test_world().rank(); }
 std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
 
-// Nothing, one element, fewer than ranks, not a multiple of ranks, exactly one piece a rank, more than a piece and a bit.
+// Nothing, one element, fewer than ranks, not a multiple of ranks, exactly one piece a rank, more than a piece and a
+// bit.
 const std::int64_t kSizes[] = {0, 1, 3, 1000, 1 << 18, (1 << 20) + 17, 3 * (1 << 20) + 1};
 
 // A value whose sum over ranks is exact in float: integers below 2^24.
@@ -153,7 +154,9 @@ TEST(CommGroup, BroadcastSendsTheRootsBytes) {
 }
 
 TEST(CommGroup, StringsOfAnyLengthAreGatheredByRank) {
-    const auto text_of = [](int rank) { return std::string(static_cast<std::size_t>(rank) * 100, static_cast<char>('a' + rank)); };
+    const auto text_of = [](int rank) {
+        return std::string(static_cast<std::size_t>(rank) * 100, static_cast<char>('a' + rank));
+    };
     const std::vector<std::string> everywhere = test_world().all_gather(text_of(me()));
     const int root = ranks() - 1;
     const std::vector<std::string> at_root = test_world().gather(text_of(me()), root);
@@ -201,10 +204,12 @@ TEST(CommGroup, RanksThatDisagreeAboutASizeAreToldSo) {
         test_world().reduce_scatter_sum(flat);
         FAIL() << "a size mismatch went unnoticed";
     } catch (const CommError& error) {
-        EXPECT_STREQ(error.what(), fmt::format("reduce_scatter_sum in group 'world': expected one size on all ranks, found 5 to 6 elements "
-                                               "({} on rank {})",
-                                               flat.size(), me())
-                                       .c_str());
+        EXPECT_STREQ(
+            error.what(),
+            fmt::format("reduce_scatter_sum in group 'world': expected one size on all ranks, found 5 to 6 elements "
+                        "({} on rank {})",
+                        flat.size(), me())
+                .c_str());
     }
 }
 
@@ -214,8 +219,9 @@ TEST(CommGroup, AnMpiErrorNamesCallGroupPeerAndReason) {
         test_world().split(0, me(), "pair").broadcast(bytes, ranks());
         EXPECT_EQ(ranks(), 1) << "a root that does not exist was accepted";
     } catch (const CommError& error) {
-        EXPECT_NE(std::string(error.what()).find(fmt::format("MPI_Bcast with rank {} failed in group 'pair' (rank {} of {}): MPI_ERR_ROOT", ranks(),
-                                                             me(), ranks())),
+        EXPECT_NE(std::string(error.what())
+                      .find(fmt::format("MPI_Bcast with rank {} failed in group 'pair' (rank {} of {}): MPI_ERR_ROOT",
+                                        ranks(), me(), ranks())),
                   std::string::npos)
             << error.what();
         EXPECT_EQ(error.exit_code(), kExitRequeue);

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "worker/kernels/adamw.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "tests/worker/random_floats.h"
+#include "worker/kernels/adamw.h"
 
 namespace kiban::worker {
 namespace {
@@ -30,7 +29,8 @@ TEST(AdamW, MovesEachValueByTheLearningRateInTheFirstStep) {
     std::vector<float> exp_avg(5, 0.0F);
     std::vector<float> exp_avg_sq(5, 0.0F);
     adamw_update(first_step(), 5, gradient.data(), value.data(), exp_avg.data(), exp_avg_sq.data());
-    const std::vector<double> expected = {1.0 * 0.999 - 0.01, 2.0 * 0.999 + 0.01, -3.0 * 0.999 - 0.01, 0.01, 5.0 * 0.999};
+    const std::vector<double> expected = {1.0 * 0.999 - 0.01, 2.0 * 0.999 + 0.01, -3.0 * 0.999 - 0.01, 0.01,
+                                          5.0 * 0.999};
     for (std::size_t i = 0; i < 5; ++i) EXPECT_NEAR(value[i], expected[i], 1e-6) << "element " << i;
     EXPECT_FLOAT_EQ(exp_avg[0], 0.15F);        // 0.1 * (0.5 * 3)
     EXPECT_FLOAT_EQ(exp_avg_sq[0], 0.00225F);  // 0.001 * 1.5^2
@@ -74,7 +74,8 @@ TEST(SumOfSquares, IsExactWhereDoubleIs) {
 TEST(SumOfSquares, GivesTheSameBitsForAnyNumberOfThreads) {
     const std::vector<float> values = random_floats(500'123, "squares");
     std::vector<double> sums;
-    for (const int threads : {1, 2, 3}) with_threads(threads, [&] { sums.push_back(sum_of_squares(values.data(), 500'123)); });
+    for (const int threads : {1, 2, 3})
+        with_threads(threads, [&] { sums.push_back(sum_of_squares(values.data(), 500'123)); });
     EXPECT_EQ(sums[0], sums[1]);
     EXPECT_EQ(sums[0], sums[2]);
 }

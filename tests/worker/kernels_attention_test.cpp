@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "worker/kernels/attention.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "tests/worker/random_floats.h"
+#include "worker/kernels/attention.h"
 #include "worker/kernels/rotary.h"
 
 namespace kiban::worker {
@@ -36,7 +35,8 @@ struct Definition {
         const double scale = 1.0 / std::sqrt(static_cast<double>(shape.head_size));
         const std::size_t q = at(first + t, head);
         const auto size = static_cast<std::size_t>(shape.head_size);
-        const auto o = static_cast<std::size_t>((first + t) * shape.out_width()) + static_cast<std::size_t>(head) * size;
+        const auto o =
+            static_cast<std::size_t>((first + t) * shape.out_width()) + static_cast<std::size_t>(head) * size;
         std::vector<double> p;
         for (std::int64_t s = 0; s <= t; ++s) {
             double score = 0;
@@ -94,19 +94,22 @@ TEST_P(Attention, AgreesWithItsDefinitionForwardAndBackward) {
     definition.run(dout);
     const Result result = run_kernels(shape, qkv, dout);
     for (std::size_t i = 0; i < dout.size(); ++i) ASSERT_NEAR(result.out[i], definition.out[i], 2e-5) << "output " << i;
-    for (std::size_t i = 0; i < qkv.size(); ++i) ASSERT_NEAR(result.dqkv[i], definition.dqkv[i], 1e-4) << "gradient " << i;
+    for (std::size_t i = 0; i < qkv.size(); ++i)
+        ASSERT_NEAR(result.dqkv[i], definition.dqkv[i], 1e-4) << "gradient " << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
-                         testing::Values(AttentionShape{1, 1, 1, 1, 8}, AttentionShape{2, 7, 3, 3, 5}, AttentionShape{1, 64, 2, 1, 32},
-                                         AttentionShape{2, 65, 4, 2, 16}, AttentionShape{1, 200, 2, 2, 64}));
+                         testing::Values(AttentionShape{1, 1, 1, 1, 8}, AttentionShape{2, 7, 3, 3, 5},
+                                         AttentionShape{1, 64, 2, 1, 32}, AttentionShape{2, 65, 4, 2, 16},
+                                         AttentionShape{1, 200, 2, 2, 64}));
 
 TEST(Attention, GivesTheSameBitsForAnyNumberOfThreads) {
     const AttentionShape shape = {.batch = 3, .tokens = 100, .heads = 4, .kv_heads = 2, .head_size = 16};
     const std::vector<float> qkv = random_floats(300 * shape.packed_width(), "qkv");
     const std::vector<float> dout = random_floats(300 * shape.out_width(), "dout");
     std::vector<Result> results;
-    for (const int threads : {1, 2, 3}) with_threads(threads, [&] { results.push_back(run_kernels(shape, qkv, dout)); });
+    for (const int threads : {1, 2, 3})
+        with_threads(threads, [&] { results.push_back(run_kernels(shape, qkv, dout)); });
     EXPECT_EQ(results[0].dqkv, results[1].dqkv);
     EXPECT_EQ(results[0].dqkv, results[2].dqkv);
     EXPECT_EQ(results[0].out, results[2].out);
@@ -118,7 +121,7 @@ TEST(Rotary, TurnsByThePositionAndKeepsValuesAlone) {
     std::vector<float> rows(12, 0.0F);
     rows.insert(rows.end(), x.begin(), x.end());
     rotate(table, Turn::forward, 3, 3, 1, 6, rows.data());
-    EXPECT_NEAR(rows[12], std::cos(2.0), 1e-6);          // angle 2 * 10000^0
+    EXPECT_NEAR(rows[12], std::cos(2.0), 1e-6);  // angle 2 * 10000^0
     EXPECT_NEAR(rows[14], std::sin(2.0), 1e-6);
     EXPECT_NEAR(rows[13], -std::sin(2.0 * 0.01), 1e-6);  // angle 2 * 10000^(-1/2)
     EXPECT_NEAR(rows[15], std::cos(2.0 * 0.01), 1e-6);

@@ -17,7 +17,9 @@
 namespace kiban::worker {
 namespace {
 
-double gelu_in_double(double x) { return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x))); }
+double gelu_in_double(double x) {
+    return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
+}
 
 TEST(SimdExp, IsWithinTwoUnitsInTheLastPlace) {
     double worst = 0;
@@ -113,8 +115,8 @@ TEST(Norm, GivesRowsMeanZeroAndVarianceOneBeforeGainAndBias) {
     const std::vector<float> bias(kWidth, 7.0F);
     std::vector<float> y(x.size());
     std::vector<float> statistics(10);
-    norm_forward({.rows = 5, .width = kWidth, .centred = true, .epsilon = 0.0F}, x.data(), weight.data(), bias.data(), y.data(),
-                 statistics.data());
+    norm_forward({.rows = 5, .width = kWidth, .centred = true, .epsilon = 0.0F}, x.data(), weight.data(), bias.data(),
+                 y.data(), statistics.data());
     for (std::size_t row = 0; row < 5; ++row) {
         double sum = 0;
         double squares = 0;

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "worker/kernels/gemm.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -10,6 +8,7 @@
 
 #include "monitoring/error.h"
 #include "tests/worker/random_floats.h"
+#include "worker/kernels/gemm.h"
 
 namespace kiban::worker {
 namespace {
@@ -37,10 +36,12 @@ TEST_P(Gemm, AgreesWithSumsInDoubleOnStridedOperands) {
             for (std::int64_t i = 0; i < k; ++i) {
                 const std::int64_t a_at = a_form == Form::plain ? row * a_stride + i : i * a_stride + row;
                 const std::int64_t b_at = b_form == Form::plain ? i * b_stride + column : column * b_stride + i;
-                sum += static_cast<double>(a[static_cast<std::size_t>(a_at)]) * static_cast<double>(b[static_cast<std::size_t>(b_at)]);
+                sum += static_cast<double>(a[static_cast<std::size_t>(a_at)]) *
+                       static_cast<double>(b[static_cast<std::size_t>(b_at)]);
             }
             const auto at = static_cast<std::size_t>(row * c_stride + column);
-            ASSERT_NEAR(c[at], 0.5 * sum + 2.0 * static_cast<double>(before[at]), 1e-6 * static_cast<double>(k) + 1e-6) << row << ", " << column;
+            ASSERT_NEAR(c[at], 0.5 * sum + 2.0 * static_cast<double>(before[at]), 1e-6 * static_cast<double>(k) + 1e-6)
+                << row << ", " << column;
         }
         for (std::int64_t gap = n; gap < c_stride; ++gap) {
             const auto at = static_cast<std::size_t>(row * c_stride + gap);
@@ -50,7 +51,8 @@ TEST_P(Gemm, AgreesWithSumsInDoubleOnStridedOperands) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Gemm,
-                         testing::Values(Product{1, 1, 1, Form::plain, Form::plain}, Product{7, 5, 3, Form::plain, Form::transposed},
+                         testing::Values(Product{1, 1, 1, Form::plain, Form::plain},
+                                         Product{7, 5, 3, Form::plain, Form::transposed},
                                          Product{64, 33, 150, Form::transposed, Form::plain},
                                          Product{129, 65, 31, Form::transposed, Form::transposed},
                                          Product{300, 200, 100, Form::plain, Form::plain}));
@@ -67,10 +69,13 @@ TEST(Gemm, GivesTheSameBitsWithinAParallelRegionAsOnOneThread) {
     const std::vector<float> a = random_floats(64 * 64, "a");
     const std::vector<float> b = random_floats(64 * 64, "b");
     std::vector<std::vector<float>> results(3, std::vector<float>(64 * 64));
-    with_threads(1, [&] { gemm(64, 64, 64, 1.0F, {a.data(), 64}, transposed(b.data(), 64), 0.0F, results[0].data(), 64); });
+    with_threads(1, [&] {
+        gemm(64, 64, 64, 1.0F, {a.data(), 64}, transposed(b.data(), 64), 0.0F, results[0].data(), 64);
+    });
     with_threads(2, [&] {
 #pragma omp parallel for schedule(static)
-        for (std::size_t i = 1; i < 3; ++i) gemm(64, 64, 64, 1.0F, {a.data(), 64}, transposed(b.data(), 64), 0.0F, results[i].data(), 64);
+        for (std::size_t i = 1; i < 3; ++i)
+            gemm(64, 64, 64, 1.0F, {a.data(), 64}, transposed(b.data(), 64), 0.0F, results[i].data(), 64);
     });
     EXPECT_EQ(results[0], results[1]);
     EXPECT_EQ(results[0], results[2]);

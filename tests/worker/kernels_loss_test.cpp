@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "worker/kernels/cross_entropy.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "tests/worker/random_floats.h"
+#include "worker/kernels/cross_entropy.h"
 
 namespace kiban::worker {
 namespace {
@@ -31,7 +30,8 @@ TEST(CrossEntropy, AgreesWithItsDefinitionInDouble) {
         EXPECT_NEAR(losses[row], std::log(sum) - at(target), 1e-6);
         EXPECT_EQ(losses[row], losses_alone[row]);
         for (std::size_t i = 0; i < kVocabulary; ++i)
-            ASSERT_NEAR(logits[row * kVocabulary + i], 0.25 * (std::exp(at(i)) / sum - (i == target ? 1.0 : 0.0)), 1e-6);
+            ASSERT_NEAR(logits[row * kVocabulary + i], 0.25 * (std::exp(at(i)) / sum - (i == target ? 1.0 : 0.0)),
+                        1e-6);
     }
 }
 

@@ -1,6 +1,7 @@
 # The model and its kernels. The Python tests need Debian's python3-torch, so they name its interpreter.
 # Passive waiting: spinning threads starve each other when tests share the cores.
-set(KIBAN_COMPUTE_ENVIRONMENT "OMP_NUM_THREADS=2" "OMP_WAIT_POLICY=passive" "MALLOC_MMAP_MAX_=0" "MALLOC_TRIM_THRESHOLD_=100000000000" "MALLOC_TOP_PAD_=268435456")
+set(KIBAN_COMPUTE_ENVIRONMENT "OMP_NUM_THREADS=2" "OMP_WAIT_POLICY=passive" "MALLOC_MMAP_MAX_=0"
+    "MALLOC_TRIM_THRESHOLD_=100000000000" "MALLOC_TOP_PAD_=268435456")
 
 add_executable(reference_run reference_run.cpp)
 set_target_properties(reference_run PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
@@ -8,12 +9,13 @@ target_link_libraries(reference_run PRIVATE kiban::model nlohmann_json::nlohmann
 foreach(case gpt2 llama train-gpt2 train-llama adamw)
   add_test(NAME model_reference.${case}
            COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/reference_check.py $<TARGET_FILE:reference_run> ${case})
-  set_tests_properties(model_reference.${case} PROPERTIES TIMEOUT 300 LABELS unit PROCESSORS 2 ENVIRONMENT "${KIBAN_COMPUTE_ENVIRONMENT}")
+  set_tests_properties(model_reference.${case} PROPERTIES
+    TIMEOUT 300 LABELS unit PROCESSORS 2 ENVIRONMENT "${KIBAN_COMPUTE_ENVIRONMENT}")
 endforeach()
 
 kiban_test(worker_model_test
-  SOURCES kernels_adamw_test.cpp kernels_attention_test.cpp kernels_elementwise_test.cpp kernels_gemm_test.cpp kernels_loss_test.cpp
-          model_initial_values_test.cpp model_parameters_test.cpp model_transformer_test.cpp
+  SOURCES kernels_adamw_test.cpp kernels_attention_test.cpp kernels_elementwise_test.cpp kernels_gemm_test.cpp
+          kernels_loss_test.cpp model_initial_values_test.cpp model_parameters_test.cpp model_transformer_test.cpp
   LINK kiban::model)
 set_tests_properties(worker_model_test PROPERTIES PROCESSORS 2 ENVIRONMENT "${KIBAN_COMPUTE_ENVIRONMENT}")
 

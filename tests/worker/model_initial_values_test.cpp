@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "worker/model/initial_values.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
 #include "tests/worker/random_floats.h"
+#include "worker/model/initial_values.h"
 
 namespace kiban::worker {
 namespace {

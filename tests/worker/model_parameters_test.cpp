@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "worker/model/parameters.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +7,7 @@
 #include <vector>
 
 #include "monitoring/error.h"
+#include "worker/model/parameters.h"
 
 namespace kiban::worker {
 namespace {
@@ -17,7 +16,9 @@ using coordinator::Init;
 using coordinator::TensorSpec;
 
 std::vector<TensorSpec> specs() {
-    return {{"q.weight", {2, 3}, true, Init::normal, 0.5}, {"k.weight", {1, 3}, true, Init::normal, 0.5}, {"norm.weight", {3}, false, Init::ones, 0.0}};
+    return {{"q.weight", {2, 3}, true, Init::normal, 0.5},
+            {"k.weight", {1, 3}, true, Init::normal, 0.5},
+            {"norm.weight", {3}, false, Init::ones, 0.0}};
 }
 
 template <typename Call>
@@ -71,19 +72,24 @@ TEST(Parameters, RefuseToAddToNeighboursOfWhichSomeHoldASum) {
     Parameters parameters(specs());
     parameters.zero_gradients();
     parameters.claim_gradient(0, 0);
-    EXPECT_NE(message_of([&] { parameters.claim_gradient(0, 1); }).find("only some of them hold a sum"), std::string::npos);
+    EXPECT_NE(message_of([&] { parameters.claim_gradient(0, 1); }).find("only some of them hold a sum"),
+              std::string::npos);
 }
 
 TEST(Parameters, NameTheTensorTheyDoNotHave) {
     const Parameters parameters(specs());
     EXPECT_NE(message_of([&] { parameters.value("v.weight"); }).find("'v.weight'"), std::string::npos);
-    EXPECT_NE(message_of([&] { parameters.value_span("k.weight", "norm.weight"); }).find("'norm.weight' has other dimensions"), std::string::npos);
+    EXPECT_NE(message_of([&] {
+                  parameters.value_span("k.weight", "norm.weight");
+              }).find("'norm.weight' has other dimensions"),
+              std::string::npos);
 }
 
 TEST(Parameters, RefuseTwoTensorsOfOneName) {
     std::vector<TensorSpec> twice = specs();
     twice[1].name = "q.weight";
-    EXPECT_NE(message_of([&] { Parameters parameters(twice); }).find("two tensors are called 'q.weight'"), std::string::npos);
+    EXPECT_NE(message_of([&] { Parameters parameters(twice); }).find("two tensors are called 'q.weight'"),
+              std::string::npos);
 }
 
 }  // namespace

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "worker/model/transformer.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,6 +10,7 @@
 #include "coordinator/job/inventory.h"
 #include "monitoring/error.h"
 #include "worker/kernels/adamw.h"
+#include "worker/model/transformer.h"
 
 namespace kiban::worker {
 namespace {
@@ -79,10 +78,12 @@ Trained train(ModelLayout layout) {
     for (int i = 1; i <= 5; ++i) {
         model.parameters.zero_gradients();
         for (const std::int64_t salt : {1, 2})
-            trained.losses.push_back(model.transformer.accumulate_gradients(rows_of(3, salt).batch(), 1.0 / (6.0 * kTokens)));
+            trained.losses.push_back(
+                model.transformer.accumulate_gradients(rows_of(3, salt).batch(), 1.0 / (6.0 * kTokens)));
         step.bias_correction1 = 1.0 - std::pow(step.beta1, i);
         step.bias_correction2 = 1.0 - std::pow(step.beta2, i);
-        adamw_update(step, elements, model.parameters.gradients(), model.parameters.values(), exp_avg.data(), exp_avg_sq.data());
+        adamw_update(step, elements, model.parameters.gradients(), model.parameters.values(), exp_avg.data(),
+                     exp_avg_sq.data());
     }
     trained.values = model.values();
     return trained;
@@ -143,7 +144,8 @@ TEST_P(TransformerOf, DoesNotLookAhead) {
     rows.inputs[70] = (rows.inputs[70] + 1) % kVocabulary;
     const std::vector<float> after = model.transformer.logits(rows.inputs, 1, kTokens);
     EXPECT_TRUE(std::equal(before.begin(), before.begin() + 70 * kVocabulary, after.begin()));
-    EXPECT_FALSE(std::equal(before.begin() + 70 * kVocabulary, before.begin() + 71 * kVocabulary, after.begin() + 70 * kVocabulary));
+    EXPECT_FALSE(std::equal(before.begin() + 70 * kVocabulary, before.begin() + 71 * kVocabulary,
+                            after.begin() + 70 * kVocabulary));
 }
 
 TEST_P(TransformerOf, GivesTheBeginningOfARowTheLogitsItHasInTheWholeRow) {
@@ -151,7 +153,8 @@ TEST_P(TransformerOf, GivesTheBeginningOfARowTheLogitsItHasInTheWholeRow) {
     const Rows rows = rows_of(1, 0);
     const std::vector<float> whole = model.transformer.logits(rows.inputs, 1, kTokens);
     for (const std::int64_t tokens : {1, 17, 64}) {
-        const std::vector<float> part = model.transformer.logits(std::span(rows.inputs).first(static_cast<std::size_t>(tokens)), 1, tokens);
+        const std::vector<float> part =
+            model.transformer.logits(std::span(rows.inputs).first(static_cast<std::size_t>(tokens)), 1, tokens);
         ASSERT_EQ(part.size(), static_cast<std::size_t>(tokens * kVocabulary));
         for (std::size_t i = 0; i < part.size(); ++i) ASSERT_NEAR(part[i], whole[i], 1e-5);
     }
@@ -159,7 +162,8 @@ TEST_P(TransformerOf, GivesTheBeginningOfARowTheLogitsItHasInTheWholeRow) {
 
 TEST_P(TransformerOf, DoesNotHideANonFiniteWeight) {
     Model model(GetParam());
-    model.parameters.values()[model.parameters.entry("layers.1.mlp.down.weight").offset] = std::numeric_limits<float>::quiet_NaN();
+    model.parameters.values()[model.parameters.entry("layers.1.mlp.down.weight").offset] =
+        std::numeric_limits<float>::quiet_NaN();
     EXPECT_FALSE(std::isfinite(model.transformer.accumulate_gradients(rows_of(1, 0).batch(), 1.0)));
 }
 
@@ -185,7 +189,8 @@ TEST(Transformer, RefusesTokensOutsideTheVocabularyByNumber) {
     Model model(ModelLayout::gpt2);
     Rows rows = rows_of(1, 0);
     rows.inputs[3] = kVocabulary;
-    EXPECT_NE(message_of([&] { model.transformer.loss_sum(rows.batch()); }).find("token 3 of the batch: id 97"), std::string::npos);
+    EXPECT_NE(message_of([&] { model.transformer.loss_sum(rows.batch()); }).find("token 3 of the batch: id 97"),
+              std::string::npos);
     rows.inputs[3] = 0;
     rows.targets[3] = -2;
     EXPECT_NE(message_of([&] { model.transformer.loss_sum(rows.batch()); }).find("target -2"), std::string::npos);
@@ -194,14 +199,16 @@ TEST(Transformer, RefusesTokensOutsideTheVocabularyByNumber) {
 TEST(Transformer, RefusesRowsLongerThanItsSequenceLength) {
     Model model(ModelLayout::llama);
     const std::vector<std::int64_t> inputs(kTokens + 1, 0);
-    EXPECT_NE(message_of([&] { model.transformer.logits(inputs, 1, kTokens + 1); }).find("rows of 81 tokens: it takes 1 to 80"),
+    EXPECT_NE(message_of([&] {
+                  model.transformer.logits(inputs, 1, kTokens + 1);
+              }).find("rows of 81 tokens: it takes 1 to 80"),
               std::string::npos);
 }
 
 TEST(Transformer, RefusesParametersOfAnotherModel) {
     Parameters parameters(coordinator::tensor_inventory(config_of(ModelLayout::gpt2), kVocabulary, kTokens));
-    const std::string message =
-        message_of([&] { const Transformer model(config_of(ModelLayout::gpt2), kVocabulary + 1, kTokens, parameters); });
+    const std::string message = message_of(
+        [&] { const Transformer model(config_of(ModelLayout::gpt2), kVocabulary + 1, kTokens, parameters); });
     EXPECT_NE(message.find("'embedding.weight'"), std::string::npos);
 }
 

@@ -35,7 +35,8 @@ using coordinator::TensorSpec;
 int ranks() { return test_world().size(); }
 int me() { return test_world().rank(); }
 
-// Shapes whose flat ranges are cut in the middle of rows, for any number of ranks here; decay changes from tensor to tensor.
+// Shapes whose flat ranges are cut in the middle of rows, for any number of ranks here; decay changes from tensor to
+// tensor.
 std::vector<TensorSpec> odd_tensors() {
     return {{.name = "a.weight", .shape = {5, 7}, .decay = true, .init = Init::normal, .deviation = 0.02},
             {.name = "a.bias", .shape = {5}, .decay = false, .init = Init::zeros},
@@ -53,7 +54,8 @@ void fill_gradients(Parameters& parameters, int rank, int of_ranks, std::uint64_
     }
 }
 
-void run_steps(Parameters& parameters, ShardedOptimizer& optimizer, const Group& group, std::uint64_t from, std::uint64_t to) {
+void run_steps(Parameters& parameters, ShardedOptimizer& optimizer, const Group& group, std::uint64_t from,
+               std::uint64_t to) {
     for (std::uint64_t step = from; step <= to; ++step) {
         fill_gradients(parameters, group.rank(), group.size(), step);
         optimizer.reduce_scatter_gradients();
@@ -64,7 +66,9 @@ void run_steps(Parameters& parameters, ShardedOptimizer& optimizer, const Group&
 
 struct Replica {  // of one member of a group
     Replica(const Group& in_group, int zero_stage, std::vector<TensorSpec> specs = odd_tensors())
-        : group(in_group), parameters(std::move(specs)), optimizer(parameters, OptimizerConfig{}, 0, zero_stage, in_group) {
+        : group(in_group),
+          parameters(std::move(specs)),
+          optimizer(parameters, OptimizerConfig{}, 0, zero_stage, in_group) {
         parameters.initialise(7);
     }
     std::vector<float> values() { return {parameters.values(), parameters.values() + parameters.elements()}; }
@@ -83,7 +87,8 @@ Elements elements_of(const std::vector<checkpoint::TensorSlice>& slices) {
         checkpoint::for_each_run(slice.box, slice.box, checkpoint::whole(slice.tensor.shape),
                                  [&](std::int64_t from, std::int64_t to, std::int64_t count) {
                                      for (std::int64_t i = 0; i < count; ++i) {
-                                         elements[{slice.tensor.id.name, slice.tensor.id.kind, to + i}] = static_cast<const float*>(slice.data)[from + i];
+                                         elements[{slice.tensor.id.name, slice.tensor.id.kind, to + i}] =
+                                             static_cast<const float*>(slice.data)[from + i];
                                      }
                                  });
     }
@@ -118,17 +123,21 @@ class ShardedOptimizerTest : public ::testing::Test {
     // As in a real save: every member writes its shard, member 0 commits.
     fs::path save(const Replica& replica, std::uint64_t step) {
         std::string staging;
-        if (replica.group.rank() == 0) staging = checkpoint::begin_checkpoint(run_dir_, step, 1, replica.optimizer.checkpoint_bytes()).string();
+        if (replica.group.rank() == 0)
+            staging = checkpoint::begin_checkpoint(run_dir_, step, 1, replica.optimizer.checkpoint_bytes()).string();
         staging = replica.group.all_gather(staging)[0];
         const auto report = checkpoint::write_shard(staging, replica.group.rank(), replica.optimizer.slices());
         const std::vector<std::string> reports = replica.group.gather(checkpoint::to_json(report).dump(), 0);
         std::string directory;
         if (replica.group.rank() == 0) {
             std::vector<checkpoint::ShardReport> shards;
-            for (const std::string& text : reports) shards.push_back(checkpoint::shard_report_from_json(nlohmann::json::parse(text)));
+            for (const std::string& text : reports)
+                shards.push_back(checkpoint::shard_report_from_json(nlohmann::json::parse(text)));
             checkpoint::RunState state;
             state.step = step;
-            directory = checkpoint::commit_checkpoint(run_dir_, staging, step, 1, shards, checkpoint::to_json(state), true).directory.string();
+            directory =
+                checkpoint::commit_checkpoint(run_dir_, staging, step, 1, shards, checkpoint::to_json(state), true)
+                    .directory.string();
         }
         return replica.group.all_gather(directory)[0];
     }
@@ -186,7 +195,8 @@ TEST_F(ShardedOptimizerTest, TheClippingFactorIsThatOfTheGlobalNorm) {
     Parameters one(odd_tensors());
     fill_gradients(one, 0, 1, 3);
     double expected = 0;
-    for (std::int64_t i = 0; i < kElements; ++i) expected += static_cast<double>(one.gradients()[i]) * one.gradients()[i];
+    for (std::int64_t i = 0; i < kElements; ++i)
+        expected += static_cast<double>(one.gradients()[i]) * one.gradients()[i];
     EXPECT_DOUBLE_EQ(squares[0], expected);
 }
 
@@ -203,12 +213,14 @@ TEST_F(ShardedOptimizerTest, ACheckpointLoadsOnAnyNumberOfWorkers) {
         const fs::path saved = save(writer, 5 + static_cast<std::uint64_t>(stage));
         const checkpoint::CheckpointReader reader(saved);
         for (int readers = 1; readers <= ranks(); ++readers) {
-            const Group group = test_world().split(me() / readers, me(), "readers");  // the last group may be smaller still
+            const Group group =
+                test_world().split(me() / readers, me(), "readers");  // the last group may be smaller still
             Replica loaded(group, 1);
             loaded.optimizer.load(reader);
             EXPECT_EQ(loaded.optimizer.complete_load(reader), "");
             EXPECT_EQ(loaded.values(), std::vector<float>(alone.values())) << readers << " readers";
-            for (const auto& [key, value] : elements_of(loaded.optimizer.slices())) ASSERT_EQ(value, expected.at(key)) << std::get<0>(key);
+            for (const auto& [key, value] : elements_of(loaded.optimizer.slices()))
+                ASSERT_EQ(value, expected.at(key)) << std::get<0>(key);
         }
     }
 }
@@ -248,8 +260,9 @@ TEST_F(ShardedOptimizerTest, ACheckpointOfAnotherModelIsRefusedByTensor) {
     std::vector<TensorSpec> more = odd_tensors();
     more.push_back({.name = "extra", .shape = {2}});
     Replica larger(test_world(), 1, more);
-    EXPECT_EQ(message_of<ConfigError>([&] { larger.optimizer.load(reader); }),
-              "checkpoint of step 1: the model needs tensor 'extra' (param), which is not there: it is another model's");
+    EXPECT_EQ(
+        message_of<ConfigError>([&] { larger.optimizer.load(reader); }),
+        "checkpoint of step 1: the model needs tensor 'extra' (param), which is not there: it is another model's");
     std::vector<TensorSpec> fewer = odd_tensors();
     fewer.pop_back();
     Replica smaller(test_world(), 1, fewer);
@@ -270,7 +283,8 @@ TEST_F(ShardedOptimizerTest, ADamagedBlockIsACheckpointError) {
     test_world().barrier();
     const checkpoint::CheckpointReader reader(saved);
     Replica loaded(Group::alone(), 1);
-    EXPECT_NE(message_of<CheckpointError>([&] { loaded.optimizer.load(reader); }).find("shard-00000.h5"), std::string::npos);
+    EXPECT_NE(message_of<CheckpointError>([&] { loaded.optimizer.load(reader); }).find("shard-00000.h5"),
+              std::string::npos);
 }
 
 // A small model trained for 50 steps: this group against one worker alone that does all micro-batches.
@@ -343,7 +357,8 @@ TEST_F(ShardedOptimizerTest, FiftyStepsGiveTheLossesOfOneWorker) {
         Training alone(layout, 1, Group::alone());
         Training sharded(layout, 1, test_world());
         Training replicated(layout, 0, test_world());
-        EXPECT_NEAR(static_cast<double>(sharded.optimizer_bytes()), static_cast<double>(alone.optimizer_bytes()) / ranks(), 8);
+        EXPECT_NEAR(static_cast<double>(sharded.optimizer_bytes()),
+                    static_cast<double>(alone.optimizer_bytes()) / ranks(), 8);
         double first = 0;
         double last = 0;
         for (std::uint64_t step = 1; step <= 50; ++step) {

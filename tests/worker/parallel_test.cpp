@@ -32,10 +32,12 @@ TEST(MeshShape, TheDataAxisIsWhatRemainsOfTheWorkers) {
 }
 
 TEST(MeshShape, DegreesThatDoNotDivideTheWorldAreRefusedWithTheNumbers) {
-    EXPECT_EQ(message_of<ConfigError>([] { (void)MeshShape::of({.zero = 1, .tensor = 2, .pipeline = 2, .context = 1}, 6); }),
-              "cannot arrange 6 workers: expected a multiple of 4 (pipeline 2 x context 1 x tensor 2)");
-    EXPECT_EQ(message_of<ConfigError>([] { (void)MeshShape::of({.zero = 1, .tensor = 0, .pipeline = 1, .context = 1}, 2); }),
-              "cannot arrange 2 workers: expected degrees of at least 1, found data 1, pipeline 1, context 1, tensor 0");
+    EXPECT_EQ(
+        message_of<ConfigError>([] { (void)MeshShape::of({.zero = 1, .tensor = 2, .pipeline = 2, .context = 1}, 6); }),
+        "cannot arrange 6 workers: expected a multiple of 4 (pipeline 2 x context 1 x tensor 2)");
+    EXPECT_EQ(
+        message_of<ConfigError>([] { (void)MeshShape::of({.zero = 1, .tensor = 0, .pipeline = 1, .context = 1}, 2); }),
+        "cannot arrange 2 workers: expected degrees of at least 1, found data 1, pipeline 1, context 1, tensor 0");
 }
 
 TEST(MeshShape, EveryRankHasItsOwnCoordinatesTensorFastest) {
@@ -60,7 +62,8 @@ TEST(Sharding, EveryTensorOfBothLayoutsHasAPlacement) {
 }
 
 TEST(Sharding, AnUnknownTensorIsRefusedByName) {
-    EXPECT_EQ(message_of<InternalError>([] { (void)placement_of("experts.0.weight"); }), "no sharding rule names the tensor 'experts.0.weight'");
+    EXPECT_EQ(message_of<InternalError>([] { (void)placement_of("experts.0.weight"); }),
+              "no sharding rule names the tensor 'experts.0.weight'");
 }
 
 TEST(Sharding, AStarStandsForAnyCharacters) {
@@ -89,16 +92,20 @@ TEST_F(Parallelize, OnOneWorkerItIsTheIdentity) {
 
 TEST_F(Parallelize, AxesThatAreNotThereYetAreRefusedByNumber) {
     EXPECT_EQ(refusal({.data = 1, .pipeline = 1, .context = 1, .tensor = 2}),
-              "parallel.tensor = 2: this version cuts no model along that axis, expected 1 (asked for: data 1, pipeline 1, context 1, tensor 2)");
-    EXPECT_NE(refusal({.data = 1, .pipeline = 3, .context = 1, .tensor = 1}).find("parallel.pipeline = 3"), std::string::npos);
-    EXPECT_NE(refusal({.data = 1, .pipeline = 1, .context = 4, .tensor = 1}).find("parallel.context = 4"), std::string::npos);
+              "parallel.tensor = 2: this version cuts no model along that axis, expected 1 (asked for: data 1, "
+              "pipeline 1, context 1, tensor 2)");
+    EXPECT_NE(refusal({.data = 1, .pipeline = 3, .context = 1, .tensor = 1}).find("parallel.pipeline = 3"),
+              std::string::npos);
+    EXPECT_NE(refusal({.data = 1, .pipeline = 1, .context = 4, .tensor = 1}).find("parallel.context = 4"),
+              std::string::npos);
 }
 
 TEST_F(Parallelize, AnUnknownZeroStageIsRefused) {
     const Mesh mesh(MeshShape::of({}, 1), Group::alone());
     ParallelConfig config;
     config.zero = 3;
-    EXPECT_EQ(message_of<ConfigError>([&] { (void)parallelize(parameters_, mesh, config, {}); }), "parallel.zero: expected 0 or 1, found 3");
+    EXPECT_EQ(message_of<ConfigError>([&] { (void)parallelize(parameters_, mesh, config, {}); }),
+              "parallel.zero: expected 0 or 1, found 3");
 }
 
 }  // namespace

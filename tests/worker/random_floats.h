@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Test data for the kernels: normal deviates from a counter, and running a kernel on a given number of threads. Not thread-safe.
+// Test data for the kernels: normal deviates from a counter, and running a kernel on a given number of threads. Not
+// thread-safe.
 #pragma once
 
 #include <omp.h>

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""reference_check.py PROGRAM CASE: runs PROGRAM (reference_run) and compares it with PyTorch; exits 1 and says why when they differ."""
+"""reference_check.py PROGRAM CASE: runs PROGRAM (reference_run), compares it with PyTorch; exits 1 if they differ."""
 import json
 import math
 import pathlib
@@ -44,13 +44,14 @@ def check_gradients(directory, case, check):
         for kind in ("losses", "evaluation_losses"):
             check.at_most(f"{kind}[{index}], relative", abs(case[kind][index] / loss.item() - 1), 1e-6)
     logits = model.logits(batches[0][0]).detach()
-    check.at_most("logits, absolute", (read(directory, "logits.bin", torch.float32).reshape(logits.shape) - logits).abs().max().item(), 1e-5)
+    found = read(directory, "logits.bin", torch.float32).reshape(logits.shape)
+    check.at_most("logits, absolute", (found - logits).abs().max().item(), 1e-5)
     gradients = read(directory, "gradients.bin", torch.float32).double()
     overall = math.sqrt(sum(tensor.grad.pow(2).sum().item() for tensor in model.tensors.values()))
     for tensor in case["tensors"]:
         expected = model.tensors[tensor["name"]].grad.reshape(-1)
         found = gradients[tensor["offset"] : tensor["offset"] + expected.numel()]
-        # A bias of all keys cancels in the softmax: its gradient is 0, a sum of terms as large as those of the keys' weights.
+        # A bias of all keys cancels in the softmax: its gradient is 0, a sum of terms as large as those of the weight.
         measure = model.tensors[tensor["name"].replace("k.bias", "k.weight")].grad
         scale = max(measure.norm().item(), 1e-4 * overall)
         check.at_most(f"gradient of {tensor['name']}, relative", (found - expected).norm().item() / scale, 1e-5)
@@ -86,15 +87,18 @@ def check_training(directory, case, check):
 
 
 def check_adamw(directory, case, check):
-    values, gradients, updated = (read(directory, name, torch.float32) for name in ("values.bin", "gradients.bin", "updated.bin"))
+    files = ("values.bin", "gradients.bin", "updated.bin")
+    values, gradients, updated = (read(directory, name, torch.float32) for name in files)
     tensor = values.clone().requires_grad_()
-    optimizer = torch.optim.AdamW([tensor], lr=case["learning_rate"], betas=case["betas"], eps=case["epsilon"], weight_decay=case["weight_decay"])
+    settings = {"lr": case["learning_rate"], "betas": case["betas"], "eps": case["epsilon"]}
+    optimizer = torch.optim.AdamW([tensor], weight_decay=case["weight_decay"], **settings)
     for gradient in gradients.reshape(case["steps"], -1):
         tensor.grad = gradient * case["gradient_scale"]
         optimizer.step()
     change = (tensor.detach() - values).abs().max().item()
     check.at_most("least change of a value over the learning rate, inverse", case["learning_rate"] / change, 1.0)
-    check.at_most("updated values over the largest change", (updated - tensor.detach()).abs().max().item() / change, 1e-5)
+    difference = (updated - tensor.detach()).abs().max().item()
+    check.at_most("updated values over the largest change", difference / change, 1e-5)
 
 
 def main():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two transformer shapes in plain PyTorch, written from their papers, to referee the C++ model. Tensors go by Kiban's names."""
+"""The two transformer shapes in plain PyTorch, written from their papers, to referee the C++ model."""
 import math
 
 import torch
@@ -54,7 +54,8 @@ class ReferenceModel:
         if self.case["layout"] == "llama":
             return self.linear(F.silu(self.linear(x, name + ".gate")) * self.linear(x, name + ".up"), name + ".down")
         up = self.linear(x, name + ".up")
-        return self.linear(0.5 * up * (1 + torch.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3))), name + ".down")
+        gelu = 0.5 * up * (1 + torch.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)))
+        return self.linear(gelu, name + ".down")
 
     def logits(self, tokens):
         x = self.tensors["embedding.weight"][tokens]
@@ -69,4 +70,5 @@ class ReferenceModel:
 
     def loss_sum(self, tokens, targets):
         logits = self.logits(tokens)
-        return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), ignore_index=-1, reduction="sum")
+        rows = logits.reshape(-1, logits.shape[-1])
+        return F.cross_entropy(rows, targets.reshape(-1), ignore_index=-1, reduction="sum")

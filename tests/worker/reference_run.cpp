@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// reference_run CASE DIRECTORY: runs one case of the model and writes what went in and what came out, for reference_check.py.
+// reference_run CASE DIRECTORY: runs one case of the model and writes what went in and what came out, for
+// reference_check.py.
 //
-// Cases: gpt2, llama (logits and gradients over several micro-batches, masked targets); train-gpt2, train-llama (100 steps of AdamW on text);
-// adamw (updates from given gradients).
+// Cases: gpt2, llama (logits and gradients over several micro-batches, masked targets); train-gpt2, train-llama (100
+// steps of AdamW on text); adamw (updates from given gradients).
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -37,7 +38,8 @@ struct Case {
     std::int64_t micro_batches = 0;
 };
 
-ModelConfig shape(ModelLayout layout, std::int64_t layers, std::int64_t d_model, std::int64_t heads, std::int64_t kv_heads) {
+ModelConfig shape(ModelLayout layout, std::int64_t layers, std::int64_t d_model, std::int64_t heads,
+                  std::int64_t kv_heads) {
     ModelConfig config;
     config.layout = layout;
     config.layers = layers;
@@ -88,8 +90,10 @@ nlohmann::json describe(const Case& run, const Parameters& parameters) {
                            {"rows", run.rows},
                            {"micro_batches", run.micro_batches}};
     for (const ParameterEntry& entry : parameters.entries())
-        json["tensors"].push_back(
-            {{"name", entry.spec.name}, {"shape", entry.spec.shape}, {"offset", entry.offset}, {"decay", entry.spec.decay}});
+        json["tensors"].push_back({{"name", entry.spec.name},
+                                   {"shape", entry.spec.shape},
+                                   {"offset", entry.offset},
+                                   {"decay", entry.spec.decay}});
     return json;
 }
 
@@ -146,9 +150,11 @@ void run_gradients(const Case& run, const Output& output) {
     initialise(parameters, true);
     Transformer model(run.config, run.vocabulary, run.tokens, parameters);
     std::vector<Rows> batches;
-    for (std::int64_t i = 0; i < run.micro_batches; ++i) batches.push_back(random_rows(run, static_cast<std::uint32_t>(i)));
+    for (std::int64_t i = 0; i < run.micro_batches; ++i)
+        batches.push_back(random_rows(run, static_cast<std::uint32_t>(i)));
     std::int64_t targets = 0;
-    for (const Rows& rows : batches) targets += std::count_if(rows.targets.begin(), rows.targets.end(), [](auto t) { return t >= 0; });
+    for (const Rows& rows : batches)
+        targets += std::count_if(rows.targets.begin(), rows.targets.end(), [](auto t) { return t >= 0; });
 
     nlohmann::json json = describe(run, parameters);
     parameters.zero_gradients();
@@ -169,8 +175,8 @@ struct Step {
     double loss, norm;
 };
 
-Step train_step(const Case& run, Transformer& model, Parameters& parameters, std::span<const Rows> batches, std::int64_t step,
-                double learning_rate, std::vector<float>& exp_avg, std::vector<float>& exp_avg_sq) {
+Step train_step(const Case& run, Transformer& model, Parameters& parameters, std::span<const Rows> batches,
+                std::int64_t step, double learning_rate, std::vector<float>& exp_avg, std::vector<float>& exp_avg_sq) {
     const double targets = static_cast<double>(run.rows * run.tokens * run.micro_batches);
     parameters.zero_gradients();
     double loss = 0;
@@ -182,8 +188,9 @@ Step train_step(const Case& run, Transformer& model, Parameters& parameters, std
     update.bias_correction2 = 1.0 - std::pow(update.beta2, static_cast<double>(step));
     for (const ParameterEntry& entry : parameters.entries()) {
         update.weight_decay = entry.spec.decay ? 0.1 : 0.0;
-        adamw_update(update, entry.spec.elements(), parameters.gradients() + entry.offset, parameters.values() + entry.offset,
-                     exp_avg.data() + entry.offset, exp_avg_sq.data() + entry.offset);
+        adamw_update(update, entry.spec.elements(), parameters.gradients() + entry.offset,
+                     parameters.values() + entry.offset, exp_avg.data() + entry.offset,
+                     exp_avg_sq.data() + entry.offset);
     }
     return {loss / targets, norm};
 }
@@ -201,7 +208,8 @@ void run_training(const Case& run, const Output& output) {
     const auto elements = static_cast<std::size_t>(parameters.elements());
     output.write("values.bin", parameters.values(), elements);
     std::vector<Rows> batches;
-    for (std::int64_t i = 0; i < kSteps * run.micro_batches; ++i) batches.push_back(text_rows(run, text, static_cast<std::uint32_t>(i)));
+    for (std::int64_t i = 0; i < kSteps * run.micro_batches; ++i)
+        batches.push_back(text_rows(run, text, static_cast<std::uint32_t>(i)));
     write_batches(output, batches);
 
     nlohmann::json json = describe(run, parameters);
@@ -229,7 +237,12 @@ void run_adamw(const Output& output) {
     fill_normal(1, "gradients", 3.0, 0, static_cast<std::int64_t>(gradients.size()), gradients.data());
     output.write("values.bin", values.data(), values.size());
     output.write("gradients.bin", gradients.data(), gradients.size());
-    AdamWStep update = {.learning_rate = 0.01, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.1, .gradient_scale = 0.25};
+    AdamWStep update = {.learning_rate = 0.01,
+                        .beta1 = 0.9,
+                        .beta2 = 0.999,
+                        .epsilon = 1e-8,
+                        .weight_decay = 0.1,
+                        .gradient_scale = 0.25};
     std::vector<float> exp_avg(kElements, 0.0F);
     std::vector<float> exp_avg_sq(kElements, 0.0F);
     for (std::int64_t step = 1; step <= kSteps; ++step) {
@@ -255,9 +268,12 @@ int main(int argc, char** argv) {
         if (argc != 3) throw kiban::UsageError("usage: reference_run CASE DIRECTORY");
         const std::string name = argv[1];
         const kiban::worker::Output output{std::filesystem::path(argv[2])};
-        if (name == "adamw") kiban::worker::run_adamw(output);
-        else if (name.starts_with("train-")) kiban::worker::run_training(kiban::worker::case_called(name), output);
-        else kiban::worker::run_gradients(kiban::worker::case_called(name), output);
+        if (name == "adamw")
+            kiban::worker::run_adamw(output);
+        else if (name.starts_with("train-"))
+            kiban::worker::run_training(kiban::worker::case_called(name), output);
+        else
+            kiban::worker::run_gradients(kiban::worker::case_called(name), output);
         return 0;
     } catch (const std::exception& error) {
         fmt::print(stderr, "{}\n", error.what());

@@ -91,7 +91,8 @@ void Conductor::shard_written(int rank, const ShardWritten& written) {
         if (answer.error.empty()) reports.push_back(checkpoint::shard_report_from_json(answer.report));
     }
     if (result.error.empty()) {
-        const auto info = checkpoint::commit_checkpoint(run_dir_, staging_, written.step, attempt_, reports, stages.back().state, true);
+        const auto info = checkpoint::commit_checkpoint(run_dir_, staging_, written.step, attempt_, reports,
+                                                        stages.back().state, true);
         committed.push_back(info.directory.string());
         result.committed = true;
     } else {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A coordinator for tests of the worker: the real control channel and the real commit protocol, without processes and policy.
+// A coordinator for tests of the worker: the real control channel and the real commit protocol, without processes and
+// policy.
 //
 // One thread hears the workers and answers. Everything it heard can be asked for after finish().
 #pragma once
@@ -22,11 +23,11 @@ namespace kiban::worker {
 
 struct Script {  // what this coordinator does
     coordinator::Job job;
-    std::optional<std::uint64_t> stop_after_step = {};             // sends Stop when this step is reported
-    std::optional<std::uint64_t> refuse_saves_from_step = {};       // answers StageRequest with an error
-    std::string older_checkpoint = {};                              // sent in a new job when a load failed
+    std::optional<std::uint64_t> stop_after_step = {};                 // sends Stop when this step is reported
+    std::optional<std::uint64_t> refuse_saves_from_step = {};          // answers StageRequest with an error
+    std::string older_checkpoint = {};                                 // sent in a new job when a load failed
     std::function<void(coordinator::Job&, int)> change_for_rank = {};  // of the job, before it is sent
-    data::Preparation* preparation = nullptr;                   // job "prepare": whose tasks are handed out
+    data::Preparation* preparation = nullptr;                          // job "prepare": whose tasks are handed out
 };
 
 class Conductor {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole jobs through the real control channel, corpus and checkpoints; the coordinator's side is tests/worker/train_conductor.h.
+// Whole jobs through the real control channel, corpus and checkpoints; the coordinator's side is
+// tests/worker/train_conductor.h.
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
 #include <algorithm>
 #include <bit>
+#include <cctype>
 #include <cmath>
 #include <fstream>
 #include <functional>
@@ -16,6 +18,7 @@
 #include "monitoring/file.h"
 #include "tests/support/mpi_world.h"
 #include "tests/worker/train_conductor.h"
+#include "tests/worker/train_small_run.h"
 #include "worker/train/jobs.h"
 
 namespace kiban::worker {
@@ -28,22 +31,8 @@ using coordinator::StepReport;
 int ranks() { return test_world().size(); }
 int me() { return test_world().rank(); }
 
-constexpr std::uint64_t kTokens = 32;  // of a row
-constexpr std::uint64_t kRows = 8;     // of a step
-
-// Sentences with a grammar: learnable, and the same on every machine.
-std::string text() {
-    const std::vector<std::string> who = {"the cat", "a dog", "my friend", "the old captain"};
-    const std::vector<std::string> what = {"sees", "follows", "remembers"};
-    std::string result;
-    std::uint64_t noise = 1;
-    const auto pick = [&noise](const std::vector<std::string>& words) {
-        noise = noise * 6364136223846793005U + 1442695040888963407U;
-        return words[static_cast<std::size_t>((noise >> 33) % words.size())];
-    };
-    while (result.size() < 40000) result += pick(who) + " " + pick(what) + " " + pick(who) + ".\n";
-    return result;
-}
+constexpr auto kTokens = kSmallRunTokens;
+constexpr auto kRows = kSmallRunRows;
 
 class Jobs : public ::testing::Test {
   protected:
@@ -55,8 +44,7 @@ class Jobs : public ::testing::Test {
         test_world().broadcast(std::as_writable_bytes(std::span<char>(name)), 0);
         directory_ = name;
         if (me() == 0) {
-            std::ofstream(directory_ / "text.txt") << text();
-            data::prepare_here(run_file().data, directory_, directory_ / "corpora");
+            prepare_small_corpus(directory_);
         }
         test_world().barrier();
     }
@@ -65,55 +53,21 @@ class Jobs : public ::testing::Test {
         if (me() == 0) fs::remove_all(directory_);
     }
 
-    coordinator::RunFile run_file(const std::vector<std::string>& overrides = {}, int workers = ranks()) const {
-        const std::string toml = fmt::format(R"(
-            [run]
-            name = "jobs"
-            [data]
-            sequence_length = {}
-            [[data.sources]]
-            path = "text.txt"
-            [model]
-            layers = 2
-            d_model = 32
-            heads = 2
-            [train]
-            batch_rows = {}
-            micro_batch_rows = 2
-            steps = 12
-            eval_interval_steps = 5
-            [train.optimizer]
-            learning_rate = 3e-3
-            [train.schedule]
-            warmup_steps = 2
-            [checkpoint]
-            interval_steps = 5
-            [launch]
-            workers = {}
-            threads_per_worker = 1
-        )",
-                                             kTokens, kRows, workers);
-        return coordinator::parse_run_file(toml, directory_, "test", overrides);
+    coordinator::RunFile run_file(const std::vector<std::string>& overrides = {}) const {
+        return small_run_file(directory_, ranks(), overrides);
+    }
+    Job job(const std::vector<std::string>& overrides = {}, const std::string& checkpoint = "",
+            int workers = ranks()) const {
+        return small_job(directory_, workers, overrides, checkpoint);
     }
 
-    Job job(const std::vector<std::string>& overrides = {}, const std::string& checkpoint = "", int workers = ranks()) const {
-        const coordinator::RunFile file = run_file(overrides, workers);
-        const data::Preparation prepared(file.data, directory_, directory_ / "corpora");
-        const fs::path manifest = prepared.manifest_file();
-        return {.mode = "train",
-                .run_file = coordinator::to_toml(file),
-                .manifest = manifest.string(),
-                .manifest_digest = data::Manifest::load(manifest).digest(),
-                .checkpoint = checkpoint,
-                .options = nlohmann::json::object()};
-    }
-
-    // Runs the script with every member of `group` as a worker. Member 0 gets the conductor back; an exception is passed on after reporting it, as
-    // kiban-worker does.
+    // Runs the script with every member of `group` as a worker. Member 0 gets the conductor back; an exception is
+    // passed on after reporting it, as kiban-worker does.
     std::unique_ptr<Conductor> run(Script script, const Group& group = test_world()) {
         ++attempt_;
         std::unique_ptr<Conductor> conductor;
-        if (group.rank() == 0) conductor = std::make_unique<Conductor>(directory_, attempt_, group.size(), std::move(script));
+        if (group.rank() == 0)
+            conductor = std::make_unique<Conductor>(directory_, attempt_, group.size(), std::move(script));
         group.barrier();  // the channel's files are there
         failure_.clear();
         {
@@ -159,9 +113,11 @@ TEST_F(Jobs, TrainingReportsEveryStepSavesAndFinishes) {
         EXPECT_EQ(step.tokens, (i + 1) * kRows * kTokens);
         EXPECT_EQ(step.eval_loss.has_value(), i + 1 == 5 || i + 1 == 10 || i + 1 == 12) << i + 1;
         const coordinator::RunFile file = run_file();
-        EXPECT_EQ(step.learning_rate, coordinator::learning_rate_at(file.train.optimizer, file.train.schedule, i + 1, 12));
+        EXPECT_EQ(step.learning_rate,
+                  coordinator::learning_rate_at(file.train.optimizer, file.train.schedule, i + 1, 12));
         EXPECT_EQ(step.clipped, step.grad_norm > 1.0);
-        for (const char* phase : {"data", "forward", "backward", "reduce", "optimizer"}) EXPECT_GE(step.phase_seconds.at(phase), 0.0) << phase;
+        for (const char* phase : {"data", "forward", "backward", "reduce", "optimizer"})
+            EXPECT_GE(step.phase_seconds.at(phase), 0.0) << phase;
     }
     EXPECT_NEAR(heard->steps[0].loss, std::log(257.0), 0.2) << "initial weights know nothing";
     EXPECT_LT(heard->steps[11].loss, heard->steps[0].loss - 1.0);
@@ -203,7 +159,8 @@ TEST_F(Jobs, AStopSavesAtOneStepOnAllWorkersAndAResumeGoesOnWithTheSameBits) {
     ASSERT_EQ(pieces.size(), 12U);
     for (std::size_t i = 0; i < 12; ++i) {
         const StepReport& expected = whole->steps[i];
-        EXPECT_EQ(std::bit_cast<std::uint64_t>(pieces[i].loss), std::bit_cast<std::uint64_t>(expected.loss)) << "step " << i + 1;
+        EXPECT_EQ(std::bit_cast<std::uint64_t>(pieces[i].loss), std::bit_cast<std::uint64_t>(expected.loss))
+            << "step " << i + 1;
         EXPECT_EQ(pieces[i].grad_norm, expected.grad_norm);
         EXPECT_EQ(pieces[i].tokens, expected.tokens);
         EXPECT_EQ(pieces[i].eval_loss, expected.eval_loss);
@@ -218,7 +175,8 @@ TEST_F(Jobs, ADamagedCheckpointIsRefusedByAllAndAnOlderOneTaken) {
     if (first) {
         newest = first->committed[2];
         older = first->committed[1];
-        const fs::path shard = fs::path(newest) / checkpoint::shard_file_name(ranks() - 1);  // the last worker's: others see no damage
+        const fs::path shard =
+            fs::path(newest) / checkpoint::shard_file_name(ranks() - 1);  // the last worker's: others see no damage
         monitoring::File file = monitoring::File::open_write(shard);
         std::byte last{};
         file.read_at(file.size() - 1, {&last, 1});
@@ -230,7 +188,8 @@ TEST_F(Jobs, ADamagedCheckpointIsRefusedByAllAndAnOlderOneTaken) {
     if (!second) return;
     ASSERT_EQ(second->loads.size(), 2U);
     EXPECT_TRUE(second->loads[0].error.starts_with(fmt::format("worker {}: ", ranks() - 1))) << second->loads[0].error;
-    EXPECT_NE(second->loads[0].error.find(checkpoint::shard_file_name(ranks() - 1)), std::string::npos) << second->loads[0].error;
+    EXPECT_NE(second->loads[0].error.find(checkpoint::shard_file_name(ranks() - 1)), std::string::npos)
+        << second->loads[0].error;
     EXPECT_EQ(second->loads[1].error, "");
     ASSERT_EQ(second->steps.size(), 7U);
     EXPECT_EQ(second->steps[0].step, 6U);
@@ -246,7 +205,8 @@ TEST_F(Jobs, OtherNumbersOfWorkersSeeTheSameBatches) {
     if (me() == 0) one = run({.job = job({}, saved, 1)}, mine);
     ASSERT_EQ(failure_, "");
     if (!one) return;
-    EXPECT_EQ(one->loads[0].exactness, ranks() == 1 ? "exact" : fmt::format("sample-exact: workers was {}, is 1", ranks()));
+    EXPECT_EQ(one->loads[0].exactness,
+              ranks() == 1 ? "exact" : fmt::format("sample-exact: workers was {}, is 1", ranks()));
     ASSERT_EQ(one->steps.size(), 7U);
     for (std::size_t i = 0; i < 7; ++i) {
         const StepReport& expected = all->steps[i + 5];
@@ -257,7 +217,8 @@ TEST_F(Jobs, OtherNumbersOfWorkersSeeTheSameBatches) {
 }
 
 TEST_F(Jobs, ANonFiniteStepIsRefusedByAllBeforeTheUpdate) {
-    const auto heard = run({.job = job({"train.optimizer.learning_rate=1e30", "train.schedule.name=constant", "train.schedule.warmup_steps=0"})});
+    const auto heard = run({.job = job({"train.optimizer.learning_rate=1e30", "train.schedule.name=constant",
+                                        "train.schedule.warmup_steps=0"})});
     EXPECT_TRUE(failure_.starts_with("InternalError: step 2 is not finite: loss ")) << failure_;
     EXPECT_NE(failure_.find("rows 8 to 15 of the order"), std::string::npos) << failure_;
     if (!heard) return;
@@ -270,7 +231,8 @@ TEST_F(Jobs, ANonFiniteStepIsRefusedByAllBeforeTheUpdate) {
 
 TEST_F(Jobs, AFailedSaveStopsNothingButTheLastOne) {
     const auto heard = run({.job = job(), .refuse_saves_from_step = 5});
-    EXPECT_TRUE(failure_.starts_with("IoError: step 12 is the last one and its checkpoint could not be written")) << failure_;
+    EXPECT_TRUE(failure_.starts_with("IoError: step 12 is the last one and its checkpoint could not be written"))
+        << failure_;
     if (!heard) return;
     EXPECT_EQ(heard->steps.size(), 12U);
     EXPECT_EQ(heard->stages.size(), 4U);
@@ -307,7 +269,8 @@ TEST_F(Jobs, WorkersWithDifferentJobsStopBeforeTheFirstStep) {
     if (ranks() == 1) {
         EXPECT_EQ(failure_, "");
     } else {
-        EXPECT_TRUE(failure_.starts_with("InternalError: the coordinator gave workers different jobs: digest ")) << failure_;
+        EXPECT_TRUE(failure_.starts_with("InternalError: the coordinator gave workers different jobs: digest "))
+            << failure_;
         if (heard) {
             EXPECT_TRUE(heard->steps.empty());
         }
@@ -316,11 +279,12 @@ TEST_F(Jobs, WorkersWithDifferentJobsStopBeforeTheFirstStep) {
 
 TEST_F(Jobs, PreparationTasksAreDoneByTheWorkers) {
     std::unique_ptr<data::Preparation> preparation;
-    const coordinator::RunFile file = run_file({"data.sources.0.path=parts", "data.unit_bytes=8000", "data.shard_tokens=16384"});
+    const coordinator::RunFile file =
+        run_file({"data.sources.0.path=parts", "data.unit_bytes=8000", "data.shard_tokens=16384"});
     const fs::path corpora = directory_ / "prepared";
     fs::create_directories(directory_ / "parts");
     for (std::size_t part = 0; part < 5 && me() == 0; ++part) {
-        std::ofstream(directory_ / "parts" / fmt::format("{}.txt", part)) << text().substr(part * 8000, 8000);
+        std::ofstream(directory_ / "parts" / fmt::format("{}.txt", part)) << small_text().substr(part * 8000, 8000);
     }
     if (me() == 0) preparation = std::make_unique<data::Preparation>(file.data, directory_, corpora);
     Job asked;
@@ -336,11 +300,12 @@ TEST_F(Jobs, PreparationTasksAreDoneByTheWorkers) {
 }
 
 TEST_F(Jobs, GeneratedTextDependsOnSeedAndPromptAlone) {
-    const auto trained = run({.job = job({"train.steps=40"})});
+    const std::vector<std::string> overrides = {"train.steps=40", "train.optimizer.learning_rate=1e-2"};
+    const auto trained = run({.job = job(overrides)});
     const std::string saved = shared(trained ? trained->committed.back() : "");
-    Job asked = job({"train.steps=40"}, saved);
+    Job asked = job(overrides, saved);
     asked.mode = "generate";
-    asked.options = {{"prompt", "the cat "}, {"max_tokens", 40}, {"temperature", 0.7}, {"seed", 5}};
+    asked.options = {{"prompt", "the cat "}, {"max_tokens", 40}, {"temperature", 0.5}, {"seed", 5}};
     const auto once = run({.job = asked});
     const auto again = run({.job = asked});
     asked.options["seed"] = 6;
@@ -351,7 +316,10 @@ TEST_F(Jobs, GeneratedTextDependsOnSeedAndPromptAlone) {
     EXPECT_EQ(again->finished.at(0).output, text);
     EXPECT_NE(other->finished.at(0).output, text);
     EXPECT_LE(text.size(), 40U);
-    EXPECT_GE(text.size(), 20U);
+    const auto known = std::count_if(text.begin(), text.end(), [](char letter) {
+        return std::islower(static_cast<unsigned char>(letter)) != 0 || letter == ' ';
+    });
+    EXPECT_GE(known, 30) << "what was learned is letters: " << text;
 }
 
 TEST_F(Jobs, GenerationRefusesOptionsOutOfRange) {

@@ -48,8 +48,9 @@ TEST(MicroBatches, WorkersTakeContiguousBlocksThatTileTheStep) {
 TEST(MicroBatches, NumbersThatDoNotDivideAreRefused) {
     EXPECT_EQ(message_of<ConfigError>([] { (void)micro_batches_of(10, 4, 0, 1); }),
               "cannot cut a batch of 10 rows (train.batch_rows) into micro-batches of 4 rows (train.micro_batch_rows)");
-    EXPECT_EQ(message_of<ConfigError>([] { (void)micro_batches_of(12, 4, 0, 2); }),
-              "cannot share 3 micro-batches (train.batch_rows 12 / train.micro_batch_rows 4) among 2 data-parallel workers");
+    EXPECT_EQ(
+        message_of<ConfigError>([] { (void)micro_batches_of(12, 4, 0, 2); }),
+        "cannot share 3 micro-batches (train.batch_rows 12 / train.micro_batch_rows 4) among 2 data-parallel workers");
 }
 
 TEST(Vocabulary, IsTheTokenizersOrPaddedNeverLess) {
@@ -91,7 +92,8 @@ TEST(Sampling, TopKLeavesTheLikeliestOnly) {
 
 TEST(Sampling, LogitsThatAreNotFiniteAreRefused) {
     const std::vector<float> logits = {NAN, INFINITY};
-    EXPECT_NE(message_of<InternalError>([&] { (void)sample_token(logits, 1.0, 0, 0.5); }).find("cannot sample a token"), std::string::npos);
+    EXPECT_NE(message_of<InternalError>([&] { (void)sample_token(logits, 1.0, 0, 0.5); }).find("cannot sample a token"),
+              std::string::npos);
 }
 
 TEST(Sampling, UniformNumbersAreUniformAndTheirOwn) {
@@ -113,9 +115,17 @@ TEST(Sampling, UniformNumbersAreUniformAndTheirOwn) {
 
 TEST(GenerationOptions, AreCheckedByName) {
     EXPECT_EQ(GenerationOptions::of(nlohmann::json::object()).max_tokens, 256);
-    EXPECT_EQ(message_of<ConfigError>([] { (void)GenerationOptions::of({{"top_k", -3}}); }), "top_k: expected at least 0, found -3");
-    EXPECT_EQ(message_of<ConfigError>([] { (void)GenerationOptions::of({{"max_tokens", -1}}); }), "max_tokens: expected at least 0, found -1");
-    EXPECT_TRUE(message_of<ConfigError>([] { (void)GenerationOptions::of({{"prompt", 7}}); }).starts_with("cannot understand the options"));
+    EXPECT_EQ(message_of<ConfigError>([] {
+                  (void)GenerationOptions::of({{"top_k", -3}});
+              }),
+              "top_k: expected at least 0, found -3");
+    EXPECT_EQ(message_of<ConfigError>([] {
+                  (void)GenerationOptions::of({{"max_tokens", -1}});
+              }),
+              "max_tokens: expected at least 0, found -1");
+    EXPECT_TRUE(message_of<ConfigError>([] {
+                    (void)GenerationOptions::of({{"prompt", 7}});
+                }).starts_with("cannot understand the options"));
 }
 
 // A corpus whose rows can be told apart, prepared once for all ranks.
@@ -142,7 +152,8 @@ class Rows : public ::testing::Test {
         }
         test_world().barrier();
         const data::Preparation prepared(config, directory_, directory_ / "corpora");
-        corpus_ = std::make_unique<data::Corpus>(data::Manifest::load(prepared.manifest_file()), std::vector<double>{1.0}, kTokens, 5);
+        corpus_ = std::make_unique<data::Corpus>(data::Manifest::load(prepared.manifest_file()),
+                                                 std::vector<double>{1.0}, kTokens, 5);
         test_world().barrier();
         if (test_world().rank() == 0) fs::remove_all(directory_);  // the mappings stay
     }
@@ -156,7 +167,8 @@ TEST_F(Rows, TheWorkersTogetherReadTheRowsOfTheStepInOrder) {
     std::vector<std::int64_t> inputs(8 * kTokens);
     std::vector<std::int64_t> targets(8 * kTokens);
     corpus_->read_train({.first = position, .count = 8}, inputs, targets);
-    const auto present = static_cast<std::uint64_t>(std::count_if(targets.begin(), targets.end(), [](std::int64_t id) { return id != data::kMasked; }));
+    const auto present = static_cast<std::uint64_t>(
+        std::count_if(targets.begin(), targets.end(), [](std::int64_t id) { return id != data::kMasked; }));
     for (const int workers : {1, 2, 4}) {
         std::vector<std::int64_t> seen_inputs;
         std::vector<std::int64_t> seen_targets;
@@ -193,7 +205,9 @@ TEST_F(Rows, TheHoldoutLossIsTheSameForAnyNumberOfWorkersAndCountsEveryTarget) {
     double sum = 0;
     std::uint64_t present = 0;
     for (std::uint64_t row = 0; row < rows; ++row) {
-        const Batch one{.rows = 1, .inputs = std::span(inputs).subspan(row * kTokens, kTokens), .targets = std::span(targets).subspan(row * kTokens, kTokens)};
+        const Batch one{.rows = 1,
+                        .inputs = std::span(inputs).subspan(row * kTokens, kTokens),
+                        .targets = std::span(targets).subspan(row * kTokens, kTokens)};
         sum += model.loss_sum(one);
         for (const std::int64_t id : one.targets) present += id != data::kMasked ? 1 : 0;
     }

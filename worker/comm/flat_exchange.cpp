@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two verbs that move whole models: reduce_scatter_sum and all_gather, as exchanges of pieces between pairs of ranks.
+// The two verbs that move whole models: reduce_scatter_sum and all_gather, as exchanges of pieces between pairs of
+// ranks.
 //
-// MPI's own large reductions are slower by two to three times, and may choose another order of summation from call to call.
+// MPI's own large reductions are slower by two to three times, and may choose another order of summation from call to
+// call.
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -29,12 +31,14 @@ Part piece_of(const Part& part, std::int64_t index, std::int64_t piece) {
     return {begin, std::min(begin + piece, part.end)};
 }
 
-// Sends each rank its part, piece by piece, and sums the own part as its pieces come in. Piece i + 1 travels while piece i is summed.
+// Sends each rank its part, piece by piece, and sums the own part as its pieces come in. Piece i + 1 travels while
+// piece i is summed.
 class ReduceScatter {
   public:
     ReduceScatter(const Group::Impl& group, std::span<float> flat)
         : group_(group), flat_(flat), own_(part(group.rank)), piece_(piece_floats(group.size)) {
-        for (Slot& turn : slots_) turn.received.resize(static_cast<std::size_t>(group.size * std::min(piece_, own_.size())));
+        for (Slot& turn : slots_)
+            turn.received.resize(static_cast<std::size_t>(group.size * std::min(piece_, own_.size())));
     }
 
     void run() {
@@ -70,14 +74,14 @@ class ReduceScatter {
             const int from = (group_.rank - distance + group_.size) % group_.size;
             const int to = (group_.rank + distance) % group_.size;
             if (mine.size() > 0) {
-                group_.check(MPI_Irecv(turn.received.data() + from * mine.size(), static_cast<int>(mine.size()), MPI_FLOAT, from, kReduceTag,
-                                       group_.communicator, &turn.requests.emplace_back()),
+                group_.check(MPI_Irecv(turn.received.data() + from * mine.size(), static_cast<int>(mine.size()),
+                                       MPI_FLOAT, from, kReduceTag, group_.communicator, &turn.requests.emplace_back()),
                              "MPI_Irecv", from);
             }
             const Part theirs = piece_of(part(to), index, piece_);
             if (theirs.size() > 0) {
-                group_.check(MPI_Isend(flat_.data() + theirs.begin, static_cast<int>(theirs.size()), MPI_FLOAT, to, kReduceTag,
-                                       group_.communicator, &turn.requests.emplace_back()),
+                group_.check(MPI_Isend(flat_.data() + theirs.begin, static_cast<int>(theirs.size()), MPI_FLOAT, to,
+                                       kReduceTag, group_.communicator, &turn.requests.emplace_back()),
                              "MPI_Isend", to);
             }
         }
@@ -85,7 +89,8 @@ class ReduceScatter {
 
     void wait(std::int64_t index) {
         std::vector<MPI_Request>& requests = slot(index).requests;
-        group_.check(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
+        group_.check(MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE),
+                     "MPI_Waitall");
     }
 
     // Rank order, whoever sums: ((x0 + x1) + x2) + ... In blocks that stay in the first-level cache.
@@ -127,8 +132,9 @@ void all_gather_parts(const Group::Impl& group, std::span<T> flat, MPI_Datatype 
         for (std::int64_t index = 0; index < pieces; ++index) {
             const Part out = piece_of(mine, index, kPiece);
             const Part in = piece_of(part(from), index, kPiece);
-            group.check(MPI_Sendrecv(flat.data() + out.begin, static_cast<int>(out.size()), type, to, kGatherTag, flat.data() + in.begin,
-                                     static_cast<int>(in.size()), type, from, kGatherTag, group.communicator, MPI_STATUS_IGNORE),
+            group.check(MPI_Sendrecv(flat.data() + out.begin, static_cast<int>(out.size()), type, to, kGatherTag,
+                                     flat.data() + in.begin, static_cast<int>(in.size()), type, from, kGatherTag,
+                                     group.communicator, MPI_STATUS_IGNORE),
                         "MPI_Sendrecv", from);
         }
     }

@@ -23,9 +23,11 @@ int narrow(std::size_t count, const Group::Impl& group) {
     return static_cast<int>(count);
 }
 
-void all_reduce_integers(const Group::Impl& group, void* values, std::size_t count, MPI_Datatype type, MPI_Op operation) {
+void all_reduce_integers(const Group::Impl& group, void* values, std::size_t count, MPI_Datatype type,
+                         MPI_Op operation) {
     if (!group.begin()) return;
-    group.check(MPI_Allreduce(MPI_IN_PLACE, values, narrow(count, group), type, operation, group.communicator), "MPI_Allreduce");
+    group.check(MPI_Allreduce(MPI_IN_PLACE, values, narrow(count, group), type, operation, group.communicator),
+                "MPI_Allreduce");
 }
 
 }  // namespace
@@ -37,7 +39,8 @@ std::string mpi_error_text(int code) {
     return {text.data(), static_cast<std::size_t>(length)};
 }
 
-Group::Impl::Impl(std::string group_name, MPI_Comm handle, Owns owned) : name(std::move(group_name)), communicator(handle), owns(owned) {
+Group::Impl::Impl(std::string group_name, MPI_Comm handle, Owns owned)
+    : name(std::move(group_name)), communicator(handle), owns(owned) {
     if (communicator == MPI_COMM_NULL) return;
     check(MPI_Comm_rank(communicator, &rank), "MPI_Comm_rank");
     check(MPI_Comm_size(communicator, &size), "MPI_Comm_size");
@@ -61,7 +64,8 @@ bool Group::Impl::begin() const {
 void Group::Impl::check(int code, const char* call, int peer) const {
     if (code == MPI_SUCCESS) return;
     const std::string with = peer == kNoPeer ? std::string() : fmt::format(" with rank {}", peer);
-    throw CommError("{}{} failed in group '{}' (rank {} of {}): {}", call, with, name, rank, size, mpi_error_text(code));
+    throw CommError("{}{} failed in group '{}' (rank {} of {}): {}", call, with, name, rank, size,
+                    mpi_error_text(code));
 }
 
 void Group::Impl::check_equal_size(std::size_t count, const char* verb) const {
@@ -69,13 +73,15 @@ void Group::Impl::check_equal_size(std::size_t count, const char* verb) const {
     std::array<std::int64_t, 2> limits = {mine, -mine};
     check(MPI_Allreduce(MPI_IN_PLACE, limits.data(), 2, MPI_INT64_T, MPI_MAX, communicator), "MPI_Allreduce");
     if (limits[0] != -limits[1]) {
-        throw CommError("{} in group '{}': expected one size on all ranks, found {} to {} elements ({} on rank {})", verb, name, -limits[1],
-                        limits[0], mine, rank);
+        throw CommError("{} in group '{}': expected one size on all ranks, found {} to {} elements ({} on rank {})",
+                        verb, name, -limits[1], limits[0], mine, rank);
     }
 }
 
 Group::Group(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
-Group Group::alone(std::string name) { return Group(std::make_shared<const Impl>(std::move(name), MPI_COMM_NULL, Impl::Owns::nothing)); }
+Group Group::alone(std::string name) {
+    return Group(std::make_shared<const Impl>(std::move(name), MPI_COMM_NULL, Impl::Owns::nothing));
+}
 const std::string& Group::name() const { return impl_->name; }
 int Group::rank() const { return impl_->rank; }
 int Group::size() const { return impl_->size; }
@@ -97,7 +103,8 @@ void Group::all_reduce_sum(std::span<double> values) const {
     if (!impl_->begin()) return;
     const std::size_t count = values.size();
     std::vector<double> all(count * static_cast<std::size_t>(size()));
-    impl_->check(MPI_Allgather(values.data(), narrow(count, *impl_), MPI_DOUBLE, all.data(), narrow(count, *impl_), MPI_DOUBLE, impl_->communicator),
+    impl_->check(MPI_Allgather(values.data(), narrow(count, *impl_), MPI_DOUBLE, all.data(), narrow(count, *impl_),
+                               MPI_DOUBLE, impl_->communicator),
                  "MPI_Allgather");
     for (std::size_t i = 0; i < count; ++i) {
         double sum = all[i];
@@ -129,7 +136,8 @@ void Group::broadcast(std::span<std::byte> bytes, int root) const {
     constexpr std::size_t kPieceBytes = 1u << 20;
     for (std::size_t done = 0; done < bytes.size(); done += kPieceBytes) {
         const std::size_t piece = std::min(kPieceBytes, bytes.size() - done);
-        impl_->check(MPI_Bcast(bytes.data() + done, narrow(piece, *impl_), MPI_BYTE, root, impl_->communicator), "MPI_Bcast", root);
+        impl_->check(MPI_Bcast(bytes.data() + done, narrow(piece, *impl_), MPI_BYTE, root, impl_->communicator),
+                     "MPI_Bcast", root);
     }
 }
 
@@ -153,7 +161,8 @@ std::vector<std::string> Group::gather(const std::string& bytes, int root) const
     lengths[static_cast<std::size_t>(rank())] = bytes.size();
     all_reduce_sum(std::span<std::uint64_t>(lengths));
     if (rank() != root) {
-        impl_->check(MPI_Send(bytes.data(), narrow(bytes.size(), *impl_), MPI_BYTE, root, kTag, impl_->communicator), "MPI_Send", root);
+        impl_->check(MPI_Send(bytes.data(), narrow(bytes.size(), *impl_), MPI_BYTE, root, kTag, impl_->communicator),
+                     "MPI_Send", root);
         return {};
     }
     std::vector<std::string> all(lengths.size());
@@ -164,8 +173,9 @@ std::vector<std::string> Group::gather(const std::string& bytes, int root) const
             continue;
         }
         text.resize(lengths[static_cast<std::size_t>(peer)]);
-        impl_->check(MPI_Recv(text.data(), narrow(text.size(), *impl_), MPI_BYTE, peer, kTag, impl_->communicator, MPI_STATUS_IGNORE), "MPI_Recv",
-                     peer);
+        impl_->check(MPI_Recv(text.data(), narrow(text.size(), *impl_), MPI_BYTE, peer, kTag, impl_->communicator,
+                              MPI_STATUS_IGNORE),
+                     "MPI_Recv", peer);
     }
     return all;
 }

@@ -17,8 +17,8 @@ MpiEnvironment::MpiEnvironment() {
     }
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     if (provided < MPI_THREAD_SERIALIZED) {
-        throw ConfigError("cannot use this MPI ({}): expected thread level MPI_THREAD_SERIALIZED ({}), found {}", mpi_version(),
-                          static_cast<int>(MPI_THREAD_SERIALIZED), provided);
+        throw ConfigError("cannot use this MPI ({}): expected thread level MPI_THREAD_SERIALIZED ({}), found {}",
+                          mpi_version(), static_cast<int>(MPI_THREAD_SERIALIZED), provided);
     }
 }
 
@@ -27,9 +27,11 @@ MpiEnvironment::~MpiEnvironment() { MPI_Finalize(); }
 Group MpiEnvironment::world(int expected_size) const {
     Group world(std::make_shared<const Group::Impl>("world", MPI_COMM_WORLD, Group::Impl::Owns::nothing));
     if (world.size() != expected_size) {
-        throw ConfigError("cannot start training: expected a world of {} workers, found {}; under Slurm this happens when srun and {} do not share "
-                          "a PMI plug-in (srun --mpi=list)",
-                          expected_size, world.size(), mpi_version());
+        throw ConfigError(
+            "cannot start training: expected a world of {} workers, found {}; under Slurm this happens when srun and "
+            "{} do not share "
+            "a PMI plug-in (srun --mpi=list)",
+            expected_size, world.size(), mpi_version());
     }
     return world;
 }

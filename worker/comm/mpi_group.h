@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a Group hides: the communicator, and the check that every MPI call goes through. Internal to worker/comm; the only header with mpi.h.
+// What a Group hides: the communicator, and the check that every MPI call goes through. Internal to worker/comm; the
+// only header with mpi.h.
 #pragma once
 
 #ifndef OMPI_SKIP_MPICXX

@@ -9,7 +9,8 @@ namespace kiban::worker {
 
 namespace {
 
-constexpr std::int64_t kBlockElements = 4096;  // fixed, so that vector and remainder loops do not move with the thread count
+constexpr std::int64_t kBlockElements =
+    4096;  // fixed, so that vector and remainder loops do not move with the thread count
 constexpr float kTwoRootTwoOverPi = 1.5957691216057308F;
 constexpr float kCubic = 0.044715F;
 
@@ -37,7 +38,8 @@ KIBAN_SIMD void swiglu_row(std::int64_t hidden, const float* gate, const float* 
     for (std::int64_t i = 0; i < hidden; ++i) y[i] = gate[i] * simd_logistic(gate[i]).value * up[i];
 }
 
-KIBAN_SIMD void swiglu_gradient_row(std::int64_t hidden, const float* gate, const float* up, const float* dy, float* dgate, float* dup) {
+KIBAN_SIMD void swiglu_gradient_row(std::int64_t hidden, const float* gate, const float* up, const float* dy,
+                                    float* dgate, float* dup) {
 #pragma omp simd
     for (std::int64_t i = 0; i < hidden; ++i) {
         const float g = gate[i];

@@ -2,7 +2,8 @@
 // GELU in its tanh form (Hendrycks and Gimpel 2016) and SwiGLU (Shazeer 2020), element by element.
 //
 // Written with the logistic function: x/2 (1 + tanh u) = x / (1 + e^-2u), which loses no digits where tanh is near -1.
-// Use the OpenMP threads of the process; the results do not depend on their number. Source and destination may be the same.
+// Use the OpenMP threads of the process; the results do not depend on their number. Source and destination may be the
+// same.
 #pragma once
 
 #include <cstdint>

@@ -17,8 +17,8 @@ struct Factors {
     float gradient_scale, keep, beta1, rest1, beta2, rest2, step_size, inverse_root_correction2, epsilon;
 };
 
-KIBAN_SIMD void adamw_block(const Factors& factors, std::int64_t count, const float* __restrict gradient, float* __restrict value,
-                            float* __restrict exp_avg, float* __restrict exp_avg_sq) {
+KIBAN_SIMD void adamw_block(const Factors& factors, std::int64_t count, const float* __restrict gradient,
+                            float* __restrict value, float* __restrict exp_avg, float* __restrict exp_avg_sq) {
     const Factors f = factors;
 #pragma omp simd
     for (std::int64_t i = 0; i < count; ++i) {
@@ -43,7 +43,8 @@ KIBAN_SIMD double block_sum_of_squares(const float* values, std::int64_t count) 
 
 }  // namespace
 
-void adamw_update(const AdamWStep& step, std::int64_t count, const float* gradient, float* value, float* exp_avg, float* exp_avg_sq) {
+void adamw_update(const AdamWStep& step, std::int64_t count, const float* gradient, float* value, float* exp_avg,
+                  float* exp_avg_sq) {
     const Factors factors = {
         .gradient_scale = static_cast<float>(step.gradient_scale),
         .keep = static_cast<float>(1.0 - step.learning_rate * step.weight_decay),
@@ -55,7 +56,8 @@ void adamw_update(const AdamWStep& step, std::int64_t count, const float* gradie
         .inverse_root_correction2 = static_cast<float>(1.0 / std::sqrt(step.bias_correction2)),
         .epsilon = static_cast<float>(step.epsilon),
     };
-    // Blocks of a fixed size, so that an element meets the same vector or remainder loop whatever the number of threads.
+    // Blocks of a fixed size, so that an element meets the same vector or remainder loop whatever the number of
+    // threads.
     const std::int64_t blocks = (count + kBlockElements - 1) / kBlockElements;
 #pragma omp parallel for schedule(static)
     for (std::int64_t block = 0; block < blocks; ++block) {
@@ -71,7 +73,8 @@ double sum_of_squares(const float* values, std::int64_t count) {
 #pragma omp parallel for schedule(static)
     for (std::int64_t block = 0; block < blocks; ++block) {
         const std::int64_t begin = block * kBlockElements;
-        partial[static_cast<std::size_t>(block)] = block_sum_of_squares(values + begin, std::min(kBlockElements, count - begin));
+        partial[static_cast<std::size_t>(block)] =
+            block_sum_of_squares(values + begin, std::min(kBlockElements, count - begin));
     }
     double sum = 0;
     for (const double part : partial) sum += part;

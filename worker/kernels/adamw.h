@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fused AdamW on flat fp32 ranges (Loshchilov and Hutter 2019, Algorithm 2; bias correction as Kingma and Ba 2015): one pass over memory.
+// Fused AdamW on flat fp32 ranges (Loshchilov and Hutter 2019, Algorithm 2; bias correction as Kingma and Ba 2015): one
+// pass over memory.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +18,14 @@ struct AdamWStep {  // doubles: 1 - beta2 formed from a float would be off by 1e
     double bias_correction2 = 1;  // 1 - beta2^t
 };
 
-/// Updates value, exp_avg and exp_avg_sq (each `count` floats) from gradient, element by element, as PyTorch's AdamW does:
-/// value *= 1 - lr*decay; m, v moving averages of g = scale*gradient; value -= lr / bc1 * m / (sqrt(v / bc2) + eps).
-/// Uses the OpenMP threads of the process; the result does not depend on their number.
-void adamw_update(const AdamWStep& step, std::int64_t count, const float* gradient, float* value, float* exp_avg, float* exp_avg_sq);
+/// Updates value, exp_avg and exp_avg_sq (each `count` floats) from gradient, element by element, as PyTorch's AdamW
+/// does: value *= 1 - lr*decay; m, v moving averages of g = scale*gradient; value -= lr / bc1 * m / (sqrt(v / bc2) +
+/// eps). Uses the OpenMP threads of the process; the result does not depend on their number.
+void adamw_update(const AdamWStep& step, std::int64_t count, const float* gradient, float* value, float* exp_avg,
+                  float* exp_avg_sq);
 
-/// Sum of squares in double: per fixed block of 64 Ki elements, then over blocks in order; the result does not depend on the thread count.
+/// Sum of squares in double: per fixed block of 64 Ki elements, then over blocks in order; the result does not depend
+/// on the thread count.
 double sum_of_squares(const float* values, std::int64_t count);
 
 }  // namespace kiban::worker

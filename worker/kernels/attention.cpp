@@ -48,7 +48,8 @@ KIBAN_SIMD float dot(std::int64_t width, const float* a, const float* b) {
 }
 
 /// scores -> probabilities p; dp -> p * (dp - delta); zeros behind the `valid` first.
-KIBAN_SIMD void probability_gradient_row(std::int64_t valid, std::int64_t width, float logsumexp, float delta, float* scores, float* dp) {
+KIBAN_SIMD void probability_gradient_row(std::int64_t valid, std::int64_t width, float logsumexp, float delta,
+                                         float* scores, float* dp) {
 #pragma omp simd
     for (std::int64_t i = 0; i < valid; ++i) {
         const float p = simd_exp(scores[i] - logsumexp);
@@ -102,10 +103,10 @@ void forward_head(const AttentionShape& shape, const Head& head, float* out, flo
     }
 }
 
-/// Writes dq of the head; accumulates dk and dv with `beta` at first touch. Tiles run from the last to the first: the last one reaches
-/// every key, so that the others only add.
-void backward_head(const AttentionShape& shape, const Head& head, const float* out, const float* logsumexp, const float* dout, float beta,
-                   float* dq, float* dk, float* dv, float* scores, float* dscores) {
+/// Writes dq of the head; accumulates dk and dv with `beta` at first touch. Tiles run from the last to the first: the
+/// last one reaches every key, so that the others only add.
+void backward_head(const AttentionShape& shape, const Head& head, const float* out, const float* logsumexp,
+                   const float* dout, float beta, float* dq, float* dk, float* dv, float* scores, float* dscores) {
     const std::int64_t stride = shape.packed_width();
     const std::int64_t out_stride = shape.out_width();
     const std::int64_t size = shape.head_size;
@@ -121,7 +122,8 @@ void backward_head(const AttentionShape& shape, const Head& head, const float* o
         gemm(rows, end, size, 1.0F, {tile_dout, out_stride}, transposed(head.v, stride), 0.0F, dscores, end);
         for (std::int64_t i = 0; i < rows; ++i) {
             const float delta = dot(size, tile_dout + i * out_stride, out + (first + i) * out_stride);
-            probability_gradient_row(first + i + 1, end, logsumexp[first + i], delta, scores + i * end, dscores + i * end);
+            probability_gradient_row(first + i + 1, end, logsumexp[first + i], delta, scores + i * end,
+                                     dscores + i * end);
         }
         const float tile_beta = tile == tiles - 1 ? beta : 1.0F;
         gemm(end, size, rows, 1.0F, transposed(scores, end), {tile_dout, out_stride}, tile_beta, dv, stride);
@@ -145,8 +147,8 @@ void attention_forward(const AttentionShape& shape, const float* qkv, float* out
     }
 }
 
-void attention_backward(const AttentionShape& shape, const float* qkv, const float* out, const float* logsumexp, const float* dout,
-                        float* dqkv) {
+void attention_backward(const AttentionShape& shape, const float* qkv, const float* out, const float* logsumexp,
+                        const float* dout, float* dqkv) {
     const std::int64_t group = shape.heads / shape.kv_heads;
     const std::int64_t tasks = shape.batch * shape.kv_heads;  // a group shares dk and dv, so one thread does it
 #pragma omp parallel
@@ -157,8 +159,9 @@ void attention_backward(const AttentionShape& shape, const float* qkv, const flo
         for (std::int64_t task = 0; task < tasks; ++task) {
             for (std::int64_t member = 0; member < group; ++member) {
                 const Head head = head_at(shape, qkv, task / shape.kv_heads, task % shape.kv_heads * group + member);
-                backward_head(shape, head, out + head.out_at, logsumexp + head.logsumexp_at, dout + head.out_at, member == 0 ? 0.0F : 1.0F,
-                              dqkv + head.q_at, dqkv + head.k_at, dqkv + head.v_at, scores.data(), dscores.data());
+                backward_head(shape, head, out + head.out_at, logsumexp + head.logsumexp_at, dout + head.out_at,
+                              member == 0 ? 0.0F : 1.0F, dqkv + head.q_at, dqkv + head.k_at, dqkv + head.v_at,
+                              scores.data(), dscores.data());
             }
         }
     }

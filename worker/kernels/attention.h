@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Causal scaled dot-product attention over packed rows [q heads; k heads; v heads], grouped-query heads included.
 //
-// Query tiles against all keys up to the tile's end: nothing above the diagonal tile is computed, and no [T, T] matrix is stored; the
-// backward pass recomputes probabilities from the saved logsumexp (Dao et al. 2022). Parallel over batch x head, each head in one thread, so the
-// results do not depend on the number of OpenMP threads. Scratch per thread: two tiles of 64 x T floats.
+// Query tiles against all keys up to the tile's end: nothing above the diagonal tile is computed, and no [T, T] matrix
+// is stored; the backward pass recomputes probabilities from the saved logsumexp (Dao et al. 2022). Parallel over batch
+// x head, each head in one thread, so the results do not depend on the number of OpenMP threads. Scratch per thread:
+// two tiles of 64 x T floats.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@ namespace kiban::worker {
 
 struct AttentionShape {
     std::int64_t batch = 0;
-    std::int64_t tokens = 0;    // T, per batch row
+    std::int64_t tokens = 0;  // T, per batch row
     std::int64_t heads = 0;
     std::int64_t kv_heads = 0;  // divides heads; query head h reads key/value head h / (heads / kv_heads)
     std::int64_t head_size = 0;
@@ -25,7 +26,7 @@ struct AttentionShape {
 void attention_forward(const AttentionShape& shape, const float* qkv, float* out, float* logsumexp);
 
 /// dqkv [B*T, packed_width], every element written.
-void attention_backward(const AttentionShape& shape, const float* qkv, const float* out, const float* logsumexp, const float* dout,
-                        float* dqkv);
+void attention_backward(const AttentionShape& shape, const float* qkv, const float* out, const float* logsumexp,
+                        const float* dout, float* dqkv);
 
 }  // namespace kiban::worker

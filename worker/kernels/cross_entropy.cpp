@@ -53,7 +53,8 @@ double sum_over_blocks(std::int64_t count, Element* x, float most, BlockSum bloc
 
 }  // namespace
 
-void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets, std::span<double> losses) {
+void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
+                   std::span<double> losses) {
     const auto rows = static_cast<std::int64_t>(targets.size());
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
@@ -68,8 +69,8 @@ void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const
     }
 }
 
-void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* logits, std::span<const std::int64_t> targets,
-                                 std::span<double> losses) {
+void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* logits,
+                                 std::span<const std::int64_t> targets, std::span<double> losses) {
     const auto rows = static_cast<std::int64_t>(targets.size());
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Softmax cross-entropy over the vocabulary, in place.
 //
-// Use the OpenMP threads of the process; the results do not depend on their number. NaN or infinite logits give a NaN loss.
+// Use the OpenMP threads of the process; the results do not depend on their number. NaN or infinite logits give a NaN
+// loss.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +10,14 @@
 
 namespace kiban::worker {
 
-/// losses[row] = logsumexp(logits[row]) - logits[row, target], in nats; 0 where the target is -1. Rows of `vocabulary` floats.
-void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets, std::span<double> losses);
+/// losses[row] = logsumexp(logits[row]) - logits[row, target], in nats; 0 where the target is -1. Rows of `vocabulary`
+/// floats.
+void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
+                   std::span<double> losses);
 
-/// The same, and each row of logits is replaced by scale * (softmax - one_hot(target)), or zeros where the target is -1.
-void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* logits, std::span<const std::int64_t> targets,
-                                 std::span<double> losses);
+/// The same, and each row of logits is replaced by scale * (softmax - one_hot(target)), or zeros where the target is
+/// -1.
+void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* logits,
+                                 std::span<const std::int64_t> targets, std::span<double> losses);
 
 }  // namespace kiban::worker

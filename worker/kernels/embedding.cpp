@@ -22,15 +22,17 @@ void prepare(std::int64_t rows, std::int64_t width, Accumulator table) {
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
         float* sum = table.sums + row * width;
-        if (table.beta == 0.0F) std::memset(sum, 0, static_cast<std::size_t>(width) * sizeof(float));
-        else std::transform(sum, sum + width, sum, [&](float value) { return table.beta * value; });
+        if (table.beta == 0.0F)
+            std::memset(sum, 0, static_cast<std::size_t>(width) * sizeof(float));
+        else
+            std::transform(sum, sum + width, sum, [&](float value) { return table.beta * value; });
     }
 }
 
 }  // namespace
 
-void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t tokens_per_row, std::int64_t width, const float* table,
-                       const float* positions, float* x) {
+void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t tokens_per_row, std::int64_t width,
+                       const float* table, const float* positions, float* x) {
     const auto count = static_cast<std::int64_t>(tokens.size());
     const auto row_bytes = static_cast<std::size_t>(width) * sizeof(float);
 #pragma omp parallel for schedule(static)
@@ -40,8 +42,8 @@ void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t tokens
     }
 }
 
-void embedding_backward(std::span<const std::int64_t> tokens, std::int64_t vocabulary, std::int64_t width, const float* dx,
-                        Accumulator table) {
+void embedding_backward(std::span<const std::int64_t> tokens, std::int64_t vocabulary, std::int64_t width,
+                        const float* dx, Accumulator table) {
     prepare(vocabulary, width, table);
     std::vector<std::size_t> order(tokens.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -56,16 +58,18 @@ void embedding_backward(std::span<const std::int64_t> tokens, std::int64_t vocab
         const std::size_t first = starts[static_cast<std::size_t>(run)];
         const std::size_t last = starts[static_cast<std::size_t>(run) + 1];
         float* sum = table.sums + tokens[order[first]] * width;
-        for (std::size_t i = first; i < last; ++i) add_row(width, dx + static_cast<std::int64_t>(order[i]) * width, sum);
+        for (std::size_t i = first; i < last; ++i)
+            add_row(width, dx + static_cast<std::int64_t>(order[i]) * width, sum);
     }
 }
 
-void positions_backward(std::int64_t rows, std::int64_t tokens_per_row, std::int64_t table_rows, std::int64_t width, const float* dx,
-                        Accumulator positions) {
+void positions_backward(std::int64_t rows, std::int64_t tokens_per_row, std::int64_t table_rows, std::int64_t width,
+                        const float* dx, Accumulator positions) {
     prepare(table_rows, width, positions);
 #pragma omp parallel for schedule(static)
     for (std::int64_t t = 0; t < tokens_per_row; ++t)
-        for (std::int64_t row = 0; row < rows; ++row) add_row(width, dx + (row * tokens_per_row + t) * width, positions.sums + t * width);
+        for (std::int64_t row = 0; row < rows; ++row)
+            add_row(width, dx + (row * tokens_per_row + t) * width, positions.sums + t * width);
 }
 
 }  // namespace kiban::worker

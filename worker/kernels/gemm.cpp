@@ -20,8 +20,9 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, float alpha, MatrixVie
     const char b_form = b.form == Form::plain ? 'N' : 'T';
     const dnnl_status_t status =
         dnnl_sgemm(a_form, b_form, m, n, k, alpha, a.data, a.stride, b.data, b.stride, beta, c, c_stride);
-    KIBAN_CHECK(status == dnnl_success, "matrix product [{}, {}] x [{}, {}] (strides {}, {}, {}): oneDNN returned status {}", m, k, k,
-                n, a.stride, b.stride, c_stride, static_cast<int>(status));
+    KIBAN_CHECK(status == dnnl_success,
+                "matrix product [{}, {}] x [{}, {}] (strides {}, {}, {}): oneDNN returned status {}", m, k, k, n,
+                a.stride, b.stride, c_stride, static_cast<int>(status));
 }
 
 const char* gemm_library() {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Single-precision matrix product on row-major memory, the one place that knows which library computes it.
 //
-// oneDNN where it was found at configuration (it reads the CPU itself), otherwise the BLAS of LibTorch. Uses the OpenMP threads of the process;
-// inside a parallel region only the calling thread. Bit-equal from run to run for the same shape and thread count. Throws InternalError.
+// oneDNN where it was found at configuration (it reads the CPU itself), otherwise the BLAS of LibTorch. Uses the OpenMP
+// threads of the process; inside a parallel region only the calling thread. Bit-equal from run to run for the same
+// shape and thread count. Throws InternalError.
 #pragma once
 
 #include <cstdint>

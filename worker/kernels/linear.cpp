@@ -24,7 +24,8 @@ KIBAN_SIMD void start_row(std::int64_t width, const float* bias, const float* re
 
 }  // namespace
 
-void linear_forward(const LinearShape& shape, const float* x, const float* weight, const float* bias, const float* residual, float* y) {
+void linear_forward(const LinearShape& shape, const float* x, const float* weight, const float* bias,
+                    const float* residual, float* y) {
     const auto [rows, in, out] = shape;
     const bool started = bias != nullptr || residual != nullptr;
     if (started) {
@@ -39,7 +40,8 @@ void linear_backward_input(const LinearShape& shape, const float* dy, const floa
     gemm(shape.rows, shape.in, shape.out, 1.0F, {dy, shape.out}, {weight, shape.in}, 0.0F, dx, shape.in);
 }
 
-void linear_backward_weight(const LinearShape& shape, const float* x, const float* dy, Accumulator weight, Accumulator bias) {
+void linear_backward_weight(const LinearShape& shape, const float* x, const float* dy, Accumulator weight,
+                            Accumulator bias) {
     const auto [rows, in, out] = shape;
     if (weight.sums != nullptr) gemm(out, in, rows, 1.0F, transposed(dy, out), {x, in}, weight.beta, weight.sums, in);
     if (bias.sums != nullptr) column_sums(rows, out, dy, bias);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // y = residual + x W^T + bias on row-major [rows, in] and W [out, in], and its backward products.
 //
-// Weight gradients go straight into the flat gradient buffer: no temporary, no separate addition. Use the OpenMP threads of the process;
-// bit-equal from run to run for the same thread count.
+// Weight gradients go straight into the flat gradient buffer: no temporary, no separate addition. Use the OpenMP
+// threads of the process; bit-equal from run to run for the same thread count.
 #pragma once
 
 #include <cstdint>
@@ -18,12 +18,14 @@ struct LinearShape {
 };
 
 /// bias [out] and residual [rows, out] may be null.
-void linear_forward(const LinearShape& shape, const float* x, const float* weight, const float* bias, const float* residual, float* y);
+void linear_forward(const LinearShape& shape, const float* x, const float* weight, const float* bias,
+                    const float* residual, float* y);
 
 /// dx [rows, in] = dy W.
 void linear_backward_input(const LinearShape& shape, const float* dy, const float* weight, float* dx);
 
 /// Accumulates dy^T x into the weight's gradient and the column sums of dy into the bias'.
-void linear_backward_weight(const LinearShape& shape, const float* x, const float* dy, Accumulator weight, Accumulator bias);
+void linear_backward_weight(const LinearShape& shape, const float* x, const float* dy, Accumulator weight,
+                            Accumulator bias);
 
 }  // namespace kiban::worker

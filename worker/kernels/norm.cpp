@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::int64_t kRowsPerBlock = 32;
 
-KIBAN_SIMD void norm_row(const NormShape& shape, const float* x, const float* weight, const float* bias, float* y, float* statistics) {
+KIBAN_SIMD void norm_row(const NormShape& shape, const float* x, const float* weight, const float* bias, float* y,
+                         float* statistics) {
     const std::int64_t width = shape.width;
     const auto count = static_cast<float>(width);
     float mean = 0;
@@ -39,8 +40,8 @@ KIBAN_SIMD void norm_row(const NormShape& shape, const float* x, const float* we
 }
 
 /// One row of the backward pass; adds the row's share to dweight and dbias.
-KIBAN_SIMD void norm_gradient_row(const NormShape& shape, const float* x, const float* weight, const float* statistics, const float* dy,
-                                  const float* passing, float* dx, float* dweight, float* dbias) {
+KIBAN_SIMD void norm_gradient_row(const NormShape& shape, const float* x, const float* weight, const float* statistics,
+                                  const float* dy, const float* passing, float* dx, float* dweight, float* dbias) {
     const std::int64_t width = shape.width;
     const float mean = statistics[0];
     const float rstd = statistics[1];
@@ -69,7 +70,8 @@ KIBAN_SIMD void norm_gradient_row(const NormShape& shape, const float* x, const 
 }
 
 /// Accumulates the blocks' partial sums in block order; block b's stand at partial[b * stride].
-void add_partials(std::int64_t width, std::int64_t blocks, std::int64_t stride, const float* partial, Accumulator result) {
+void add_partials(std::int64_t width, std::int64_t blocks, std::int64_t stride, const float* partial,
+                  Accumulator result) {
     if (result.sums == nullptr) return;
     float* sums = result.sums;
     for (std::int64_t i = 0; i < width; ++i) sums[i] = result.beta == 0.0F ? 0.0F : result.beta * sums[i];
@@ -79,14 +81,16 @@ void add_partials(std::int64_t width, std::int64_t blocks, std::int64_t stride, 
 
 }  // namespace
 
-void norm_forward(const NormShape& shape, const float* x, const float* weight, const float* bias, float* y, float* statistics) {
+void norm_forward(const NormShape& shape, const float* x, const float* weight, const float* bias, float* y,
+                  float* statistics) {
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < shape.rows; ++row)
         norm_row(shape, x + row * shape.width, weight, bias, y + row * shape.width, statistics + row * 2);
 }
 
-void norm_backward(const NormShape& shape, const float* x, const float* weight, const float* statistics, const float* dy,
-                   const float* passing, float* dx, Accumulator weight_gradient, Accumulator bias_gradient) {
+void norm_backward(const NormShape& shape, const float* x, const float* weight, const float* statistics,
+                   const float* dy, const float* passing, float* dx, Accumulator weight_gradient,
+                   Accumulator bias_gradient) {
     const std::int64_t width = shape.width;
     const std::int64_t blocks = (shape.rows + kRowsPerBlock - 1) / kRowsPerBlock;
     std::vector<float> partial(static_cast<std::size_t>(blocks * 2 * width), 0.0F);
@@ -96,8 +100,8 @@ void norm_backward(const NormShape& shape, const float* x, const float* weight, 
         const std::int64_t last = std::min(shape.rows, (block + 1) * kRowsPerBlock);
         for (std::int64_t row = block * kRowsPerBlock; row < last; ++row) {
             const std::int64_t at = row * width;
-            norm_gradient_row(shape, x + at, weight, statistics + row * 2, dy + at, passing == nullptr ? nullptr : passing + at, dx + at,
-                              dweight, dweight + width);
+            norm_gradient_row(shape, x + at, weight, statistics + row * 2, dy + at,
+                              passing == nullptr ? nullptr : passing + at, dx + at, dweight, dweight + width);
         }
     }
     add_partials(width, blocks, 2 * width, partial.data(), weight_gradient);

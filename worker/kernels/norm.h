@@ -19,11 +19,13 @@ struct NormShape {
 };
 
 /// Writes y [rows, width] and, per row, statistics [rows, 2] = (mean, rstd).
-void norm_forward(const NormShape& shape, const float* x, const float* weight, const float* bias, float* y, float* statistics);
+void norm_forward(const NormShape& shape, const float* x, const float* weight, const float* bias, float* y,
+                  float* statistics);
 
-/// dx = passing + d(norm)/dx * dy, where `passing` (null: 0) is the gradient that reaches x past the norm; dx may be `passing` itself.
-/// Weight and bias sums run over blocks of 32 rows, then over blocks in order.
-void norm_backward(const NormShape& shape, const float* x, const float* weight, const float* statistics, const float* dy,
-                   const float* passing, float* dx, Accumulator weight_gradient, Accumulator bias_gradient);
+/// dx = passing + d(norm)/dx * dy, where `passing` (null: 0) is the gradient that reaches x past the norm; dx may be
+/// `passing` itself. Weight and bias sums run over blocks of 32 rows, then over blocks in order.
+void norm_backward(const NormShape& shape, const float* x, const float* weight, const float* statistics,
+                   const float* dy, const float* passing, float* dx, Accumulator weight_gradient,
+                   Accumulator bias_gradient);
 
 }  // namespace kiban::worker

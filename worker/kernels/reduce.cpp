@@ -14,7 +14,8 @@ constexpr std::int64_t kStripColumns = 64;
 constexpr std::int64_t kPartialRows = 64;
 using Strip = std::array<float, kStripColumns>;
 
-KIBAN_SIMD void sum_strip(std::int64_t rows, std::int64_t columns, std::int64_t stride, const float* matrix, float* sums) {
+KIBAN_SIMD void sum_strip(std::int64_t rows, std::int64_t columns, std::int64_t stride, const float* matrix,
+                          float* sums) {
     Strip total{};
     for (std::int64_t first = 0; first < rows; first += kPartialRows) {
         Strip partial{};
@@ -22,7 +23,8 @@ KIBAN_SIMD void sum_strip(std::int64_t rows, std::int64_t columns, std::int64_t 
         for (std::int64_t row = first; row < last; ++row) {
             const float* source = matrix + row * stride;
 #pragma omp simd
-            for (std::int64_t column = 0; column < columns; ++column) partial[static_cast<std::size_t>(column)] += source[column];
+            for (std::int64_t column = 0; column < columns; ++column)
+                partial[static_cast<std::size_t>(column)] += source[column];
         }
         for (std::size_t column = 0; column < kStripColumns; ++column) total[column] += partial[column];
     }

@@ -36,15 +36,16 @@ RotaryTable rotary_table(std::int64_t tokens, std::int64_t head_size, double the
     return table;
 }
 
-void rotate(const RotaryTable& table, Turn turn, std::int64_t rows, std::int64_t tokens_per_row, std::int64_t heads, std::int64_t stride,
-            float* x) {
+void rotate(const RotaryTable& table, Turn turn, std::int64_t rows, std::int64_t tokens_per_row, std::int64_t heads,
+            std::int64_t stride, float* x) {
     const std::int64_t half = table.head_size / 2;
     const float direction = turn == Turn::forward ? 1.0F : -1.0F;
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
         const std::int64_t at = (row % tokens_per_row) * half;
         for (std::int64_t head = 0; head < heads; ++head)
-            rotate_head(half, direction, table.cosines.data() + at, table.sines.data() + at, x + row * stride + head * table.head_size);
+            rotate_head(half, direction, table.cosines.data() + at, table.sines.data() + at,
+                        x + row * stride + head * table.head_size);
     }
 }
 

@@ -21,7 +21,7 @@ enum class Turn { forward, backward };
 
 /// Turns in place the first `heads` heads of each row of x [rows, stride]; row r stands at position r % tokens_per_row.
 /// Turn::backward is the inverse, and so the gradient's way.
-void rotate(const RotaryTable& table, Turn turn, std::int64_t rows, std::int64_t tokens_per_row, std::int64_t heads, std::int64_t stride,
-            float* x);
+void rotate(const RotaryTable& table, Turn turn, std::int64_t rows, std::int64_t tokens_per_row, std::int64_t heads,
+            std::int64_t stride, float* x);
 
 }  // namespace kiban::worker

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a hot loop is compiled for the CPU it meets, and the vector functions such loops call.
 //
-// KIBAN_SIMD before a plain function compiles it for AVX-512, AVX2 and the baseline; the loader picks. OpenMP regions inside such a function are
-// not multiplied, so the parallel loop stands outside and calls it on a range. Bits may differ between instruction sets (fused multiply-add,
-// vector width of a sum), never between runs on one.
+// KIBAN_SIMD before a plain function compiles it for AVX-512, AVX2 and the baseline; the loader picks. OpenMP regions
+// inside such a function are not multiplied, so the parallel loop stands outside and calls it on a range. Bits may
+// differ between instruction sets (fused multiply-add, vector width of a sum), never between runs on one.
 #pragma once
 
 #include <bit>
 #include <cstdint>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 #define KIBAN_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define KIBAN_SIMD
@@ -17,7 +18,8 @@
 
 namespace kiban::worker {
 
-/// e^x within 2 ulp for -87 < x < 88; about 1.2e-38 below, infinite above 88.4; NaN stays NaN. Cephes expf's polynomial (Moshier 1989).
+/// e^x within 2 ulp for -87 < x < 88; about 1.2e-38 below, infinite above 88.4; NaN stays NaN. Cephes expf's polynomial
+/// (Moshier 1989).
 inline float simd_exp(float x) {
     constexpr float kLog2E = 1.44269504088896341F;
     constexpr float kLn2High = 0.693359375F;

@@ -30,8 +30,10 @@ Block::Block(const ModelConfig& config, std::int64_t layer, Parameters& paramete
     mlp_norm_ = norm_parameters(config, parameters, name + ".mlp_norm");
     qkv_ = linears.make(LinearCut::split_outputs, {attention + ".q", attention + ".k", attention + ".v"}, gpt2);
     attention_out_ = linears.make(LinearCut::split_inputs, {attention + ".o"}, gpt2);
-    if (gpt2) up_ = linears.make(LinearCut::split_outputs, {mlp + ".up"}, true);
-    else up_ = linears.make(LinearCut::split_outputs, {mlp + ".gate", mlp + ".up"}, false);
+    if (gpt2)
+        up_ = linears.make(LinearCut::split_outputs, {mlp + ".up"}, true);
+    else
+        up_ = linears.make(LinearCut::split_outputs, {mlp + ".gate", mlp + ".up"}, false);
     down_ = linears.make(LinearCut::split_inputs, {mlp + ".down"}, gpt2);
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One pre-norm transformer block: x + attention(norm(x)), then + mlp(norm(.)).
 //
-// A function from [rows, D] to [rows, D] that keeps nothing between calls, so that it can be recomputed in the backward pass or stand on another
-// rank. Not thread-safe.
+// A function from [rows, D] to [rows, D] that keeps nothing between calls, so that it can be recomputed in the backward
+// pass or stand on another rank. Not thread-safe.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -91,12 +91,14 @@ struct Linear : torch::autograd::Function<Linear> {
         return {.rows = x.size(0), .in = weight.value().size(1), .out = weight.value().size(0)};
     }
 
-    static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor&, const OptionalTensor&, const OptionalTensor& residual,
-                          const Saved& saved) {
+    static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor&, const OptionalTensor&,
+                          const OptionalTensor& residual, const Saved& saved) {
         const LinearShape sizes = shape(x, saved.weight);
-        KIBAN_CHECK(x.size(1) == sizes.in, "linear layer of [{}, {}]: its input has {} features", sizes.out, sizes.in, x.size(1));
+        KIBAN_CHECK(x.size(1) == sizes.in, "linear layer of [{}, {}]: its input has {} features", sizes.out, sizes.in,
+                    x.size(1));
         Tensor y = empty(sizes.rows, sizes.out);
-        linear_forward(sizes, floats(x), saved.weight.data(), saved.bias.data(), residual ? floats(*residual) : nullptr, floats(y));
+        linear_forward(sizes, floats(x), saved.weight.data(), saved.bias.data(), residual ? floats(*residual) : nullptr,
+                       floats(y));
         context->save_for_backward({x});
         keep(context, saved);
         return y;
@@ -119,14 +121,16 @@ struct Linear : torch::autograd::Function<Linear> {
 
 struct Norm : torch::autograd::Function<Norm> {
     static NormShape shape(const Tensor& x, const NormParameters& parameters) {
-        return {.rows = x.size(0), .width = x.size(1), .centred = parameters.bias.defined(), .epsilon = parameters.epsilon};
+        return {
+            .rows = x.size(0), .width = x.size(1), .centred = parameters.bias.defined(), .epsilon = parameters.epsilon};
     }
 
     static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor&, const OptionalTensor&,
                                  const NormParameters& parameters) {
         Tensor y = at::empty_like(x);
         Tensor statistics = empty(x.size(0), 2);
-        norm_forward(shape(x, parameters), floats(x), parameters.weight.data(), parameters.bias.data(), floats(y), floats(statistics));
+        norm_forward(shape(x, parameters), floats(x), parameters.weight.data(), parameters.bias.data(), floats(y),
+                     floats(statistics));
         context->save_for_backward({x, statistics});
         keep(context, parameters);
         context->set_materialize_grads(false);
@@ -190,7 +194,8 @@ struct Rotary : torch::autograd::Function<Rotary> {
 
     static Tensor forward(AutogradContext* context, const Tensor& qkv, const Saved& saved) {
         Tensor turned = qkv.detach();
-        rotate(*saved.table, Turn::forward, qkv.size(0), saved.tokens_per_row, saved.heads, qkv.size(1), floats(turned));
+        rotate(*saved.table, Turn::forward, qkv.size(0), saved.tokens_per_row, saved.heads, qkv.size(1),
+               floats(turned));
         keep(context, saved);
         return turned;
     }
@@ -263,7 +268,8 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
         const auto gradient = gradients[0].item<double>();
-        KIBAN_CHECK(gradient == 1.0, "backward through head_loss with an outer gradient of {}: expected 1, the scale is its argument",
+        KIBAN_CHECK(gradient == 1.0,
+                    "backward through head_loss with an outer gradient of {}: expected 1, the scale is its argument",
                     gradient);
         return {context->get_saved_variables()[0], Tensor(), Tensor()};
     }
@@ -275,20 +281,23 @@ OptionalTensor optional(const Tensor& tensor) { return tensor.defined() ? Option
 
 Tensor embed(const Tokens& tokens, const ParameterView& table, const ParameterView& positions) {
     const auto count = static_cast<std::size_t>(tokens.rows * tokens.per_row);
-    KIBAN_CHECK(tokens.ids.size() == count, "embed {} rows of {} tokens: got {} ids", tokens.rows, tokens.per_row, tokens.ids.size());
+    KIBAN_CHECK(tokens.ids.size() == count, "embed {} rows of {} tokens: got {} ids", tokens.rows, tokens.per_row,
+                tokens.ids.size());
     const std::int64_t vocabulary = table.value().size(0);
     for (std::size_t i = 0; i < count; ++i)
-        KIBAN_CHECK(tokens.ids[i] >= 0 && tokens.ids[i] < vocabulary, "embed token {} of the batch: id {} is outside the vocabulary of {}",
-                    i, tokens.ids[i], vocabulary);
+        KIBAN_CHECK(tokens.ids[i] >= 0 && tokens.ids[i] < vocabulary,
+                    "embed token {} of the batch: id {} is outside the vocabulary of {}", i, tokens.ids[i], vocabulary);
     return Embed::apply(table.value(), optional(positions.value()), Embed::Saved{tokens, table, positions});
 }
 
 Tensor linear(const Tensor& x, const ParameterView& weight, const ParameterView& bias, const Tensor& residual) {
-    return Linear::apply(x, weight.value(), optional(bias.value()), optional(residual), Linear::Saved{weight, bias, residual.defined()});
+    return Linear::apply(x, weight.value(), optional(bias.value()), optional(residual),
+                         Linear::Saved{weight, bias, residual.defined()});
 }
 
 std::pair<Tensor, Tensor> norm(const Tensor& x, const NormParameters& parameters) {
-    const variable_list outputs = Norm::apply(x, parameters.weight.value(), optional(parameters.bias.value()), parameters);
+    const variable_list outputs =
+        Norm::apply(x, parameters.weight.value(), optional(parameters.bias.value()), parameters);
     return {outputs[0], outputs[1]};
 }
 
@@ -296,25 +305,26 @@ Tensor gelu(const Tensor& x) { return Gelu::apply(x); }
 
 Tensor swiglu(const Tensor& gate_up) { return SwiGlu::apply(gate_up); }
 
-Tensor rotary(const Tensor& qkv, const std::shared_ptr<const RotaryTable>& table, std::int64_t tokens_per_row, std::int64_t heads) {
+Tensor rotary(const Tensor& qkv, const std::shared_ptr<const RotaryTable>& table, std::int64_t tokens_per_row,
+              std::int64_t heads) {
     return Rotary::apply(qkv, Rotary::Saved{table, tokens_per_row, heads});
 }
 
 Tensor attention(const Tensor& qkv, const AttentionShape& shape) {
     KIBAN_CHECK(qkv.size(0) == shape.batch * shape.tokens && qkv.size(1) == shape.packed_width(),
-                "attention of {} x {} tokens, {} + 2 x {} heads of {}: got a packed tensor of [{}, {}]", shape.batch, shape.tokens,
-                shape.heads, shape.kv_heads, shape.head_size, qkv.size(0), qkv.size(1));
+                "attention of {} x {} tokens, {} + 2 x {} heads of {}: got a packed tensor of [{}, {}]", shape.batch,
+                shape.tokens, shape.heads, shape.kv_heads, shape.head_size, qkv.size(0), qkv.size(1));
     return Attention::apply(qkv, shape);
 }
 
 Tensor head_loss(const Tensor& x, const ParameterView& weight, std::span<const std::int64_t> targets, double scale,
                  std::span<double> losses) {
     const auto rows = static_cast<std::size_t>(x.size(0));
-    KIBAN_CHECK(targets.size() == rows && losses.size() == rows, "loss of {} rows: got {} targets and room for {} losses", rows,
-                targets.size(), losses.size());
+    KIBAN_CHECK(targets.size() == rows && losses.size() == rows,
+                "loss of {} rows: got {} targets and room for {} losses", rows, targets.size(), losses.size());
     for (const std::int64_t target : targets)
-        KIBAN_CHECK(target >= -1 && target < weight.value().size(0), "loss of target {}: outside the vocabulary of {}", target,
-                    weight.value().size(0));
+        KIBAN_CHECK(target >= -1 && target < weight.value().size(0), "loss of target {}: outside the vocabulary of {}",
+                    target, weight.value().size(0));
     const bool differentiate = at::GradMode::is_enabled() && x.requires_grad();
     return HeadLoss::apply(x, weight.value(), HeadLoss::Inputs{weight, targets, scale, losses, differentiate});
 }

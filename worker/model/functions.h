@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model's operations as autograd functions over the kernels: tensors in, tensors out, gradients of parameters into the flat buffer.
+// The model's operations as autograd functions over the kernels: tensors in, tensors out, gradients of parameters into
+// the flat buffer.
 //
-// Activations are contiguous fp32 CPU tensors [rows, features], rows being B*T tokens; another device or type is refused (InternalError): its
-// operations would be written here, beside the kernels' calls. A backward pass may be run once. Not thread-safe.
+// Activations are contiguous fp32 CPU tensors [rows, features], rows being B*T tokens; another device or type is
+// refused (InternalError): its operations would be written here, beside the kernels' calls. A backward pass may be run
+// once. Not thread-safe.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,7 +21,7 @@
 
 namespace kiban::worker {
 
-struct Tokens {  // of one micro-batch; must outlive its backward pass
+struct Tokens {                         // of one micro-batch; must outlive its backward pass
     std::span<const std::int64_t> ids;  // [rows * per_row]
     std::int64_t rows = 0;
     std::int64_t per_row = 0;
@@ -29,7 +31,8 @@ struct Tokens {  // of one micro-batch; must outlive its backward pass
 at::Tensor embed(const Tokens& tokens, const ParameterView& table, const ParameterView& positions);
 
 /// x W^T + bias (+ residual); bias and residual may be undefined.
-at::Tensor linear(const at::Tensor& x, const ParameterView& weight, const ParameterView& bias, const at::Tensor& residual = {});
+at::Tensor linear(const at::Tensor& x, const ParameterView& weight, const ParameterView& bias,
+                  const at::Tensor& residual = {});
 
 struct NormParameters {
     ParameterView weight;
@@ -37,7 +40,8 @@ struct NormParameters {
     float epsilon = 1e-5F;
 };
 
-/// {x, norm(x)}: take x from here wherever it goes on beside the norm, and its two gradients are summed in the norm's own pass.
+/// {x, norm(x)}: take x from here wherever it goes on beside the norm, and its two gradients are summed in the norm's
+/// own pass.
 std::pair<at::Tensor, at::Tensor> norm(const at::Tensor& x, const NormParameters& parameters);
 
 at::Tensor gelu(const at::Tensor& x);
@@ -45,15 +49,17 @@ at::Tensor gelu(const at::Tensor& x);
 at::Tensor swiglu(const at::Tensor& gate_up);
 
 /// Turns the first `heads` heads of qkv; overwrites qkv, which nothing else may read.
-at::Tensor rotary(const at::Tensor& qkv, const std::shared_ptr<const RotaryTable>& table, std::int64_t tokens_per_row, std::int64_t heads);
+at::Tensor rotary(const at::Tensor& qkv, const std::shared_ptr<const RotaryTable>& table, std::int64_t tokens_per_row,
+                  std::int64_t heads);
 
 /// Packed [rows, packed_width] -> [rows, heads * head_size].
 at::Tensor attention(const at::Tensor& qkv, const AttentionShape& shape);
 
-/// Head product, softmax and cross-entropy in one, a chunk of rows at a time, so that the logits of all rows never stand in memory together.
-/// Returns the sum of target losses times `scale` as a 0-dim double; writes each row's unscaled loss to `losses`. When x needs a gradient, x's and the
-/// weight's are computed in this forward pass; the result must then be the root of backward() itself.
-at::Tensor head_loss(const at::Tensor& x, const ParameterView& weight, std::span<const std::int64_t> targets, double scale,
-                     std::span<double> losses);
+/// Head product, softmax and cross-entropy in one, a chunk of rows at a time, so that the logits of all rows never
+/// stand in memory together. Returns the sum of target losses times `scale` as a 0-dim double; writes each row's
+/// unscaled loss to `losses`. When x needs a gradient, x's and the weight's are computed in this forward pass; the
+/// result must then be the root of backward() itself.
+at::Tensor head_loss(const at::Tensor& x, const ParameterView& weight, std::span<const std::int64_t> targets,
+                     double scale, std::span<double> losses);
 
 }  // namespace kiban::worker

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/model/initial_values.h"
 
+#include <xxhash.h>
+
 #include <cmath>
 #include <numbers>
-
-#include <xxhash.h>
 
 namespace kiban::worker {
 
 namespace {
 
 std::array<double, 4> normal_block(std::uint64_t block, std::array<std::uint32_t, 2> key) {
-    const auto words = philox4x32({static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32U), 0, 0}, key);
+    const auto words =
+        philox4x32({static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32U), 0, 0}, key);
     std::array<double, 4> normals{};
     for (std::size_t pair = 0; pair < 4; pair += 2) {
-        constexpr double kScale = 1.0 / 4294967296.0;  // 2^-32
+        constexpr double kScale = 1.0 / 4294967296.0;                        // 2^-32
         const double u = (static_cast<double>(words[pair]) + 1.0) * kScale;  // (0, 1]: the logarithm stays finite
         const double angle = 2.0 * std::numbers::pi * static_cast<double>(words[pair + 1]) * kScale;
         const double radius = std::sqrt(-2.0 * std::log(u));
@@ -38,9 +39,11 @@ std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter, st
     return counter;
 }
 
-void fill_normal(std::uint64_t seed, const std::string& name, double deviation, std::int64_t begin, std::int64_t count, float* out) {
+void fill_normal(std::uint64_t seed, const std::string& name, double deviation, std::int64_t begin, std::int64_t count,
+                 float* out) {
     const std::uint64_t hash = XXH3_64bits_withSeed(name.data(), name.size(), seed);
-    const std::array<std::uint32_t, 2> key = {static_cast<std::uint32_t>(hash), static_cast<std::uint32_t>(hash >> 32U)};
+    const std::array<std::uint32_t, 2> key = {static_cast<std::uint32_t>(hash),
+                                              static_cast<std::uint32_t>(hash >> 32U)};
     const std::int64_t end = begin + count;
     const std::int64_t last_block = (end + 3) / 4;
 #pragma omp parallel for schedule(static)

@@ -12,7 +12,9 @@ class DenseLinear final : public Linear {
     DenseLinear(ParameterView weight, ParameterView bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
     at::Tensor forward(const at::Tensor& x) override { return linear(x, weight_, bias_); }
-    at::Tensor forward_add(const at::Tensor& x, const at::Tensor& residual) override { return linear(x, weight_, bias_, residual); }
+    at::Tensor forward_add(const at::Tensor& x, const at::Tensor& residual) override {
+        return linear(x, weight_, bias_, residual);
+    }
 
   private:
     ParameterView weight_;
@@ -24,7 +26,8 @@ class DenseLinear final : public Linear {
 std::unique_ptr<Linear> DenseLinearFactory::make(LinearCut, const std::vector<std::string>& names, bool has_bias) {
     ParameterView bias;
     if (has_bias) bias = ParameterView(parameters_, names.front() + ".bias", names.back() + ".bias");
-    return std::make_unique<DenseLinear>(ParameterView(parameters_, names.front() + ".weight", names.back() + ".weight"), std::move(bias));
+    return std::make_unique<DenseLinear>(
+        ParameterView(parameters_, names.front() + ".weight", names.back() + ".weight"), std::move(bias));
 }
 
 }  // namespace kiban::worker

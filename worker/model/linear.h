@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A linear layer as the blocks see it, and the factory that hands them out: the seam at which tensor parallelism replaces layers.
+// A linear layer as the blocks see it, and the factory that hands them out: the seam at which tensor parallelism
+// replaces layers.
 //
-// A factory may return a layer that holds a slice: `split_outputs` layers (q,k,v and gate,up) then produce this rank's features, `split_inputs` layers
-// (o and down) consume them and return full, summed outputs. Blocks read widths from the tensors they get. Not thread-safe.
+// A factory may return a layer that holds a slice: `split_outputs` layers (q,k,v and gate,up) then produce this rank's
+// features, `split_inputs` layers (o and down) consume them and return full, summed outputs. Blocks read widths from
+// the tensors they get. Not thread-safe.
 #pragma once
 
 #include <ATen/core/Tensor.h>

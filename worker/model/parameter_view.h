@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// One matrix or vector of the model as the autograd functions meet it: a leaf tensor over the flat values, and where its gradient goes.
+// One matrix or vector of the model as the autograd functions meet it: a leaf tensor over the flat values, and where
+// its gradient goes.
 //
-// Gradients never travel through autograd: a backward function adds them to the flat buffer and returns an undefined tensor for the leaf.
-// The leaf only tells autograd whether a gradient is wanted. Lives no longer than its Parameters. Not thread-safe.
+// Gradients never travel through autograd: a backward function adds them to the flat buffer and returns an undefined
+// tensor for the leaf. The leaf only tells autograd whether a gradient is wanted. Lives no longer than its Parameters.
+// Not thread-safe.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -28,14 +28,17 @@ struct FreeMemory {
 using Buffer = std::unique_ptr<float, FreeMemory>;
 
 Buffer zeroed_buffer(std::int64_t elements) {
-    const std::size_t bytes = (static_cast<std::size_t>(elements) * sizeof(float) + kAlignment) / kAlignment * kAlignment;
+    const std::size_t bytes =
+        (static_cast<std::size_t>(elements) * sizeof(float) + kAlignment) / kAlignment * kAlignment;
     Buffer buffer(static_cast<float*>(std::aligned_alloc(kAlignment, bytes)));
     KIBAN_CHECK(buffer != nullptr, "allocate {} bytes for {} parameters: out of memory", bytes, elements);
     std::memset(buffer.get(), 0, bytes);
     return buffer;
 }
 
-at::Tensor view_of(float* data, const std::vector<std::int64_t>& shape) { return at::from_blob(data, shape, at::kFloat); }
+at::Tensor view_of(float* data, const std::vector<std::int64_t>& shape) {
+    return at::from_blob(data, shape, at::kFloat);
+}
 
 }  // namespace
 
@@ -52,8 +55,8 @@ struct Parameters::Impl {
         for (std::size_t i = first + 1; i <= last; ++i) {
             const std::vector<std::int64_t>& next = entries[i].spec.shape;
             KIBAN_CHECK(next.size() == shape.size() && std::equal(next.begin() + 1, next.end(), shape.begin() + 1),
-                        "view '{}' .. '{}' as one tensor: '{}' has other dimensions", entries[first].spec.name, entries[last].spec.name,
-                        entries[i].spec.name);
+                        "view '{}' .. '{}' as one tensor: '{}' has other dimensions", entries[first].spec.name,
+                        entries[last].spec.name, entries[i].spec.name);
             shape[0] += next[0];
         }
         return shape;
@@ -87,8 +90,10 @@ void Parameters::initialise(std::uint64_t seed) {
     for (const ParameterEntry& entry : impl_->entries) {
         float* values = impl_->values.get() + entry.offset;
         const std::int64_t count = entry.spec.elements();
-        if (entry.spec.init == Init::normal) fill_normal(seed, entry.spec.name, entry.spec.deviation, 0, count, values);
-        else std::fill_n(values, count, entry.spec.init == Init::ones ? 1.0F : 0.0F);
+        if (entry.spec.init == Init::normal)
+            fill_normal(seed, entry.spec.name, entry.spec.deviation, 0, count, values);
+        else
+            std::fill_n(values, count, entry.spec.init == Init::ones ? 1.0F : 0.0F);
     }
 }
 
@@ -119,8 +124,8 @@ Accumulator Parameters::claim_gradient(std::size_t first, std::size_t last) {
     const auto end = impl_->accumulated.begin() + static_cast<std::ptrdiff_t>(last) + 1;
     const bool fresh = *begin == 0;
     KIBAN_CHECK(std::all_of(begin, end, [&](char flag) { return (flag == 0) == fresh; }),
-                "add to the gradients '{}' .. '{}' as one: only some of them hold a sum", impl_->entries[first].spec.name,
-                impl_->entries[last].spec.name);
+                "add to the gradients '{}' .. '{}' as one: only some of them hold a sum",
+                impl_->entries[first].spec.name, impl_->entries[last].spec.name);
     std::fill(begin, end, char{1});
     return {impl_->gradients.get() + impl_->entries[first].offset, fresh ? 0.0F : 1.0F};
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// All parameters of a model in one flat fp32 buffer and all gradients in a second one; named tensors are views into them.
+// All parameters of a model in one flat fp32 buffer and all gradients in a second one; named tensors are views into
+// them.
 //
-// The flat order is the inventory's, so [q;k;v] of a layer is one matrix without a copy, a ZeRO part is one range, and a reduction is one call.
-// Initial values are counter-based: a function of (seed, tensor name, flat index in the tensor) alone, never of rank or layout.
-// Not thread-safe while training.
+// The flat order is the inventory's, so [q;k;v] of a layer is one matrix without a copy, a ZeRO part is one range, and
+// a reduction is one call. Initial values are counter-based: a function of (seed, tensor name, flat index in the
+// tensor) alone, never of rank or layout. Not thread-safe while training.
 #pragma once
 
 #include <cstddef>
@@ -44,14 +45,15 @@ class Parameters {
     /// Takes no pass over memory: the first accumulation into a tensor overwrites what stood there.
     void zero_gradients();
 
-    at::Tensor value(const std::string& name) const;      // view with the tensor's shape
+    at::Tensor value(const std::string& name) const;  // view with the tensor's shape
     at::Tensor gradient(const std::string& name) const;
     /// One view over neighbours `first` .. `last` in the flat buffer, stacked along dimension 0.
     at::Tensor value_span(const std::string& first, const std::string& last) const;
     at::Tensor gradient_span(const std::string& first, const std::string& last) const;
 
     std::size_t index(const std::string& name) const;  // into entries()
-    /// Where to add to the gradients of entries first .. last: with beta 0 when nothing was added since zero_gradients(), else 1.
+    /// Where to add to the gradients of entries first .. last: with beta 0 when nothing was added since
+    /// zero_gradients(), else 1.
     Accumulator claim_gradient(std::size_t first, std::size_t last);
 
   private:

@@ -25,16 +25,19 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_between(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+    return std::chrono::duration<double>(to - from).count();
+}
 
 void check_inventory(const std::vector<TensorSpec>& expected, const Parameters& parameters) {
     const auto& entries = parameters.entries();
-    KIBAN_CHECK(entries.size() == expected.size(), "build the model: its inventory has {} tensors, the parameters {}", expected.size(),
-                entries.size());
+    KIBAN_CHECK(entries.size() == expected.size(), "build the model: its inventory has {} tensors, the parameters {}",
+                expected.size(), entries.size());
     for (std::size_t i = 0; i < expected.size(); ++i)
-        KIBAN_CHECK(entries[i].spec.name == expected[i].name && entries[i].spec.shape == expected[i].shape,
-                    "build the model: tensor {} of its inventory is '{}' with {} elements, of the parameters '{}' with {}", i,
-                    expected[i].name, expected[i].elements(), entries[i].spec.name, entries[i].spec.elements());
+        KIBAN_CHECK(
+            entries[i].spec.name == expected[i].name && entries[i].spec.shape == expected[i].shape,
+            "build the model: tensor {} of its inventory is '{}' with {} elements, of the parameters '{}' with {}", i,
+            expected[i].name, expected[i].elements(), entries[i].spec.name, entries[i].spec.elements());
 }
 
 }  // namespace
@@ -50,8 +53,8 @@ struct Transformer::Impl {
 
     /// The final hidden states [rows * per_row, D].
     at::Tensor hidden(const Tokens& tokens) {
-        KIBAN_CHECK(tokens.per_row >= 1 && tokens.per_row <= sequence_length, "run the model on rows of {} tokens: it takes 1 to {}",
-                    tokens.per_row, sequence_length);
+        KIBAN_CHECK(tokens.per_row >= 1 && tokens.per_row <= sequence_length,
+                    "run the model on rows of {} tokens: it takes 1 to {}", tokens.per_row, sequence_length);
         at::Tensor x = embed(tokens, embedding, positions);
         for (Block& block : blocks) x = block.forward(x, tokens.rows, tokens.per_row);
         return norm(x, final_norm).second;
@@ -59,8 +62,8 @@ struct Transformer::Impl {
 
     at::Tensor loss(const Batch& batch, double scale) {
         KIBAN_CHECK(batch.rows > 0 && batch.inputs.size() == batch.targets.size(),
-                    "run the model on {} rows: {} inputs, {} targets; expected as many targets as inputs", batch.rows, batch.inputs.size(),
-                    batch.targets.size());
+                    "run the model on {} rows: {} inputs, {} targets; expected as many targets as inputs", batch.rows,
+                    batch.inputs.size(), batch.targets.size());
         const auto per_row = static_cast<std::int64_t>(batch.inputs.size()) / batch.rows;
         losses.assign(batch.inputs.size(), 0.0);
         return head_loss(hidden({batch.inputs, batch.rows, per_row}), head, batch.targets, scale, losses);
@@ -73,7 +76,8 @@ struct Transformer::Impl {
     }
 };
 
-Transformer::Transformer(const ModelConfig& config, std::int64_t vocabulary, std::int64_t sequence_length, Parameters& parameters)
+Transformer::Transformer(const ModelConfig& config, std::int64_t vocabulary, std::int64_t sequence_length,
+                         Parameters& parameters)
     : impl_(std::make_unique<Impl>()) {
     check_inventory(coordinator::tensor_inventory(config, vocabulary, sequence_length), parameters);
     const bool gpt2 = config.layout == ModelLayout::gpt2;
@@ -84,9 +88,12 @@ Transformer::Transformer(const ModelConfig& config, std::int64_t vocabulary, std
     impl_->head = gpt2 ? impl_->embedding : view("head.weight");
     impl_->final_norm = norm_parameters(config, parameters, "norm");
     std::shared_ptr<const RotaryTable> rotary;
-    if (!gpt2) rotary = std::make_shared<const RotaryTable>(rotary_table(sequence_length, config.head_size(), config.rope_theta));
+    if (!gpt2)
+        rotary =
+            std::make_shared<const RotaryTable>(rotary_table(sequence_length, config.head_size(), config.rope_theta));
     DenseLinearFactory linears(parameters);
-    for (std::int64_t layer = 0; layer < config.layers; ++layer) impl_->blocks.emplace_back(config, layer, parameters, linears, rotary);
+    for (std::int64_t layer = 0; layer < config.layers; ++layer)
+        impl_->blocks.emplace_back(config, layer, parameters, linears, rotary);
 }
 
 Transformer::~Transformer() = default;
@@ -106,7 +113,8 @@ double Transformer::loss_sum(const Batch& batch) {
     return impl_->sum_of_losses();
 }
 
-std::vector<float> Transformer::logits(std::span<const std::int64_t> inputs, std::int64_t rows, std::int64_t tokens_per_row) {
+std::vector<float> Transformer::logits(std::span<const std::int64_t> inputs, std::int64_t rows,
+                                       std::int64_t tokens_per_row) {
     const at::NoGradGuard no_gradients;
     const at::Tensor result = linear(impl_->hidden({inputs, rows, tokens_per_row}), impl_->head, {});
     const float* data = result.data_ptr<float>();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decoder transformer, both shapes (gpt2, llama). Knows nothing of ranks, meshes or run files.
 //
-// Shapes: B batch, T sequence, D model, V vocabulary. Token ids and targets are row-major int64 [B, T]; target -1 is masked.
+// Shapes: B batch, T sequence, D model, V vocabulary. Token ids and targets are row-major int64 [B, T]; target -1 is
+// masked.
 #pragma once
 
 #include <cstdint>
@@ -28,10 +29,12 @@ struct PassSeconds {
 class Transformer {
   public:
     /// Uses `parameters` (which must hold tensor_inventory(config, vocabulary, sequence_length)) and outlives it not.
-    Transformer(const coordinator::ModelConfig& config, std::int64_t vocabulary, std::int64_t sequence_length, Parameters& parameters);
+    Transformer(const coordinator::ModelConfig& config, std::int64_t vocabulary, std::int64_t sequence_length,
+                Parameters& parameters);
     ~Transformer();
 
-    /// Forward and backward: ADDS scale * d(sum of target losses)/d(parameter) to the gradients; returns the sum of target losses (nats).
+    /// Forward and backward: ADDS scale * d(sum of target losses)/d(parameter) to the gradients; returns the sum of
+    /// target losses (nats).
     double accumulate_gradients(const Batch& batch, double scale, PassSeconds* seconds = nullptr);
     /// Forward only: the sum of target losses (nats), accumulated in double in row order.
     double loss_sum(const Batch& batch);

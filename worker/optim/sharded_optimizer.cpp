@@ -44,26 +44,28 @@ void check_tensors(const Parameters& parameters, const checkpoint::CheckpointRea
             const TensorInfo wanted = info_of(entry, kind);
             const auto place = stored.find(wanted.id);
             if (place == stored.end()) {
-                throw ConfigError("checkpoint of step {}: the model needs tensor {}, which is not there: it is another model's", reader.step(),
-                                  to_string(wanted.id));
+                throw ConfigError(
+                    "checkpoint of step {}: the model needs tensor {}, which is not there: it is another model's",
+                    reader.step(), to_string(wanted.id));
             }
             if (const TensorInfo& found = *place->second; found != wanted) {
-                throw ConfigError("checkpoint of step {}, tensor {}: expected {} {}, found {} {}", reader.step(), to_string(wanted.id),
-                                      name_of(wanted.dtype), checkpoint::to_string(wanted.shape), name_of(found.dtype), checkpoint::to_string(found.shape));
+                throw ConfigError("checkpoint of step {}, tensor {}: expected {} {}, found {} {}", reader.step(),
+                                  to_string(wanted.id), name_of(wanted.dtype), checkpoint::to_string(wanted.shape),
+                                  name_of(found.dtype), checkpoint::to_string(found.shape));
             }
         }
     }
     const std::size_t expected = parameters.entries().size() * std::size(kKinds);
     if (stored.size() != expected) {
-        throw ConfigError("checkpoint of step {}: expected {} tensors (parameters and their AdamW state), found {}", reader.step(), expected,
-                              stored.size());
+        throw ConfigError("checkpoint of step {}: expected {} tensors (parameters and their AdamW state), found {}",
+                          reader.step(), expected, stored.size());
     }
 }
 
 }  // namespace
 
-ShardedOptimizer::ShardedOptimizer(Parameters& parameters, const coordinator::OptimizerConfig& config, double clip_norm, int zero_stage,
-                                   Group data_group)
+ShardedOptimizer::ShardedOptimizer(Parameters& parameters, const coordinator::OptimizerConfig& config, double clip_norm,
+                                   int zero_stage, Group data_group)
     : parameters_(parameters),
       config_(config),
       clip_norm_(clip_norm),
@@ -92,7 +94,9 @@ void ShardedOptimizer::reduce_scatter_gradients() {
     if (!sharded_) group_.all_gather(gradients);
 }
 
-double ShardedOptimizer::own_sum_of_squares() const { return sum_of_squares(parameters_.gradients() + own_.begin, own_.size()); }
+double ShardedOptimizer::own_sum_of_squares() const {
+    return sum_of_squares(parameters_.gradients() + own_.begin, own_.size());
+}
 
 double ShardedOptimizer::clipping_factor(double gradient_norm) const {
     return clip_norm_ > 0 && gradient_norm > clip_norm_ ? clip_norm_ / (gradient_norm + 1e-6) : 1.0;
@@ -110,13 +114,14 @@ void ShardedOptimizer::update_own_part(std::uint64_t step, double learning_rate,
     for (const Run& run : runs_) {
         adamw.weight_decay = run.decay ? config_.weight_decay : 0.0;
         const std::int64_t in_state = run.range.begin - state_.begin;
-        adamw_update(adamw, run.range.size(), parameters_.gradients() + run.range.begin, parameters_.values() + run.range.begin,
-                     exp_avg_.data() + in_state, exp_avg_sq_.data() + in_state);
+        adamw_update(adamw, run.range.size(), parameters_.gradients() + run.range.begin,
+                     parameters_.values() + run.range.begin, exp_avg_.data() + in_state, exp_avg_sq_.data() + in_state);
     }
 }
 
 void ShardedOptimizer::all_gather_parameters() {
-    if (sharded_) group_.all_gather(std::span<float>(parameters_.values(), static_cast<std::size_t>(parameters_.elements())));
+    if (sharded_)
+        group_.all_gather(std::span<float>(parameters_.values(), static_cast<std::size_t>(parameters_.elements())));
 }
 
 void ShardedOptimizer::reset() {
@@ -124,7 +129,9 @@ void ShardedOptimizer::reset() {
     std::fill(exp_avg_sq_.begin(), exp_avg_sq_.end(), 0.0F);
 }
 
-std::uint64_t ShardedOptimizer::optimizer_bytes() const { return (exp_avg_.size() + exp_avg_sq_.size()) * sizeof(float); }
+std::uint64_t ShardedOptimizer::optimizer_bytes() const {
+    return (exp_avg_.size() + exp_avg_sq_.size()) * sizeof(float);
+}
 
 std::vector<TensorSlice> ShardedOptimizer::slices_of(const Part& range, const std::string& kind, const float* buffer,
                                                      std::int64_t buffer_begin) const {
@@ -133,7 +140,8 @@ std::vector<TensorSlice> ShardedOptimizer::slices_of(const Part& range, const st
         const auto inside = part_inside(entry, range);
         if (!inside) continue;
         const float* data = buffer + (entry.offset + inside->begin - buffer_begin);
-        for (const checkpoint::Box& box : checkpoint::boxes_of_flat_range(entry.spec.shape, inside->begin, inside->end)) {
+        for (const checkpoint::Box& box :
+             checkpoint::boxes_of_flat_range(entry.spec.shape, inside->begin, inside->end)) {
             slices.push_back({info_of(entry, kind), box, data});
             data += checkpoint::num_elements(box.extent);
         }
@@ -154,13 +162,14 @@ std::uint64_t ShardedOptimizer::checkpoint_bytes() const {
     return static_cast<std::uint64_t>(parameters_.elements()) * std::size(kKinds) * sizeof(float);
 }
 
-void ShardedOptimizer::read_range(const checkpoint::CheckpointReader& reader, const Part& range, const std::string& kind, float* buffer,
-                                  std::int64_t buffer_begin) const {
+void ShardedOptimizer::read_range(const checkpoint::CheckpointReader& reader, const Part& range,
+                                  const std::string& kind, float* buffer, std::int64_t buffer_begin) const {
     for (const ParameterEntry& entry : parameters_.entries()) {
         const auto inside = part_inside(entry, range);
         if (!inside) continue;
         float* data = buffer + (entry.offset + inside->begin - buffer_begin);
-        for (const checkpoint::Box& box : checkpoint::boxes_of_flat_range(entry.spec.shape, inside->begin, inside->end)) {
+        for (const checkpoint::Box& box :
+             checkpoint::boxes_of_flat_range(entry.spec.shape, inside->begin, inside->end)) {
             reader.read({entry.spec.name, kind}, box, data);
             data += checkpoint::num_elements(box.extent);
         }
@@ -188,8 +197,9 @@ std::string ShardedOptimizer::complete_load(const checkpoint::CheckpointReader& 
         const std::uint64_t found = sums[i++];
         const std::uint64_t expected = reader.fingerprint_of(id);
         if (found == expected) continue;
-        return fmt::format("tensor {} of step {}: expected fingerprint {:016x}, found {:016x} after loading on {} workers", to_string(id),
-                           reader.step(), expected, found, group_.size());
+        return fmt::format(
+            "tensor {} of step {}: expected fingerprint {:016x}, found {:016x} after loading on {} workers",
+            to_string(id), reader.step(), expected, found, group_.size());
     }
     return {};
 }

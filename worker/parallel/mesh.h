@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the workers of a run are arranged: the degree of each axis, and the group of workers along it. Nothing else computes ranks.
+// How the workers of a run are arranged: the degree of each axis, and the group of workers along it. Nothing else
+// computes ranks.
 //
-// "axis" is a mesh axis, "dim" a tensor dimension. World rank r = ((data * pipeline + p) * context + c) * tensor + t: tensor neighbours
-// are neighbours in the world, so they share a node. A MeshShape is a value, checked once.
+// "axis" is a mesh axis, "dim" a tensor dimension. World rank r = ((data * pipeline + p) * context + c) * tensor + t:
+// tensor neighbours are neighbours in the world, so they share a node. A MeshShape is a value, checked once.
 #pragma once
 
 #include <string>

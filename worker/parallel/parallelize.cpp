@@ -10,7 +10,8 @@ namespace {
 
 void refuse_unless_one(const char* key, int degree, const MeshShape& shape) {
     if (degree == 1) return;
-    throw ConfigError("parallel.{} = {}: this version cuts no model along that axis, expected 1 (asked for: {})", key, degree, shape.text());
+    throw ConfigError("parallel.{} = {}: this version cuts no model along that axis, expected 1 (asked for: {})", key,
+                      degree, shape.text());
 }
 
 void apply_tensor_parallel(const Parameters& parameters, const Mesh& mesh) {
@@ -18,7 +19,8 @@ void apply_tensor_parallel(const Parameters& parameters, const Mesh& mesh) {
     refuse_unless_one("context", mesh.shape.context, mesh.shape);
     for (const ParameterEntry& entry : parameters.entries()) {
         const checkpoint::Placement placement = placement_of(entry.spec.name);
-        KIBAN_CHECK(placement == checkpoint::Placement::Replicated(), "tensor '{}' is to be split along dim {}", entry.spec.name, placement.dim);
+        KIBAN_CHECK(placement == checkpoint::Placement::Replicated(), "tensor '{}' is to be split along dim {}",
+                    entry.spec.name, placement.dim);
     }
 }
 
@@ -26,18 +28,21 @@ void apply_pipeline(const Mesh& mesh) { refuse_unless_one("pipeline", mesh.shape
 
 std::unique_ptr<ShardedOptimizer> apply_data_parallel(Parameters& parameters, const Mesh& mesh, int zero_stage,
                                                       const coordinator::TrainConfig& train) {
-    auto optimizer = std::make_unique<ShardedOptimizer>(parameters, train.optimizer, train.clip_norm, zero_stage, mesh.data);
+    auto optimizer =
+        std::make_unique<ShardedOptimizer>(parameters, train.optimizer, train.clip_norm, zero_stage, mesh.data);
     if (mesh.data.size() > 1) {
-        monitoring::log_info("data parallel over {} workers, ZeRO stage {}: {} bytes of optimizer state here", mesh.data.size(), zero_stage,
-                             optimizer->optimizer_bytes());
+        monitoring::log_info("data parallel over {} workers, ZeRO stage {}: {} bytes of optimizer state here",
+                             mesh.data.size(), zero_stage, optimizer->optimizer_bytes());
     }
     return optimizer;
 }
 
 }  // namespace
 
-// Activation checkpointing goes between tensor parallelism and the pipeline: it wraps layers whose linears are already cut.
-std::unique_ptr<ShardedOptimizer> parallelize(Parameters& parameters, const Mesh& mesh, const coordinator::ParallelConfig& parallel,
+// Activation checkpointing goes between tensor parallelism and the pipeline: it wraps layers whose linears are already
+// cut.
+std::unique_ptr<ShardedOptimizer> parallelize(Parameters& parameters, const Mesh& mesh,
+                                              const coordinator::ParallelConfig& parallel,
                                               const coordinator::TrainConfig& train) {
     apply_tensor_parallel(parameters, mesh);
     apply_pipeline(mesh);

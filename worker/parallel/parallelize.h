@@ -11,9 +11,10 @@
 
 namespace kiban::worker {
 
-/// Applies the axes in order and returns the optimizer that keeps the data-parallel copies equal. `parameters` and `mesh` must outlive it.
-/// ConfigError naming the numbers for an axis that is not there yet.
-std::unique_ptr<ShardedOptimizer> parallelize(Parameters& parameters, const Mesh& mesh, const coordinator::ParallelConfig& parallel,
+/// Applies the axes in order and returns the optimizer that keeps the data-parallel copies equal. `parameters` and
+/// `mesh` must outlive it. ConfigError naming the numbers for an axis that is not there yet.
+std::unique_ptr<ShardedOptimizer> parallelize(Parameters& parameters, const Mesh& mesh,
+                                              const coordinator::ParallelConfig& parallel,
                                               const coordinator::TrainConfig& train);
 
 }  // namespace kiban::worker

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where each tensor of the model lies on the tensor axis: a table, not control flow. Whoever cuts, gathers or saves parameters asks here,
-// so that they cannot disagree.
+// Where each tensor of the model lies on the tensor axis: a table, not control flow. Whoever cuts, gathers or saves
+// parameters asks here, so that they cannot disagree.
 #pragma once
 
 #include <span>

@@ -16,7 +16,9 @@ using coordinator::monotonic_seconds;
 Control::Control(coordinator::WorkerChannel& channel) : channel_(channel), phase_began_(monotonic_seconds()) {}
 
 void Control::enter(const char* phase, std::uint64_t step) {
-    if (channel_.lost()) throw CommError("the coordinator is lost in phase '{}' of step {}: this worker stops and writes nothing more", phase_, step_);
+    if (channel_.lost())
+        throw CommError("the coordinator is lost in phase '{}' of step {}: this worker stops and writes nothing more",
+                        phase_, step_);
     const double now = monotonic_seconds();
     seconds_[phase_] += now - phase_began_;
     phase_began_ = now;

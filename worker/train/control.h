@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The training thread's view of the control channel: says where it is, waits for answers, remembers a Stop until the step is over.
+// The training thread's view of the control channel: says where it is, waits for answers, remembers a Stop until the
+// step is over.
 //
-// Errors: CommError when the coordinator is lost (nothing may be written then), InternalError for an answer that nobody asked for.
+// Errors: CommError when the coordinator is lost (nothing may be written then), InternalError for an answer that nobody
+// asked for.
 #pragma once
 
 #include <deque>
@@ -20,8 +22,8 @@ class Control {
     /// `channel` must outlive it.
     explicit Control(coordinator::WorkerChannel& channel);
 
-    /// From now on heartbeats say `phase` and `step`; the time since the last call counts for the phase before. CommError when the
-    /// coordinator is lost.
+    /// From now on heartbeats say `phase` and `step`; the time since the last call counts for the phase before.
+    /// CommError when the coordinator is lost.
     void enter(const char* phase, std::uint64_t step);
     /// Moves time of the phase that is going on to another one (a pass that is measured from inside).
     void attribute(const char* phase, double seconds);
@@ -39,8 +41,8 @@ class Control {
     T wait_for(const char* what) {
         coordinator::CoordinatorMessage message = next_answer();
         if (T* answer = std::get_if<T>(&message)) return std::move(*answer);
-        throw InternalError("waiting for {} at step {}: the coordinator sent another message (number {} of its kinds)", what, step_,
-                            message.index());
+        throw InternalError("waiting for {} at step {}: the coordinator sent another message (number {} of its kinds)",
+                            what, step_, message.index());
     }
 
   private:

@@ -21,7 +21,8 @@ Evaluation::Evaluation(const data::Corpus& corpus, std::uint64_t micro_batch_row
 
 std::optional<double> Evaluation::holdout_loss(Transformer& model) {
     if (micro_batches_ == 0) return std::nullopt;
-    const checkpoint::Part mine = checkpoint::part_of(static_cast<std::int64_t>(micro_batches_), group_.rank(), group_.size());
+    const checkpoint::Part mine =
+        checkpoint::part_of(static_cast<std::int64_t>(micro_batches_), group_.rank(), group_.size());
     std::vector<double> sums(static_cast<std::size_t>(micro_batches_));
     targets_seen_ = 0;
     for (std::int64_t index = mine.begin; index < mine.end; ++index) {
@@ -38,10 +39,12 @@ double Evaluation::micro_batch_loss(Transformer& model, std::uint64_t index) {
     const std::uint64_t first = index * rows_;
     const std::uint64_t rows = std::min(rows_, corpus_.holdout_rows() - first);
     const auto values = static_cast<std::size_t>(rows * corpus_.sequence_length());
-    corpus_.read_holdout({.first = first, .count = rows}, std::span(inputs_).first(values), std::span(targets_).first(values));
+    corpus_.read_holdout({.first = first, .count = rows}, std::span(inputs_).first(values),
+                         std::span(targets_).first(values));
     std::fill(inputs_.begin() + static_cast<std::ptrdiff_t>(values), inputs_.end(), 0);
     std::fill(targets_.begin() + static_cast<std::ptrdiff_t>(values), targets_.end(), data::kMasked);
-    targets_seen_ += targets_.size() - static_cast<std::uint64_t>(std::count(targets_.begin(), targets_.end(), data::kMasked));
+    targets_seen_ +=
+        targets_.size() - static_cast<std::uint64_t>(std::count(targets_.begin(), targets_.end(), data::kMasked));
     return model.loss_sum({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_});
 }
 

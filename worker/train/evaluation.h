@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The holdout loss: nats per target token over every held-out row.
 //
-// Rows and micro-batch shape are fixed (the last one is filled with masked rows), each worker takes a contiguous block of micro-batches, and their
-// sums are added in the holdout's order in double: the number of workers changes nothing.
+// Rows and micro-batch shape are fixed (the last one is filled with masked rows), each worker takes a contiguous block
+// of micro-batches, and their sums are added in the holdout's order in double: the number of workers changes nothing.
 #pragma once
 
 #include <cstdint>

@@ -71,7 +71,8 @@ std::string generate_text(const coordinator::Job& job) {
         const std::size_t seen = std::min(tokens.size(), static_cast<std::size_t>(context));
         const std::span<const std::int64_t> inputs = std::span<const std::int64_t>(tokens).last(seen);
         const std::vector<float> logits = model.logits(inputs, 1, static_cast<std::int64_t>(seen));
-        const auto last = std::span<const float>(logits).last(static_cast<std::size_t>(rows_of_head)).first(tokenizer.vocabulary());
+        const auto last =
+            std::span<const float>(logits).last(static_cast<std::size_t>(rows_of_head)).first(tokenizer.vocabulary());
         const double uniform = uniform_at(options.seed, static_cast<std::uint64_t>(made));
         tokens.push_back(sample_token(last, options.temperature, options.top_k, uniform));
         if (tokens.back() == tokenizer.end_of_document()) break;
@@ -94,7 +95,8 @@ std::int64_t sample_token(std::span<const float> logits, double temperature, std
     }
     const auto found = std::upper_bound(ends.begin(), ends.end(), uniform * total);
     // Rounding may put the last interval's end on the value itself.
-    return found != ends.end() ? found - ends.begin() : std::lower_bound(ends.begin(), ends.end(), total) - ends.begin();
+    return found != ends.end() ? found - ends.begin()
+                               : std::lower_bound(ends.begin(), ends.end(), total) - ends.begin();
 }
 
 double uniform_at(std::uint64_t seed, std::uint64_t index) {

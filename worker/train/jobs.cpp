@@ -18,7 +18,8 @@ void check_same_everywhere(const Job& job, const Group& world) {
     const std::vector<std::string> digests = world.all_gather(data::sha256(as_json.dump()));
     for (std::size_t rank = 0; rank < digests.size(); ++rank) {
         if (digests[rank] == digests[0]) continue;
-        throw InternalError("the coordinator gave workers different jobs: digest {} at worker 0, {} at worker {}", digests[0], digests[rank], rank);
+        throw InternalError("the coordinator gave workers different jobs: digest {} at worker 0, {} at worker {}",
+                            digests[0], digests[rank], rank);
     }
 }
 
@@ -33,8 +34,9 @@ Finished train(const Job& first, const Group& world, const Runtime& runtime, Con
     std::string checkpoint = first.checkpoint;
     while (!trainer.start_from(checkpoint)) {  // the coordinator answers with an older one
         const Job next = next_job(world, control);
-        KIBAN_CHECK(next.mode == first.mode && next.run_file == first.run_file && next.manifest_digest == first.manifest_digest,
-                    "the coordinator changed more than the checkpoint after '{}' could not be loaded", checkpoint);
+        KIBAN_CHECK(
+            next.mode == first.mode && next.run_file == first.run_file && next.manifest_digest == first.manifest_digest,
+            "the coordinator changed more than the checkpoint after '{}' could not be loaded", checkpoint);
         checkpoint = next.checkpoint;
     }
     return trainer.run();
@@ -47,7 +49,8 @@ Finished prepare(Control& control) {
         const auto task = control.wait_for<coordinator::Task>("a task");
         if (task.none) return {};
         control.enter("prepare", 0);
-        control.send(coordinator::TaskDone{.id = task.task.at("id").get<std::uint64_t>(), .result = data::run_task(task.task)});
+        control.send(
+            coordinator::TaskDone{.id = task.task.at("id").get<std::uint64_t>(), .result = data::run_task(task.task)});
     }
 }
 

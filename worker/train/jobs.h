@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a worker does after its hello: receives a job, makes sure that all workers have the same, does it, says Finished.
+// What a worker does after its hello: receives a job, makes sure that all workers have the same, does it, says
+// Finished.
 #pragma once
 
 #include "worker/comm/group.h"

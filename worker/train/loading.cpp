@@ -11,8 +11,8 @@ namespace kiban::worker {
 namespace {
 
 // This worker's share; what is wrong with it is for all to know, so damage does not throw.
-std::string read_own_share(const std::filesystem::path& directory, const checkpoint::RunState& now, ShardedOptimizer& optimizer,
-                           std::optional<checkpoint::CheckpointReader>& reader) {
+std::string read_own_share(const std::filesystem::path& directory, const checkpoint::RunState& now,
+                           ShardedOptimizer& optimizer, std::optional<checkpoint::CheckpointReader>& reader) {
     try {
         reader.emplace(directory);
         checkpoint::check_resumable(checkpoint::run_state_from_json(reader->state()), now);
@@ -59,11 +59,15 @@ void load_parameters(const std::filesystem::path& directory, Parameters& paramet
         const checkpoint::Box box = checkpoint::whole(entry.spec.shape);
         float* values = parameters.values() + entry.offset;
         reader.read(id, box, values);
-        const std::uint64_t found = checkpoint::fingerprint(
-            {.tensor = {.id = id, .dtype = checkpoint::DType::f32, .shape = entry.spec.shape}, .box = box, .data = values});
+        const std::uint64_t found =
+            checkpoint::fingerprint({.tensor = {.id = id, .dtype = checkpoint::DType::f32, .shape = entry.spec.shape},
+                                     .box = box,
+                                     .data = values});
         if (found != reader.fingerprint_of(id)) {
-            throw CheckpointError("checkpoint '{}', tensor {}: expected fingerprint {:016x}, found {:016x}: it has another shape, or is damaged",
-                                  directory.string(), to_string(id), reader.fingerprint_of(id), found);
+            throw CheckpointError(
+                "checkpoint '{}', tensor {}: expected fingerprint {:016x}, found {:016x}: it has another shape, or is "
+                "damaged",
+                directory.string(), to_string(id), reader.fingerprint_of(id), found);
         }
     }
 }

@@ -14,17 +14,18 @@
 namespace kiban::worker {
 
 struct LoadOutcome {
-    std::string error;               // empty: loaded and verified; the same on all workers
-    checkpoint::RunState state;      // as stored
-    std::string exactness;           // exact | sample-exact: reason
+    std::string error;           // empty: loaded and verified; the same on all workers
+    checkpoint::RunState state;  // as stored
+    std::string exactness;       // exact | sample-exact: reason
 };
 
-/// Communicates. Each worker reads its share; all agree, then compare fingerprints over the group. `now` describes this run and its world.
-/// ConfigError when the checkpoint belongs to another run (other corpus, seed, ...).
+/// Communicates. Each worker reads its share; all agree, then compare fingerprints over the group. `now` describes this
+/// run and its world. ConfigError when the checkpoint belongs to another run (other corpus, seed, ...).
 LoadOutcome load_checkpoint(const std::filesystem::path& directory, const checkpoint::RunState& now, const Group& world,
                             ShardedOptimizer& optimizer);
 
-/// Reads whole parameters, without optimizer state, in this process alone. CheckpointError when a tensor is missing or differs from its fingerprint.
+/// Reads whole parameters, without optimizer state, in this process alone. CheckpointError when a tensor is missing or
+/// differs from its fingerprint.
 void load_parameters(const std::filesystem::path& directory, Parameters& parameters);
 
 }  // namespace kiban::worker

@@ -9,14 +9,17 @@ namespace kiban::worker {
 
 MicroBatches micro_batches_of(std::uint64_t batch_rows, std::uint64_t micro_batch_rows, int rank, int ranks) {
     if (micro_batch_rows == 0 || batch_rows == 0 || batch_rows % micro_batch_rows != 0) {
-        throw ConfigError("cannot cut a batch of {} rows (train.batch_rows) into micro-batches of {} rows (train.micro_batch_rows)", batch_rows,
-                          micro_batch_rows);
+        throw ConfigError(
+            "cannot cut a batch of {} rows (train.batch_rows) into micro-batches of {} rows (train.micro_batch_rows)",
+            batch_rows, micro_batch_rows);
     }
     const std::uint64_t all = batch_rows / micro_batch_rows;
     const auto workers = static_cast<std::uint64_t>(ranks);
     if (all % workers != 0) {
-        throw ConfigError("cannot share {} micro-batches (train.batch_rows {} / train.micro_batch_rows {}) among {} data-parallel workers", all,
-                          batch_rows, micro_batch_rows, ranks);
+        throw ConfigError(
+            "cannot share {} micro-batches (train.batch_rows {} / train.micro_batch_rows {}) among {} data-parallel "
+            "workers",
+            all, batch_rows, micro_batch_rows, ranks);
     }
     const std::uint64_t count = all / workers;
     return {.first = static_cast<std::uint64_t>(rank) * count, .count = count, .rows = micro_batch_rows};
@@ -29,7 +32,8 @@ StepRows::StepRows(const data::Corpus& corpus, const MicroBatches& mine)
       targets_(inputs_.size()) {}
 
 std::uint64_t StepRows::read(std::uint64_t position) {
-    corpus_.read_train({.first = position + mine_.first * mine_.rows, .count = mine_.count * mine_.rows}, inputs_, targets_);
+    corpus_.read_train({.first = position + mine_.first * mine_.rows, .count = mine_.count * mine_.rows}, inputs_,
+                       targets_);
     const auto masked = std::count(targets_.begin(), targets_.end(), data::kMasked);
     return targets_.size() - static_cast<std::uint64_t>(masked);
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which rows a data-parallel worker trains on in a step, and the buffers they are read into.
 //
-// A step covers batch_rows rows of the order. Micro-batch m holds rows m*b .. (m+1)*b-1 of the step; worker d of D takes the contiguous block of
-// micro-batches d*M/D .. (d+1)*M/D-1, so the same micro-batches exist for every D that divides M.
+// A step covers batch_rows rows of the order. Micro-batch m holds rows m*b .. (m+1)*b-1 of the step; worker d of D
+// takes the contiguous block of micro-batches d*M/D .. (d+1)*M/D-1, so the same micro-batches exist for every D that
+// divides M.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,7 @@ namespace kiban::worker {
 struct MicroBatches {
     std::uint64_t first = 0;  // of this worker, counted within the step
     std::uint64_t count = 0;
-    std::uint64_t rows = 0;   // of one micro-batch
+    std::uint64_t rows = 0;  // of one micro-batch
 };
 
 /// ConfigError naming the numbers when micro-batches do not tile the batch, or workers do not divide the micro-batches.

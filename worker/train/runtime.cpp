@@ -16,6 +16,7 @@
 #include "data/h5.h"
 #include "monitoring/error.h"
 #include "worker/comm/mpi_environment.h"
+#include "worker/kernels/gemm.h"
 
 namespace kiban::worker {
 namespace {
@@ -32,11 +33,23 @@ int threads_of_environment() {
     return threads;
 }
 
+// The widest vector instructions that kernels chosen at run time use here (the levels of the x86-64 psABI).
+const char* instruction_set() {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") != 0) return "x86-64-v4";
+    if (__builtin_cpu_supports("avx2") != 0) return "x86-64-v3";
+    return "x86-64";
+#else
+    return "generic";
+#endif
+}
+
 // OpenBLAS says which kernels it chose; other libraries have no such function.
 std::string blas_kernels() {
     using CoreName = char* (*)();
     const auto name = reinterpret_cast<CoreName>(::dlsym(RTLD_DEFAULT, "openblas_get_corename"));
-    return name != nullptr ? name() : "unknown";
+    const std::string blas = name != nullptr ? fmt::format("OpenBLAS {}", name()) : "unknown BLAS";
+    return fmt::format("{} on {}, {}", gemm_library(), instruction_set(), blas);
 }
 
 std::string hdf5_version() {

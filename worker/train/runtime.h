@@ -12,14 +12,15 @@ namespace kiban::worker {
 struct Runtime {
     std::string host;
     int pid = 0;
-    std::string kernels;  // BLAS core type in use, such as Haswell; "unknown" when the BLAS does not say
+    std::string kernels;  // such as "oneDNN 2.6.3 on x86-64-v4, OpenBLAS Haswell"
     int threads = 1;
     std::string torch_version;
     std::string mpi_version;
     std::string hdf5_version;
 };
 
-/// Gives LibTorch the number of threads that OMP_NUM_THREADS says, and looks around. ConfigError when the variable is no number above 0.
+/// Gives LibTorch the number of threads that OMP_NUM_THREADS says, and looks around. ConfigError when the variable is
+/// no number above 0.
 Runtime start_runtime();
 
 coordinator::Hello hello_of(const Runtime& runtime, const Group& world);

@@ -22,7 +22,8 @@ using monitoring::fault_point;
 using monitoring::log_info;
 
 // What is the same for all steps of this run in this world.
-checkpoint::RunState initial_state(const coordinator::Job& job, const RunFile& run_file, const Group& world, const Runtime& runtime) {
+checkpoint::RunState initial_state(const coordinator::Job& job, const RunFile& run_file, const Group& world,
+                                   const Runtime& runtime) {
     checkpoint::RunState state;
     state.seed = run_file.run.seed;
     state.run_file = job.run_file;
@@ -54,8 +55,8 @@ bool falls_on(std::uint64_t step, std::uint64_t interval) { return interval != 0
 data::Corpus open_corpus(const coordinator::Job& job, const RunFile& run_file) {
     data::Manifest manifest = data::Manifest::load(job.manifest);
     if (const std::string digest = manifest.digest(); digest != job.manifest_digest) {
-        throw DataError("corpus '{}': expected digest {}, found {}: it was prepared again while the run was starting", job.manifest,
-                        job.manifest_digest, digest);
+        throw DataError("corpus '{}': expected digest {}, found {}: it was prepared again while the run was starting",
+                        job.manifest, job.manifest_digest, digest);
     }
     std::vector<double> weights;
     for (const data::SourceConfig& source : run_file.data.sources) weights.push_back(source.weight);
@@ -65,7 +66,8 @@ data::Corpus open_corpus(const coordinator::Job& job, const RunFile& run_file) {
 std::int64_t resolved_vocabulary(const coordinator::ModelConfig& model, std::uint32_t tokenizer_vocabulary) {
     if (model.vocabulary == 0) return tokenizer_vocabulary;
     if (model.vocabulary < tokenizer_vocabulary) {
-        throw ConfigError("model.vocabulary: expected at least the tokenizer's {} tokens, found {}", tokenizer_vocabulary, model.vocabulary);
+        throw ConfigError("model.vocabulary: expected at least the tokenizer's {} tokens, found {}",
+                          tokenizer_vocabulary, model.vocabulary);
     }
     return model.vocabulary;
 }
@@ -105,7 +107,8 @@ bool Trainer::start_from(const std::string& checkpoint) {
         monitoring::log_warning("cannot start from '{}': {}", checkpoint, result.error);
         return false;
     }
-    log_info("starts at step {} of {}, {} parameters, {}", state_.step, last_step(), parameters_.elements(), result.exactness);
+    log_info("starts at step {} of {}, {} parameters, {}", state_.step, last_step(), parameters_.elements(),
+             result.exactness);
     return true;
 }
 
@@ -121,13 +124,16 @@ coordinator::Finished Trainer::run() {
     while (state_.step < last_step() && !stop_) {
         StepReport report = train_step(state_.step + 1);
         finish_step(state_.step, report);
-        const bool due = stop_ || state_.step == last_step() || falls_on(state_.step, run_file_.checkpoint.interval_steps);
+        const bool due =
+            stop_ || state_.step == last_step() || falls_on(state_.step, run_file_.checkpoint.interval_steps);
         if (due) save();
     }
     const bool complete = state_.step >= last_step();
     if (complete && !saved_) {
-        throw IoError("step {} is the last one and its checkpoint could not be written: the run is not complete; make room and start it again",
-                      state_.step);
+        throw IoError(
+            "step {} is the last one and its checkpoint could not be written: the run is not complete; make room and "
+            "start it again",
+            state_.step);
     }
     control_.enter("done", state_.step);
     return {.step = state_.step, .stopped = !complete, .output = ""};
@@ -174,8 +180,8 @@ std::uint64_t Trainer::read_rows(std::uint64_t step) {
     std::array<std::uint64_t, 1> targets = {rows_.read(state_.position)};
     control_.enter("reduce", step);
     mesh_.data.all_reduce_sum(std::span<std::uint64_t>(targets));
-    KIBAN_CHECK(targets[0] > 0, "step {} covers {} rows from position {}, and none has a target", step, run_file_.train.batch_rows,
-                state_.position);
+    KIBAN_CHECK(targets[0] > 0, "step {} covers {} rows from position {}, and none has a target", step,
+                run_file_.train.batch_rows, state_.position);
     return targets[0];
 }
 
@@ -187,27 +193,32 @@ double Trainer::forward_backward(std::uint64_t step, std::uint64_t all_targets) 
     double loss_sum = 0;
     for (std::uint64_t index = 0; index < rows_.micro_batches(); ++index) {
         PassSeconds pass;
-        loss_sum += model_.accumulate_gradients(rows_.micro_batch(index), 1.0 / static_cast<double>(all_targets), &pass);
+        loss_sum +=
+            model_.accumulate_gradients(rows_.micro_batch(index), 1.0 / static_cast<double>(all_targets), &pass);
         seconds.backward += pass.backward;
     }
     control_.attribute("backward", seconds.backward);
     return loss_sum;
 }
 
-// One small reduction carries loss, squares of the gradients, and a stop that has reached worker 0, so that all act at the same step.
+// One small reduction carries loss, squares of the gradients, and a stop that has reached worker 0, so that all act at
+// the same step.
 Trainer::Outcome Trainer::agree_on_outcome(double loss_sum, std::uint64_t all_targets) {
     const bool stop_here = mesh_.world.rank() == 0 && control_.stop_requested();
     std::array<double, 3> sums = {loss_sum, optimizer_->own_sum_of_squares(), stop_here ? 1.0 : 0.0};
     mesh_.data.all_reduce_sum(std::span<double>(sums));
-    return {.loss = sums[0] / static_cast<double>(all_targets), .gradient_norm = std::sqrt(sums[1]), .stop = sums[2] > 0};
+    return {
+        .loss = sums[0] / static_cast<double>(all_targets), .gradient_norm = std::sqrt(sums[1]), .stop = sums[2] > 0};
 }
 
 // Every worker has the same sums, so every worker decides alike.
 void Trainer::refuse_non_finite(std::uint64_t step, const Outcome& outcome) const {
     if (std::isfinite(outcome.loss) && std::isfinite(outcome.gradient_norm)) return;
-    throw InternalError("step {} is not finite: loss {}, gradient norm {} (rows {} to {} of the order); no update was applied; if it comes again at "
-                        "this step, lower train.optimizer.learning_rate",
-                        step, outcome.loss, outcome.gradient_norm, state_.position, state_.position + run_file_.train.batch_rows - 1);
+    throw InternalError(
+        "step {} is not finite: loss {}, gradient norm {} (rows {} to {} of the order); no update was applied; if it "
+        "comes again at "
+        "this step, lower train.optimizer.learning_rate",
+        step, outcome.loss, outcome.gradient_norm, state_.position, state_.position + run_file_.train.batch_rows - 1);
 }
 
 void Trainer::finish_step(std::uint64_t step, StepReport& report) {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training on one worker of many: the order of a step, and what happens at its boundary (evaluation, report, save, stop).
+// Training on one worker of many: the order of a step, and what happens at its boundary (evaluation, report, save,
+// stop).
 //
-// Construction is collective, as is every function; all workers of the run call them alike. One thread. Errors: ConfigError before anything is
-// written, InternalError when a step is not finite (decided by all workers together, no update applied), CommError when the coordinator is lost.
+// Construction is collective, as is every function; all workers of the run call them alike. One thread. Errors:
+// ConfigError before anything is written, InternalError when a step is not finite (decided by all workers together, no
+// update applied), CommError when the coordinator is lost.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +29,8 @@ class Trainer {
     /// `job` names run file and corpus; `control` must outlive it.
     Trainer(const coordinator::Job& job, const Group& world, const Runtime& runtime, Control& control);
 
-    /// Starts from the job's checkpoint, or from initial weights when it names none. Tells the coordinator; false when the checkpoint is bad.
+    /// Starts from the job's checkpoint, or from initial weights when it names none. Tells the coordinator; false when
+    /// the checkpoint is bad.
     bool start_from(const std::string& checkpoint);
     /// Trains to the last step, or until asked to stop, and saves there.
     coordinator::Finished run();
@@ -67,7 +70,8 @@ class Trainer {
 /// Reads and checks the corpus of a job. DataError when its digest is not the job's.
 data::Corpus open_corpus(const coordinator::Job& job, const coordinator::RunFile& run_file);
 
-/// Rows of the embedding: the tokenizer's vocabulary, or more when the run file pads it. ConfigError when it asks for fewer.
+/// Rows of the embedding: the tokenizer's vocabulary, or more when the run file pads it. ConfigError when it asks for
+/// fewer.
 std::int64_t resolved_vocabulary(const coordinator::ModelConfig& model, std::uint32_t tokenizer_vocabulary);
 
 }  // namespace kiban::worker
