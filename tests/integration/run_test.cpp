@@ -52,8 +52,8 @@ layers = 2
 d_model = 32
 heads = 2
 [train]
-batch_rows = 8
-micro_batch_rows = 4
+batch_rows = 32
+micro_batch_rows = 8
 steps = 300
 eval_interval_steps = 100
 [train.schedule]
