@@ -136,7 +136,8 @@ TEST_F(Pretrain, AWorkerThatStandsStillIsNoticedAndReplaced) {
     const int victim = worker_process("run", 1);
     ASSERT_NE(victim, 0);
     ::kill(victim, SIGSTOP);
-    ASSERT_TRUE(eventually(60, [&] { return contains(run->output(), "worker 1 fell silent") || run->ended(); })) << run->output();
+    ASSERT_TRUE(eventually(60, [&] { return contains(run->output(), "worker 1 fell silent") || run->ended(); }))
+        << run->output();
     EXPECT_FALSE(run->ended()) << run->output();
     EXPECT_TRUE(wait_for_step("run", 100, *run));
     run->send(SIGTERM);
