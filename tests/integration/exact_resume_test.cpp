@@ -20,8 +20,8 @@ class ExactResume : public RunTest, public ::testing::WithParamInterface<int> {
         ASSERT_TRUE(eventually(kPatienceSeconds,
                                [&] { return (victim = worker_process(run, rank)) != 0 || coordinator.ended(); }));
         ASSERT_NE(victim, 0) << coordinator.output();
-        ASSERT_EQ(::kill(victim, SIGKILL), 0);
         const std::size_t ends = journaled(run, "attempt_ended");
+        ASSERT_EQ(::kill(victim, SIGKILL), 0);
         ASSERT_TRUE(eventually(kPatienceSeconds,
                                [&] { return journaled(run, "attempt_ended") > ends || coordinator.ended(); }));
     }
