@@ -9,8 +9,8 @@
 #include "data/digest.h"
 #include "data/prepare.h"
 #include "data/shard.h"
-#include "tests/data/files.h"
 #include "monitoring/error.h"
+#include "tests/data/files.h"
 
 namespace kiban::data {
 namespace {

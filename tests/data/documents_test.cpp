@@ -3,8 +3,8 @@
 
 #include "data/document_id.h"
 #include "data/tokenizer.h"
-#include "tests/data/files.h"
 #include "monitoring/error.h"
+#include "tests/data/files.h"
 
 namespace kiban::data {
 namespace {

@@ -5,9 +5,9 @@
 #include <cstring>
 #include <optional>
 
-#include "tests/data/files.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "tests/data/files.h"
 
 namespace kiban::data {
 namespace {

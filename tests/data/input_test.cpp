@@ -3,8 +3,8 @@
 
 #include "data/input_stream.h"
 #include "data/inputs.h"
-#include "tests/data/files.h"
 #include "monitoring/error.h"
+#include "tests/data/files.h"
 
 namespace kiban::data {
 namespace {

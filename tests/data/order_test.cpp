@@ -10,8 +10,8 @@
 
 #include "data/mixture.h"
 #include "data/permutation.h"
-#include "tests/data/files.h"
 #include "monitoring/error.h"
+#include "tests/data/files.h"
 
 namespace kiban::data {
 namespace {

@@ -7,8 +7,8 @@
 #include <set>
 
 #include "data/shard.h"
-#include "tests/data/files.h"
 #include "monitoring/error.h"
+#include "tests/data/files.h"
 
 namespace kiban::data {
 namespace {

@@ -11,8 +11,8 @@
 
 #include "data/manifest.h"
 #include "data/prepare.h"
-#include "tests/data/files.h"
 #include "monitoring/exit_codes.h"
+#include "tests/data/files.h"
 
 namespace kiban::data {
 namespace {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a preparation refuses, before it writes anything where that can be known before.
 #include "data/prepare.h"
-#include "tests/data/files.h"
 #include "monitoring/error.h"
+#include "tests/data/files.h"
 
 namespace kiban::data {
 namespace {
