@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/protocol/coordinator_channel.h"
 
-#include "coordinator/protocol/wake.h"
-#include "coordinator/protocol/wire.h"
-#include "monitoring/error.h"
-#include "monitoring/log.h"
-
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -20,6 +15,11 @@
 #include <mutex>
 #include <thread>
 #include <utility>
+
+#include "coordinator/protocol/wake.h"
+#include "coordinator/protocol/wire.h"
+#include "monitoring/error.h"
+#include "monitoring/log.h"
 
 namespace kiban::coordinator {
 namespace {

@@ -8,13 +8,13 @@
 // ZeroMQ; allow-list: RFC 27 (ZAP).
 #pragma once
 
-#include "coordinator/protocol/messages.h"
-
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "coordinator/protocol/messages.h"
 
 namespace kiban::coordinator {
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/protocol/messages.h"
 
-#include "monitoring/error.h"
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
 #include <type_traits>
 #include <utility>
+
+#include "monitoring/error.h"
 
 namespace kiban::coordinator {
 namespace {

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The messages between coordinator and workers: JSON objects over ZeroMQ with CURVE. One struct a message; to_json and from_json
-// are the wire format. What comes from another run or attempt is refused by the channel, before it gets here.
+// The messages between coordinator and workers: JSON objects over ZeroMQ with CURVE. One struct a message; to_json and
+// from_json are the wire format. What comes from another run or attempt is refused by the channel, before it gets here.
 //
-//   worker -> coordinator   Hello, Heartbeat, StepReport, StageRequest, ShardWritten, TaskRequest, TaskDone, LoadResult, Failure, Finished
-//   coordinator -> worker   Job, Task, StageReply, SaveResult, Stop
+//   worker -> coordinator   Hello, Heartbeat, StepReport, StageRequest, ShardWritten, TaskRequest, TaskDone,
+//   LoadResult, Failure, Finished coordinator -> worker   Job, Task, StageReply, SaveResult, Stop
 //
-// Start: every worker sends Hello, gets Job (mode train | prepare | generate). train: each loads the checkpoint of the Job and verifies it, they agree
-// over MPI, worker 0 sends LoadResult; when it failed the coordinator sends a new Job with an older checkpoint to all.
-// Save at step s (a pure function of s, so all are there): worker 0 sends StageRequest; the coordinator answers StageReply to every worker; each
-// writes its shard and sends ShardWritten; when all are in, the coordinator commits and sends SaveResult to every worker.
-// prepare: each worker sends TaskRequest, gets Task (or none: finished), runs it, sends TaskDone.
+// Start: every worker sends Hello, gets Job (mode train | prepare | generate). train: each loads the checkpoint of the
+// Job and verifies it, they agree over MPI, worker 0 sends LoadResult; when it failed the coordinator sends a new Job
+// with an older checkpoint to all. Save at step s (a pure function of s, so all are there): worker 0 sends
+// StageRequest; the coordinator answers StageReply to every worker; each writes its shard and sends ShardWritten; when
+// all are in, the coordinator commits and sends SaveResult to every worker. prepare: each worker sends TaskRequest,
+// gets Task (or none: finished), runs it, sends TaskDone.
 #pragma once
+
+#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <variant>
@@ -54,13 +56,13 @@ struct StepReport {  // worker 0 alone, after each step
 };
 struct StageRequest {
     std::uint64_t step = 0;
-    std::uint64_t bytes = 0;     // of all writers
-    nlohmann::json state;        // checkpoint::RunState
+    std::uint64_t bytes = 0;  // of all writers
+    nlohmann::json state;     // checkpoint::RunState
 };
 struct ShardWritten {
     std::uint64_t step = 0;
-    std::string error;           // empty: written and durable
-    nlohmann::json report;       // checkpoint::ShardReport
+    std::string error;      // empty: written and durable
+    nlohmann::json report;  // checkpoint::ShardReport
 };
 struct TaskRequest {};
 struct TaskDone {
@@ -68,52 +70,54 @@ struct TaskDone {
     nlohmann::json result;
 };
 struct LoadResult {
-    std::string checkpoint;      // directory; empty: started from initial weights
-    std::string error;           // empty: all workers loaded and verified it
-    std::string exactness;       // exact | sample-exact: reason
+    std::string checkpoint;  // directory; empty: started from initial weights
+    std::string error;       // empty: all workers loaded and verified it
+    std::string exactness;   // exact | sample-exact: reason
 };
 struct Failure {
-    std::string type;            // ConfigError, DataError, ...
+    std::string type;  // ConfigError, DataError, ...
     std::string message;
     std::uint64_t step = 0;
     int exit_code = 70;
 };
 struct Finished {
     std::uint64_t step = 0;
-    bool stopped = false;        // true: left early because of Stop, after a save
-    std::string output;          // generate: the text
+    bool stopped = false;  // true: left early because of Stop, after a save
+    std::string output;    // generate: the text
 };
 
 struct Job {
-    std::string mode;            // train | prepare | generate
-    std::string run_file;        // resolved TOML
-    std::string manifest;        // path of the corpus manifest (train, generate)
+    std::string mode;      // train | prepare | generate
+    std::string run_file;  // resolved TOML
+    std::string manifest;  // path of the corpus manifest (train, generate)
     std::string manifest_digest;
-    std::string checkpoint;      // directory to load; empty: initial weights
-    nlohmann::json options;      // generate: prompt, max_tokens, temperature, seed
+    std::string checkpoint;  // directory to load; empty: initial weights
+    nlohmann::json options;  // generate: prompt, max_tokens, temperature, seed
 };
 struct Task {
-    bool none = false;           // nothing left to do: finish
+    bool none = false;  // nothing left to do: finish
     nlohmann::json task;
 };
 struct StageReply {
     std::uint64_t step = 0;
     std::string directory;
-    std::string error;           // not empty: no save this time (disk full, ...), training goes on
+    std::string error;  // not empty: no save this time (disk full, ...), training goes on
 };
 struct SaveResult {
     std::uint64_t step = 0;
     bool committed = false;
     std::string error;
 };
-struct Stop {                    // save at the next boundary, then finish
+struct Stop {  // save at the next boundary, then finish
     std::string reason;
 };
 
-using WorkerMessage = std::variant<Hello, Heartbeat, StepReport, StageRequest, ShardWritten, TaskRequest, TaskDone, LoadResult, Failure, Finished>;
+using WorkerMessage = std::variant<Hello, Heartbeat, StepReport, StageRequest, ShardWritten, TaskRequest, TaskDone,
+                                   LoadResult, Failure, Finished>;
 using CoordinatorMessage = std::variant<Job, Task, StageReply, SaveResult, Stop>;
 
-/// {"type": "step", ...}. from_json: ConfigError naming the missing, unknown or malformed field (messages are untrusted input).
+/// {"type": "step", ...}. from_json: ConfigError naming the missing, unknown or malformed field (messages are untrusted
+/// input).
 nlohmann::json to_json(const WorkerMessage& message);
 nlohmann::json to_json(const CoordinatorMessage& message);
 WorkerMessage worker_message_from_json(const nlohmann::json& json);

@@ -2,14 +2,14 @@
 // A doorbell between threads that poll() can wait on (eventfd). Thread-safe; never blocks.
 #pragma once
 
-#include "monitoring/error.h"
-
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+
+#include "monitoring/error.h"
 
 namespace kiban::coordinator {
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/protocol/wire.h"
 
-#include "monitoring/error.h"
-#include "monitoring/file.h"
-
 #include <sys/stat.h>
 #include <zmq.h>
 
 #include <array>
 #include <charconv>
 #include <chrono>
+
+#include "monitoring/error.h"
+#include "monitoring/file.h"
 
 namespace kiban::coordinator {
 namespace {

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/protocol/worker_channel.h"
 
-#include "coordinator/protocol/wake.h"
-#include "coordinator/protocol/wire.h"
-#include "monitoring/error.h"
-#include "monitoring/log.h"
-
 #include <zmq.hpp>
 
 #include <algorithm>
@@ -16,12 +11,18 @@
 #include <thread>
 #include <utility>
 
+#include "coordinator/protocol/wake.h"
+#include "coordinator/protocol/wire.h"
+#include "monitoring/error.h"
+#include "monitoring/log.h"
+
 namespace kiban::coordinator {
 namespace {
 
 constexpr std::size_t kMaxQueued = 4096;  // above: send() waits
 constexpr int kLingerMs = 2000;
-constexpr double kReportSeconds = 0.2;  // step reports travel together: a wake-up each would cost the coordinator most of its time
+constexpr double kReportSeconds =
+    0.2;  // step reports travel together: a wake-up each would cost the coordinator most of its time
 
 // zmq_poll that a signal does not end early.
 void poll_sockets(zmq::pollitem_t* items, std::size_t count, double seconds) {

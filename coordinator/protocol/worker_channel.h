@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The worker's end of the control channel: dials out to the coordinator, proves the key, beats its heart from a side thread.
+// The worker's end of the control channel: dials out to the coordinator, proves the key, beats its heart from a side
+// thread.
 //
-// The address, the coordinator's public key and this attempt's client key come from RUN/control/attempt-N.json and RUN/keys/ (0600).
-// One I/O thread owns the socket; send() and receive() may be called from any thread (bounded queues between). After 30 s without a word from
-// the coordinator (it answers every heartbeat) lost() is true and receive() throws CommError: the worker finishes nothing and exits 75.
+// The address, the coordinator's public key and this attempt's client key come from RUN/control/attempt-N.json and
+// RUN/keys/ (0600). One I/O thread owns the socket; send() and receive() may be called from any thread (bounded queues
+// between). After 30 s without a word from the coordinator (it answers every heartbeat) lost() is true and receive()
+// throws CommError: the worker finishes nothing and exits 75.
 #pragma once
 
 #include <atomic>
@@ -20,12 +22,14 @@ namespace kiban::coordinator {
 class WorkerChannel {
   public:
     /// Connects and sends `hello`. CommError when the coordinator does not answer within `timeout_seconds`.
-    WorkerChannel(const std::filesystem::path& run_dir, std::uint32_t attempt, const Hello& hello, double timeout_seconds);
+    WorkerChannel(const std::filesystem::path& run_dir, std::uint32_t attempt, const Hello& hello,
+                  double timeout_seconds);
     ~WorkerChannel();  // flushes what was sent (at most 2 s)
     WorkerChannel(const WorkerChannel&) = delete;
     WorkerChannel& operator=(const WorkerChannel&) = delete;
 
-    /// In order. A StepReport may wait up to a second for the next message or heartbeat, so that several travel together.
+    /// In order. A StepReport may wait up to a second for the next message or heartbeat, so that several travel
+    /// together.
     void send(const WorkerMessage& message);
     /// The next message, waiting at most `timeout_seconds` (0: only what is there).
     std::optional<CoordinatorMessage> receive(double timeout_seconds);
