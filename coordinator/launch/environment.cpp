@@ -12,6 +12,8 @@
 namespace kiban::coordinator {
 namespace {
 
+constexpr int kFirstModelTakenForPentium4 = 0xB0;
+
 #if defined(__x86_64__)
 unsigned long long enabled_register_sets() {
     unsigned low = 0;
@@ -49,7 +51,6 @@ Cpu cpu_of_this_machine() {
 }
 
 std::optional<std::string> openblas_core_type(const Cpu& cpu) {
-    constexpr int kFirstModelTakenForPentium4 = 0xB0;
     if (cpu.vendor != "GenuineIntel" || cpu.family != 6 || cpu.model < kFirstModelTakenForPentium4) return std::nullopt;
     if (cpu.avx512) return "SKYLAKEX";
     if (cpu.avx2) return "HASWELL";

@@ -58,6 +58,7 @@ struct ChildSetup {
 
 std::vector<char*> pointers_to(std::vector<std::string>& texts) {
     std::vector<char*> pointers;
+    pointers.reserve(texts.size() + 1);
     for (std::string& text : texts) pointers.push_back(text.data());
     pointers.push_back(nullptr);
     return pointers;
@@ -107,7 +108,7 @@ std::vector<std::string> launch_arguments(const StepPlan& plan) {
 std::filesystem::path this_executable() { return std::filesystem::read_symlink("/proc/self/exe"); }
 
 std::filesystem::path worker_executable() {
-    const auto file = this_executable().parent_path() / "kiban-worker";
+    auto file = this_executable().parent_path() / "kiban-worker";
     if (::access(file.c_str(), X_OK) != 0) {
         throw ConfigError(
             "cannot start workers: '{}' is not an executable: {}; build or install kiban-worker beside kiban",
@@ -125,7 +126,7 @@ StepProcess::StepProcess(const std::vector<std::string>& arguments, const Enviro
     Environment environment = current_environment();
     environment.insert(additions.begin(), additions.end());
     std::vector<std::string> variables;
-    for (const auto& [name, value] : environment) variables.push_back(name + "=" + value);
+    for (const auto& [name, value] : environment) variables.push_back(fmt::format("{}={}", name, value));
     std::vector<std::string> words = arguments;
     int report[2];
     if (::pipe2(report, O_CLOEXEC) != 0) throw IoError("cannot make a pipe: {}", std::strerror(errno));

@@ -37,6 +37,7 @@ int submit(const Submission& submission) {
     monitoring::publish(script, kBatchScript);
     std::vector<std::string> words = submit_arguments(submission, script);
     std::vector<char*> pointers;
+    pointers.reserve(words.size() + 1);
     for (std::string& word : words) pointers.push_back(word.data());
     pointers.push_back(nullptr);
     const std::string kiban = this_executable().string();

@@ -16,6 +16,7 @@ namespace {
 
 using nlohmann::json;
 constexpr int kFormat = 1;
+constexpr std::string_view kPrefix = "worker-";
 
 json parse_file(const std::filesystem::path& file, const char* what) {
     const auto text = monitoring::read_text_if_exists(file);
@@ -125,7 +126,6 @@ std::optional<Envelope> open_envelope(const void* data, std::size_t size) {
 std::string routing_id_of(int rank) { return fmt::format("worker-{}", rank); }
 
 std::optional<int> rank_of(const std::string& routing_id) {
-    constexpr std::string_view kPrefix = "worker-";
     if (!routing_id.starts_with(kPrefix)) return std::nullopt;
     int rank = -1;
     const char* end = routing_id.data() + routing_id.size();

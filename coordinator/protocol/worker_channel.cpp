@@ -27,7 +27,8 @@ constexpr double kReportSeconds =
 // zmq_poll that a signal does not end early.
 void poll_sockets(zmq::pollitem_t* items, std::size_t count, double seconds) {
     const double end = monotonic_seconds() + seconds;
-    for (double left = seconds;; left = std::max(0.0, end - monotonic_seconds())) {
+    while (true) {
+        const double left = std::max(0.0, end - monotonic_seconds());
         try {
             zmq::poll(items, count, std::chrono::milliseconds(static_cast<int>(left * 1000) + 1));
             return;
@@ -74,9 +75,10 @@ struct WorkerChannel::Impl {
             socket.connect(fmt::format("tcp://{}:{}", host, address.port));
             const std::string frame = seal(address.run_id, address.attempt, to_json(WorkerMessage(hello)));
             socket.send(zmq::buffer(frame), zmq::send_flags::none);
-            for (double left = share, end = monotonic_seconds() + share; left > 0; left = end - monotonic_seconds()) {
+            const double end = monotonic_seconds() + share;
+            while (monotonic_seconds() < end) {
                 zmq::pollitem_t item{socket.handle(), 0, ZMQ_POLLIN, 0};
-                poll_sockets(&item, 1, left);
+                poll_sockets(&item, 1, std::max(0.0, end - monotonic_seconds()));
                 if (receive_all()) {
                     socket.set(zmq::sockopt::linger, kLingerMs);
                     return true;

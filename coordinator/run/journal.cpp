@@ -27,7 +27,7 @@ Journal::Journal(const std::filesystem::path& file) : file_(monitoring::File::op
     if (last != std::byte{'\n'}) file_.append(std::as_bytes(std::span("\n", 1)));
 }
 
-void Journal::add(const std::string& event, json fields) {
+void Journal::add(const std::string& event, const json& fields) {
     json entry = {{"time", utc_now()}, {"attempt", attempt_}, {"event", event}};
     entry.update(fields);
     const std::string line = entry.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";

@@ -22,7 +22,7 @@ class Journal {
 
     void set_attempt(std::uint32_t attempt) { attempt_ = attempt; }
     /// `fields` is an object. On disk when this returns.
-    void add(const std::string& event, nlohmann::json fields = nlohmann::json::object());
+    void add(const std::string& event, const nlohmann::json& fields = nlohmann::json::object());
 
   private:
     monitoring::File file_;

@@ -28,7 +28,7 @@ std::string text_field(const json& object, const char* name, const std::filesyst
 }
 
 json read_object(const std::filesystem::path& file) {
-    const json parsed = json::parse(monitoring::read_text(file), nullptr, /*allow_exceptions=*/false);
+    json parsed = json::parse(monitoring::read_text(file), nullptr, /*allow_exceptions=*/false);
     if (!parsed.is_object()) throw ConfigError("cannot understand '{}': not a JSON object", file.string());
     return parsed;
 }

@@ -75,7 +75,7 @@ Coordinator::Coordinator(const RunFile& given)
 }
 
 std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const std::string& manifest_digest) {
-    const auto newest = checkpoint::newest_checkpoint(coordinator.directory.root());
+    auto newest = checkpoint::newest_checkpoint(coordinator.directory.root());
     if (!newest) return std::nullopt;
     const checkpoint::CheckpointReader reader(newest->directory);
     const checkpoint::RunState state = checkpoint::run_state_from_json(reader.state());

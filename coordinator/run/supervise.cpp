@@ -10,7 +10,6 @@
 namespace kiban::coordinator {
 namespace {
 
-using monitoring::log_error;
 using monitoring::log_info;
 using monitoring::log_warning;
 

@@ -2,6 +2,7 @@
 #include "coordinator/run/train.h"
 
 #include <chrono>
+#include <cmath>
 #include <limits>
 
 #include "coordinator/protocol/wire.h"
@@ -19,7 +20,7 @@ double wall_seconds() {
 }
 
 std::string duration_text(double seconds) {
-    const auto whole = static_cast<std::uint64_t>(seconds + 0.5);
+    const auto whole = static_cast<std::uint64_t>(std::llround(seconds));
     if (whole >= 3600) return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
     return fmt::format("{}m{:02}s", whole / 60, whole % 60);
 }

@@ -132,7 +132,7 @@ TEST_F(Step, DeathBySignalIs128PlusItsNumber) {
 }
 
 TEST_F(Step, StopIsTermFirst) {
-    StepProcess step({"sh", "-c", "trap 'exit 3' TERM; touch ready; while :; do sleep 0.05; done"}, {}, dir_);
+    StepProcess step({"sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done"}, {}, dir_);
     sleep_ms(300);
     EXPECT_EQ(step.stop(5), 3);
 }
