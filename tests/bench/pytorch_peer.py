@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""pytorch_peer.py SHAPE STEPS: the training steps of train_bench in PyTorch eager mode, as nanoGPT writes them."""
+"""pytorch_peer.py SHAPE STEPS: the training steps of train_bench in PyTorch eager mode, as nanoGPT writes them, with the same GELU."""
 import json
 import math
 import os
@@ -27,7 +27,7 @@ class Block(nn.Module):
         self.heads = heads
         self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.gelu, self.down = nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        self.up, self.gelu, self.down = nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
         self.register_buffer("mask", torch.tril(torch.ones(tokens, tokens)).view(1, 1, tokens, tokens))
 
     def attention(self, x):
