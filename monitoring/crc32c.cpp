@@ -22,9 +22,9 @@ constexpr std::array<std::uint32_t, 256> make_table() {
 }
 
 std::uint32_t portable(const std::byte* data, std::size_t size, std::uint32_t crc) {
-    static constexpr auto kTable = make_table();
+    static constexpr auto table = make_table();
     for (std::size_t i = 0; i < size; ++i)
-        crc = (crc >> 8) ^ kTable[(crc ^ static_cast<std::uint32_t>(data[i])) & 0xFFu];
+        crc = (crc >> 8) ^ table[(crc ^ static_cast<std::uint32_t>(data[i])) & 0xFFu];
     return crc;
 }
 
