@@ -27,7 +27,7 @@ std::string make_nonce() {
 std::vector<std::string> directories_in(const fs::path& directory) {
     std::vector<std::string> names;
     std::error_code error;
-    if (!fs::exists(directory, error)) return names;
+    if (!fs::exists(directory, error) && !error) return names;
     for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
         std::error_code gone;  // between listing and asking: not a directory any more
         if (entry->is_directory(gone)) names.push_back(entry->path().filename().string());

@@ -76,8 +76,8 @@ struct MetricsServer::Impl {
             while (!stop.stop_requested()) {
                 const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
                 if (socket < 0) return;
-                (void)::connect(socket, generic(address.socket),
-                                sizeof(address.socket));  // non-blocking: fails at once
+                // Does not wait for the connection: asking for it is enough to wake the listener.
+                (void)::connect(socket, generic(address.socket), sizeof(address.socket));
                 std::this_thread::sleep_for(std::chrono::milliseconds(5));
                 ::close(socket);
             }

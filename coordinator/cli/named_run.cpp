@@ -35,7 +35,7 @@ Life life_of(const RunDirectory& directory, const std::string& state) {
 // After a crash status.json may be older than what is durable.
 void bring_up_to_date(const RunDirectory& directory, RunStatus& status) {
     const auto curve = monitoring::read_curve(directory.curve());
-    if (!curve.rows.empty() && curve.rows.back().step != status.step) {
+    if (!curve.rows.empty()) {
         const auto& last = curve.rows.back();
         status.step = last.step;
         status.tokens = last.tokens;

@@ -2,8 +2,10 @@
 // The messages between coordinator and workers: JSON objects over ZeroMQ with CURVE. One struct a message; to_json and
 // from_json are the wire format. What comes from another run or attempt is refused by the channel, before it gets here.
 //
-//   worker -> coordinator   Hello, Heartbeat, StepReport, StageRequest, ShardWritten, TaskRequest, TaskDone,
-//   LoadResult, Failure, Finished coordinator -> worker   Job, Task, StageReply, SaveResult, Stop
+//   worker -> coordinator   Hello, Heartbeat, StepReport, StageRequest, ShardWritten,
+//                           TaskRequest, TaskDone, LoadResult, Failure, Finished
+//
+//   coordinator -> worker   Job, Task, StageReply, SaveResult, Stop
 //
 // Start: every worker sends Hello, gets Job (mode train | prepare | generate). train: each loads the checkpoint of the
 // Job and verifies it, they agree over MPI, worker 0 sends LoadResult; when it failed the coordinator sends a new Job

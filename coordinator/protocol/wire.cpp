@@ -123,7 +123,7 @@ std::optional<Envelope> open_envelope(const void* data, std::size_t size) {
                     message == parsed.end() ? json() : std::move(*message)};
 }
 
-std::string routing_id_of(int rank) { return fmt::format("worker-{}", rank); }
+std::string routing_id_of(int rank) { return fmt::format("{}{}", kPrefix, rank); }
 
 std::optional<int> rank_of(const std::string& routing_id) {
     if (!routing_id.starts_with(kPrefix)) return std::nullopt;

@@ -21,8 +21,8 @@ namespace {
 
 constexpr std::size_t kMaxQueued = 4096;  // above: send() waits
 constexpr int kLingerMs = 2000;
-constexpr double kReportSeconds =
-    0.2;  // step reports travel together: a wake-up each would cost the coordinator most of its time
+// Step reports travel together: a wake-up each would cost the coordinator most of its time.
+constexpr double kReportSeconds = 0.2;
 
 // zmq_poll that a signal does not end early.
 void poll_sockets(zmq::pollitem_t* items, std::size_t count, double seconds) {

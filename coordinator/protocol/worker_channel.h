@@ -28,8 +28,8 @@ class WorkerChannel {
     WorkerChannel(const WorkerChannel&) = delete;
     WorkerChannel& operator=(const WorkerChannel&) = delete;
 
-    /// In order. A StepReport may wait up to a second for the next message or heartbeat, so that several travel
-    /// together.
+    /// In order. A StepReport may wait 0.2 s for others, so that several travel together; any other message takes
+    /// along what waits.
     void send(const WorkerMessage& message);
     /// The next message, waiting at most `timeout_seconds` (0: only what is there).
     std::optional<CoordinatorMessage> receive(double timeout_seconds);

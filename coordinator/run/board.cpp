@@ -6,8 +6,10 @@
 
 #include <array>
 #include <chrono>
+#include <utility>
 
 #include "coordinator/protocol/wire.h"
+#include "monitoring/log.h"
 
 namespace kiban::coordinator {
 
@@ -70,7 +72,12 @@ void Board::tick(const Membership& members) {
 
 void Board::write() {
     status.wall_time = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-    write_status(file_, status);
+    try {
+        write_status(file_, status);
+        unwritten_ = false;
+    } catch (const std::exception& error) {  // it informs; a run does not end for it
+        if (!std::exchange(unwritten_, true)) monitoring::log_warning("cannot write the status: {}", error.what());
+    }
 }
 
 }  // namespace kiban::coordinator

@@ -35,6 +35,7 @@ class Board {
 
     std::filesystem::path file_;
     std::string listen_;
+    bool unwritten_ = false;  // the last status could not be written
     std::unique_ptr<monitoring::RunMetrics> metrics_;
     std::unique_ptr<monitoring::MetricsServer> server_;
 };

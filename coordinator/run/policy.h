@@ -25,7 +25,7 @@ struct AttemptEnd {
     std::optional<int> launcher_exit;
     std::string launcher_errors;  // its last lines
     std::string output;           // of worker 0: generated text
-    int stop_signal = 0;          // the signal that asked for the stop; 0: none
+    int stop_signal = 0;          // the signal that asked for a stop, also where the attempt failed first; 0: none
 };
 
 struct AttemptHistory {

@@ -56,10 +56,14 @@ void requeue_job() {
     }
 }
 
-}  // namespace
+// Says how the run ends here. A job that was told by USR1 that its time is up goes back into the queue.
+int leave(Coordinator& coordinator, const Outcome& outcome) {
+    const int exit_code = conclude(coordinator, outcome);
+    if (exit_code == kExitRequeue && outcome.end.stop_signal == SIGUSR1) requeue_job();
+    return exit_code;
+}
 
-int pretrain(const RunFile& run_file, const PretrainOptions& options) {
-    Coordinator coordinator(run_file);
+int pretrain_with(Coordinator& coordinator, const RunFile& run_file, const PretrainOptions& options) {
     Board& board = *coordinator.board;
     if (options.fresh) {
         const auto moved = coordinator.directory.set_aside(coordinator.lease.attempt());
@@ -67,7 +71,7 @@ int pretrain(const RunFile& run_file, const PretrainOptions& options) {
     }
     check_resume(coordinator, "");  // refuses before the corpus is prepared
     const Outcome prepared = prepare_corpus(*coordinator.session, coordinator.preparation);
-    if (prepared.decision.kind != Decision::Kind::done) return conclude(coordinator, prepared);
+    if (prepared.decision.kind != Decision::Kind::done) return leave(coordinator, prepared);
 
     const auto manifest_file = coordinator.preparation.manifest_file();
     const std::string digest = data::Manifest::load(manifest_file).digest();
@@ -85,8 +89,7 @@ int pretrain(const RunFile& run_file, const PretrainOptions& options) {
         board.status.checkpoint_step = newest->step;
         log_info("the run is finished: {} of {} steps are done; raise train.steps to go on, or start over with --fresh",
                  newest->step, run_file.train.steps);
-        return conclude(coordinator,
-                        {.decision = {.kind = Decision::Kind::done, .reason = "finished before"}, .end = {}});
+        return leave(coordinator, {.decision = {.kind = Decision::Kind::done, .reason = "finished before"}, .end = {}});
     }
     const Outcome outcome = train(*coordinator.session, training);
     if (outcome.decision.kind == Decision::Kind::done) {
@@ -97,14 +100,20 @@ int pretrain(const RunFile& run_file, const PretrainOptions& options) {
         log_info("checkpoint {}", board.status.checkpoint);
         log_info("report {}", coordinator.directory.report().string());
     }
-    const int exit_code = conclude(coordinator, outcome);
-    if (exit_code == kExitRequeue && outcome.end.stop_signal == SIGUSR1) requeue_job();
-    return exit_code;
+    return leave(coordinator, outcome);
+}
+
+}  // namespace
+
+int pretrain(const RunFile& run_file, const PretrainOptions& options) {
+    Coordinator coordinator(run_file);
+    return telling_failures(coordinator, [&] { return pretrain_with(coordinator, run_file, options); });
 }
 
 int prepare(const RunFile& run_file) {
     Coordinator coordinator(run_file);
-    return conclude(coordinator, prepare_corpus(*coordinator.session, coordinator.preparation));
+    return telling_failures(
+        coordinator, [&] { return leave(coordinator, prepare_corpus(*coordinator.session, coordinator.preparation)); });
 }
 
 }  // namespace kiban::coordinator

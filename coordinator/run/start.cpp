@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <exception>
+
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
 #include "coordinator/job/inventory.h"
@@ -10,6 +12,7 @@
 #include "coordinator/launch/launcher.h"
 #include "data/digest.h"
 #include "data/tokenizer.h"
+#include "monitoring/curve.h"
 #include "monitoring/error.h"
 #include "monitoring/log.h"
 
@@ -21,6 +24,16 @@ RunDirectory checked_directory(const RunFile& run_file) {
     worker_executable();
     choose_launcher(run_file.launch.launcher, current_environment());
     return RunDirectory(run_file.run_dir());
+}
+
+// A run that has trained has checkpoints: without them it would start again at step 0, which only --fresh may do.
+void refuse_lost_checkpoints(const RunDirectory& directory) {
+    const auto curve = monitoring::read_curve(directory.curve());
+    if (curve.rows.empty()) return;
+    throw CheckpointError(
+        "cannot resume '{}': its curve ends at step {}, but '{}' holds no checkpoint; restore it, or start over with "
+        "--fresh",
+        directory.root().string(), curve.rows.back().step, (directory.root() / "ckpt").string());
 }
 
 Lease take_lease(const RunDirectory& directory) {
@@ -76,7 +89,10 @@ Coordinator::Coordinator(const RunFile& given)
 
 std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const std::string& manifest_digest) {
     auto newest = checkpoint::newest_checkpoint(coordinator.directory.root());
-    if (!newest) return std::nullopt;
+    if (!newest) {
+        refuse_lost_checkpoints(coordinator.directory);
+        return std::nullopt;
+    }
     const checkpoint::CheckpointReader reader(newest->directory);
     const checkpoint::RunState state = checkpoint::run_state_from_json(reader.state());
     const RunFile saved = parse_run_file(state.run_file, coordinator.run_file.base, newest->directory.string());
@@ -96,7 +112,7 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
             coordinator.directory.root().string(), newest->step, state.data_digest, manifest_digest);
     }
     const auto changes = all_changes(saved, coordinator.run_file);
-    if (!changes.empty()) {
+    if (!changes.empty() && !manifest_digest.empty()) {  // told once: of the two calls of a start, by the second
         coordinator.board->journal.add("run_file_changed", {{"changes", changes}});
         for (const std::string& change : changes) monitoring::log_info("run file changed: {}", change);
     }
@@ -122,6 +138,22 @@ int conclude(Coordinator& coordinator, const Outcome& outcome) {
     board.journal.add("coordinator_ended",
                       {{"state", board.status.state}, {"exit_code", decision.exit_code}, {"reason", decision.reason}});
     return decision.exit_code;
+}
+
+int telling_failures(Coordinator& coordinator, const std::function<int()>& work) {
+    try {
+        return work();
+    } catch (const std::exception& failure) {
+        const std::string reason = failure.what();
+        try {
+            coordinator.board->set_state("failed", reason);
+            coordinator.board->journal.add(
+                "coordinator_ended", {{"state", "failed"}, {"exit_code", exit_code_of(failure)}, {"reason", reason}});
+        } catch (const std::exception& also) {
+            monitoring::log_error("cannot write down that the run failed: {}", also.what());
+        }
+        throw;
+    }
 }
 
 }  // namespace kiban::coordinator

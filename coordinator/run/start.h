@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,10 +35,13 @@ monitoring::RunIdentity identity_of(const RunFile& run_file, const std::string& 
 
 /// Compares the run file with the one that the newest checkpoint was made with. ConfigError names each key that forbids
 /// a resume; other changes go to the journal. nullopt: no checkpoint yet. CheckpointError when there are some and all
-/// are bad.
+/// are bad, or when there are none though the curve has steps.
 std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const std::string& manifest_digest);
 
 /// Says how it ended, writes status and journal; returns the exit code.
 int conclude(Coordinator& coordinator, const Outcome& outcome);
+
+/// work(); what it throws is written into status and journal first.
+int telling_failures(Coordinator& coordinator, const std::function<int()>& work);
 
 }  // namespace kiban::coordinator

@@ -79,6 +79,20 @@ TEST(Policy, AWorkersReportOutranksTheLaunchersExitCode) {
     EXPECT_EQ(decision.reason, "worker 1 failed at step 5: DataError: bad line 3 of 'x'");
 }
 
+TEST(Policy, AStopThatWasAskedForIsKeptWhenTheAttemptFailsFirst) {
+    AttemptEnd killed = launcher_ended(137);
+    killed.stop_signal = 10;
+    const Decision decision = decide(killed, first(), 10);
+    EXPECT_EQ(decision.kind, Kind::stop);
+    EXPECT_EQ(decision.exit_code, kExitRequeue);
+    EXPECT_EQ(decision.reason, "stopped as requested, but not saved: the workers ended with exit code 137 (signal 9)");
+
+    AttemptEnd unsaved = failed("IoError", kExitIo, "no room");
+    unsaved.stop_signal = 10;
+    EXPECT_EQ(decide(unsaved, first(), 10).kind, Kind::stop);
+    EXPECT_EQ(decide(unsaved, first(), 10).exit_code, kExitIo) << "a save that failed is no reason to come back";
+}
+
 TEST(Policy, BacksOffTwiceAsLongEachTimeUpToHalfAMinute) {
     const std::vector<double> expected = {0.5, 1, 2, 4, 8, 16, 30, 30};
     for (std::uint32_t i = 0; i < expected.size(); ++i) {

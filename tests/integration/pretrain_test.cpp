@@ -52,10 +52,27 @@ TEST_F(Pretrain, AFinishedRunSaysSoAndMoreStepsContinueIt) {
     EXPECT_EQ(again.exit_code, 0);
     EXPECT_TRUE(contains(again.output, "the run is finished: 300 of 300 steps are done")) << again.output;
     EXPECT_EQ(journaled("run", "training"), 1u) << "no workers were started";
+    const std::string status = kiban({"status", "run", "--json"}).output;
+    EXPECT_TRUE(contains(status, "\"tokens\": ")) << status;
+    EXPECT_FALSE(contains(status, "\"tokens\": 0")) << "status has forgotten how it ended: " << status;
     const Ended longer = kiban(pretrain("run", 1, {"--set", "train.steps=320"}));
     EXPECT_EQ(longer.exit_code, 0) << longer.output;
     EXPECT_TRUE(contains(longer.output, "resuming from step 300")) << longer.output;
     EXPECT_EQ(last_step("run"), 320u);
+    EXPECT_EQ(journaled("run", "run_file_changed"), 1u);
+}
+
+TEST_F(Pretrain, ARunThatLostItsCheckpointsDoesNotStartAgainFromStepZeroUnasked) {
+    const std::vector<std::string> few = {"--set", "train.steps=20"};
+    ASSERT_EQ(kiban(pretrain("run", 1, few)).exit_code, 0);
+    std::filesystem::rename(dir_ / "run" / "ckpt", dir_ / "elsewhere");
+    const Ended refused = kiban(pretrain("run", 1, few));
+    EXPECT_EQ(refused.exit_code, 74);
+    EXPECT_TRUE(contains(refused.output, "its curve ends at step 20, but")) << refused.output;
+    EXPECT_TRUE(contains(kiban({"status", "run"}).output, "failed")) << "the refusal is in the run's status";
+    EXPECT_EQ(last_step("run"), 20u) << "the curve is as it was";
+    std::filesystem::rename(dir_ / "elsewhere", dir_ / "run" / "ckpt");
+    EXPECT_EQ(kiban(pretrain("run", 1, few)).exit_code, 0);
 }
 
 TEST_F(Pretrain, AChangeThatForbidsAResumeIsRefusedByNameAndFreshStartsOver) {

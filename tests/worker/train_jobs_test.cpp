@@ -240,6 +240,17 @@ TEST_F(Jobs, AFailedSaveStopsNothingButTheLastOne) {
     EXPECT_EQ(heard->failures.at(0).exit_code, kExitIo);
 }
 
+TEST_F(Jobs, AStopWhoseSaveFailsIsNotCalledSaved) {
+    const auto heard = run({.job = job(), .stop_after_step = 5, .refuse_saves_from_step = 5});
+    EXPECT_NE(failure_.find("the last one before the requested stop and its checkpoint could not be written"),
+              std::string::npos)
+        << failure_;
+    if (!heard) return;
+    EXPECT_LT(heard->steps.size(), 12U);
+    EXPECT_TRUE(heard->finished.empty());
+    EXPECT_EQ(heard->failures.at(0).exit_code, kExitIo);
+}
+
 TEST_F(Jobs, ACheckpointOfAnotherSeedIsAConfigurationError) {
     const auto first = run({.job = job()});
     const std::string saved = shared(first ? first->committed[1] : "");

@@ -129,11 +129,11 @@ coordinator::Finished Trainer::run() {
         if (due) save();
     }
     const bool complete = state_.step >= last_step();
-    if (complete && !saved_) {
+    if (!saved_) {
         throw IoError(
-            "step {} is the last one and its checkpoint could not be written: the run is not complete; make room and "
-            "start it again",
-            state_.step);
+            "step {} is the last one{} and its checkpoint could not be written: {}; make room and start it again",
+            state_.step, complete ? "" : " before the requested stop",
+            complete ? "the run is not complete" : "what came after the newest checkpoint is lost");
     }
     control_.enter("done", state_.step);
     return {.step = state_.step, .stopped = !complete, .output = ""};
