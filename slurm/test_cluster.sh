@@ -67,6 +67,8 @@ TCPTimeout=2
 MailProg=/bin/true
 NodeName=DEFAULT CPUs=4 RealMemory=4000 State=UNKNOWN
 CONF
+    # Named, so that slurmd does not look for mounted control groups: nothing here uses them, and a container may have none.
+    echo "CgroupPlugin=cgroup/v1" >"$dir/etc/cgroup.conf"
     {
         cat /etc/hosts
         for node in $(seq 1 "$nodes"); do echo "127.0.0.1 n$node"; done
@@ -81,11 +83,17 @@ CONF
 }
 
 # Its own hostname and /dev/shm for each node: two nodes of one hostname share the names of Open MPI's shared segments and crash.
+# In a plain chroot the root is no mount point and cannot be made private as a whole: then /dev and /dev/shm are, by themselves.
 start_node() {
+    local propagation=private
     mkdir -p "$dir/spool/n$1" "$dir/tmp/n$1"
     chmod 1777 "$dir/tmp/n$1"
-    unshare --uts --mount --propagation private bash -c "
+    unshare --mount --propagation private true 2>/dev/null || propagation=unchanged
+    unshare --uts --mount --propagation $propagation bash -ec "
         hostname n$1
+        for place in /dev /dev/shm; do
+            if mountpoint -q \$place; then mount --make-private \$place; fi
+        done
         mount -t tmpfs tmpfs /dev/shm
         mount --bind '$dir/etc/hosts' /etc/hosts
         exec slurmd -N n$1 -f '$SLURM_CONF'"

@@ -34,6 +34,7 @@ END
 attach proc -t proc proc
 attach sys --bind /sys
 attach dev --bind /dev
+attach dev/pts --bind /dev/pts
 attach dev/shm -t tmpfs tmpfs
 git clone -q "$source" "$folder/root/kiban"
 
