@@ -16,11 +16,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void check_may_commit(const fs::path& run_dir, const fs::path& staging, const CheckpointName& name, bool is_current) {
-    if (!is_current) {
-        throw CheckpointError("cannot commit {}: a newer attempt than {} has taken over run '{}'; this one must stop",
-                              name.text(), name.attempt, run_dir.string());
-    }
+void check_is_current(const fs::path& run_dir, const CheckpointName& name, const std::function<bool()>& is_current) {
+    if (is_current()) return;
+    throw CheckpointError("cannot commit {}: a newer attempt than {} has taken over run '{}'; this one must stop",
+                          name.text(), name.attempt, run_dir.string());
+}
+
+void check_may_commit(const fs::path& run_dir, const fs::path& staging, const CheckpointName& name) {
     const std::string staged = last_name(staging);
     if (staging.parent_path().lexically_normal() != staging_of(run_dir).lexically_normal() ||
         !staged.starts_with(name.text() + "-")) {
@@ -67,9 +69,10 @@ fs::path begin_checkpoint(const fs::path& run_dir, std::uint64_t step, std::uint
 
 CheckpointInfo commit_checkpoint(const fs::path& run_dir, const fs::path& staging, std::uint64_t step,
                                  std::uint32_t attempt, const std::vector<ShardReport>& shards,
-                                 const nlohmann::json& state, bool is_current) {
+                                 const nlohmann::json& state, const std::function<bool()>& is_current) {
     const CheckpointName name{step, attempt};
-    check_may_commit(run_dir, staging, name, is_current);
+    check_is_current(run_dir, name, is_current);
+    check_may_commit(run_dir, staging, name);
     const Manifest manifest = Manifest::of(step, attempt, shards, state);
     check_files(staging, manifest.files, {});
     const std::string text = manifest.text();
@@ -77,6 +80,7 @@ CheckpointInfo commit_checkpoint(const fs::path& run_dir, const fs::path& stagin
     monitoring::publish(staging / kManifestName, text, "ckpt.manifest");
     monitoring::publish(staging / kCommitName, encode(record), "ckpt.commit_record");
     const fs::path target = checkpoints_of(run_dir) / name.text();
+    check_is_current(run_dir, name, is_current);  // publishing took its time
     monitoring::rename_durably(staging, target, "ckpt.rename");
     return {target, step, attempt, record.shard_bytes + record.manifest_bytes + kCommitBytes};
 }

@@ -9,15 +9,16 @@
 // Functions that write are called by one thread of the lease holder; those that only read may be called from anywhere.
 #pragma once
 
-#include "checkpoint/shard.h"
-
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "checkpoint/shard.h"
 
 namespace kiban::checkpoint {
 
@@ -34,11 +35,12 @@ std::filesystem::path begin_checkpoint(const std::filesystem::path& run_dir, std
                                        std::uint64_t needed_bytes);
 
 /// Publishes a staged checkpoint. CheckpointError when boxes do not tile a tensor, a shard is missing or differs in
-/// size, or a newer attempt exists (`is_current` false): nothing becomes visible then. `state` is the run state table
-/// (checkpoint/state.h). Fault points ckpt.manifest, ckpt.commit_record, ckpt.rename.
+/// size, or a newer attempt exists (`is_current()` false, asked first and again just before the rename): nothing
+/// becomes visible then. `state` is the run state table (checkpoint/state.h). Fault points ckpt.manifest,
+/// ckpt.commit_record, ckpt.rename.
 CheckpointInfo commit_checkpoint(const std::filesystem::path& run_dir, const std::filesystem::path& staging,
                                  std::uint64_t step, std::uint32_t attempt, const std::vector<ShardReport>& shards,
-                                 const nlohmann::json& state, bool is_current);
+                                 const nlohmann::json& state, const std::function<bool()>& is_current);
 
 /// Forgets a failed save (moves the staging directory away and deletes it). Nothing to do when it is gone.
 void abandon_checkpoint(const std::filesystem::path& staging);
@@ -54,7 +56,8 @@ void reject_checkpoint(const std::filesystem::path& run_dir, const CheckpointInf
 /// Whether COMMIT, MANIFEST and file sizes agree (no payload read); otherwise the reason.
 std::optional<std::string> quick_fault(const std::filesystem::path& checkpoint);
 
-/// Newest checkpoint without a quick fault (faulty ones are rejected on the way); nullopt when there never was one;
+/// Newest checkpoint without a quick fault (faulty ones are rejected on the way); nullopt when there never was one.
+/// IoError when one cannot be read: that may pass, and rejects nothing.
 /// CheckpointError when there are candidates and none is valid: never start over silently. Also when the newest was
 /// written by a newer Kiban: that is neither passed over nor rejected.
 std::optional<CheckpointInfo> newest_checkpoint(const std::filesystem::path& run_dir);

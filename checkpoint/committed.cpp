@@ -72,6 +72,10 @@ void check_files(const fs::path& directory, const std::vector<ManifestFile>& fil
 
 Committed load_committed(const fs::path& checkpoint, FileCheck files) {
     std::error_code error;
+    if (!fs::exists(fs::symlink_status(checkpoint, error))) {
+        throw IoError("cannot read checkpoint '{}': it is not there; is its file system mounted on this host?",
+                      checkpoint.string());
+    }
     if (!fs::is_directory(checkpoint, error)) {
         throw CheckpointError("cannot read checkpoint '{}': it is not a directory", checkpoint.string());
     }

@@ -41,14 +41,15 @@ CheckpointInfo info_of(const fs::path& run_dir, const CheckpointName& name) {
     return info;
 }
 
-// The reason why a checkpoint is not to be used, if any. NewerFormatError passes.
+// The reason why a checkpoint is not to be used, if any. NewerFormatError passes, and so does IoError: a file that
+// cannot be read now may be read later, so it is no reason to reject a checkpoint for ever.
 std::optional<std::string> fault_of(const fs::path& checkpoint) {
     try {
         load_committed(checkpoint);
         return std::nullopt;
     } catch (const NewerFormatError&) {
         throw;
-    } catch (const Error& fault) {
+    } catch (const CheckpointError& fault) {
         return fault.what();
     }
 }

@@ -35,11 +35,22 @@ struct CurveWriter::Impl {
     std::uint64_t last_step = 0;  // of the surviving history
     bool unmarked = false;        // rows were appended since the last durability mark
 
-    // A write that failed half-way is taken back, so that the next entry does not follow a torn one.
+    std::uint64_t torn = 0;  // most bytes that a write of this object may have left half-done after `end`
+
+    // A write that failed half-way is taken back, so that the next entry does not follow a torn one. What this object
+    // did not write is another process's and stays.
     void write(const std::string& entry) {
-        if (file.size() != end) file.truncate(end);
+        const std::uint64_t found = file.size();
+        if (found < end || found > end + torn) {
+            throw IoError(
+                "cannot append to curve record '{}': expected {} bytes, found {}: another process writes it too",
+                file.name().string(), end, found);
+        }
+        if (found != end) file.truncate(end);
+        torn = entry.size();
         file.append(bytes_of(entry));
         end += entry.size();
+        torn = 0;
     }
 
     void sync() {
@@ -55,7 +66,7 @@ CurveWriter::CurveWriter(const std::filesystem::path& directory) {
     if (!std::filesystem::exists(name)) publish(name, encode_curve_header());
     const std::string content = read_text(name);
     const DecodedRecord record = decode_record(bytes_of(content), name);
-    impl_ = std::make_unique<Impl>(Impl{File::open_append(name), record.intact_bytes, record.last_step, false});
+    impl_ = std::make_unique<Impl>(Impl{File::open_append(name), record.intact_bytes, record.last_step});
     if (record.intact_bytes < content.size()) {
         log_warning("curve record '{}': cut {} bytes of an interrupted write after byte {}", name.string(),
                     content.size() - record.intact_bytes, record.intact_bytes);

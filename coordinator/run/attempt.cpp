@@ -68,6 +68,7 @@ AttemptEnd Attempt::run() {
             {{channel_.descriptor(), POLLIN, 0}, {signals_.descriptor(), POLLIN, 0}, {step_.descriptor(), POLLIN, 0}}};
         const double wait = std::clamp(next_tick_ - monotonic_seconds(), 0.0, kTickSeconds);
         ::poll(items.data(), items.size(), static_cast<int>(wait * 1000) + 1);
+        setup_.keep_lease();
         handle_messages();
         handle_signals();
         handle_clock();
@@ -108,7 +109,21 @@ void Attempt::handle(const Arrival& arrival) {
         if (arrival.rank == 0) end_.output = finished->output;
         if (membership_.all_finished()) deadline_ = monotonic_seconds() + kAfterFinishSeconds;
     } else if (!end_.failure) {  // what the others say after a failure changes nothing any more
+        tell_mode(arrival);
+    }
+}
+
+// What the coordinator cannot do with a message (a full disk, a step that was lost on the way) ends the attempt; the
+// next one goes on from what is durable.
+void Attempt::tell_mode(const Arrival& arrival) {
+    try {
         mode_.on_message(channel_, arrival.rank, arrival.message);
+    } catch (const Error& error) {
+        on_failure(arrival.rank, {.type = error.type_name(),
+                                  .message = fmt::format("the coordinator, at its message: {}", error.what()),
+                                  .step = 0,
+                                  .exit_code = error.exit_code()});
+        end_step(kGraceSeconds);
     }
 }
 

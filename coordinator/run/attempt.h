@@ -23,7 +23,8 @@
 
 namespace kiban::coordinator {
 
-/// What the workers of an attempt do. Exceptions end the attempt and the run.
+/// What the workers of an attempt do. An Error thrown by on_message ends the attempt, as a worker's failure does; from
+/// the other functions it ends the run.
 class AttemptMode {
   public:
     virtual ~AttemptMode() = default;
@@ -49,6 +50,7 @@ struct AttemptSetup {
     std::string run_id;
     std::uint32_t attempt = 0;
     LaunchConfig launch;                          // resolved
+    std::function<void()> keep_lease;             // often, before anything is written; throws when it is lost
     std::function<void(const Membership&)> tick;  // about once a second
 };
 
@@ -60,6 +62,7 @@ class Attempt {
   private:
     void handle_messages();
     void handle(const Arrival& arrival);
+    void tell_mode(const Arrival& arrival);
     void on_hello(const Hello& hello, double at);
     void on_failure(int rank, const Failure& failure);
     void handle_signals();

@@ -95,6 +95,7 @@ int generate(const std::filesystem::path& given, const GenerateOptions& options)
                              .run_id = "generate",
                              .attempt = 1,
                              .launch = run_file.launch,
+                             .keep_lease = [] {},
                              .tick = [](const Membership&) {}};
     const AttemptEnd end = Attempt(setup, mode, signals).run();
     const Decision decision =

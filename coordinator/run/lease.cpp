@@ -68,6 +68,16 @@ std::optional<Owner> read_owner(const std::filesystem::path& file) {
     return owner;
 }
 
+// Two coordinators may claim the same epoch at once, and only one of them makes the file.
+monitoring::File open_or_create(const std::filesystem::path& file) {
+    try {
+        if (!std::filesystem::exists(file)) return monitoring::File::create(file);
+    } catch (const IoError&) {
+        if (!std::filesystem::exists(file)) throw;
+    }
+    return monitoring::File::open_write(file);
+}
+
 std::string read_beat(const std::filesystem::path& file) { return monitoring::read_text_if_exists(file).value_or(""); }
 
 void sleep_seconds(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
@@ -135,6 +145,8 @@ bool Lease::take(std::uint32_t epoch) {
                           {"nonce", fmt::format("{:08x}{:08x}", device(), device())}};
     const std::string text = content.dump() + "\n";
     const auto name = epoch_file(directory_, epoch);
+    // First the counter, then the claim: an epoch without a counter is a released one.
+    beat(epoch);
     try {
         monitoring::File file = monitoring::File::create(name);
         file.append(std::as_bytes(std::span(text)));
@@ -152,30 +164,30 @@ bool Lease::take(std::uint32_t epoch) {
         std::filesystem::remove(beat_file(directory_, epoch - kEpochsKept), ignored);
     }
     epoch_ = epoch;
-    beat();
     return true;
 }
 
+void Lease::refuse_lost() const {
+    throw CommError("another coordinator has taken the run in '{}': this one stops", directory_.parent_path().string());
+}
+
 std::uint32_t Lease::next_attempt() {
-    if (!is_current() || !take(epoch_ + 1)) {
-        throw CommError("another coordinator has taken the run in '{}': this one stops",
-                        directory_.parent_path().string());
-    }
+    if (!is_current() || !take(epoch_ + 1)) refuse_lost();
     return epoch_;
 }
 
 bool Lease::is_current() const { return highest_epoch(directory_) == epoch_; }
 
 void Lease::renew() {
-    if (monotonic_seconds() >= next_renewal_) beat();
+    if (monotonic_seconds() < next_renewal_) return;
+    if (!is_current()) refuse_lost();
+    beat(epoch_);
 }
 
-void Lease::beat() {
+void Lease::beat(std::uint32_t epoch) {
     next_renewal_ = monotonic_seconds() + timing_.renew_seconds;
     const std::string text = fmt::format("{:020}\n", ++counter_);
-    const auto name = beat_file(directory_, epoch_);
-    monitoring::File file =
-        std::filesystem::exists(name) ? monitoring::File::open_write(name) : monitoring::File::create(name);
+    monitoring::File file = open_or_create(beat_file(directory_, epoch));
     file.write_at(0, std::as_bytes(std::span(text)));
     file.close();
 }

@@ -31,13 +31,15 @@ class Lease {
     std::uint32_t next_attempt();
     /// False when another coordinator has taken a higher epoch: nothing may be published any more.
     bool is_current() const;
-    /// Renews the counter when it is time; cheap otherwise.
+    /// Renews the counter when it is time; cheap otherwise. CommError when another coordinator has taken the run: this
+    /// one must end its workers and write nothing more.
     void renew();
 
   private:
     Lease(std::filesystem::path directory, LeaseTiming timing) : directory_(std::move(directory)), timing_(timing) {}
     bool take(std::uint32_t epoch);
-    void beat();
+    void beat(std::uint32_t epoch);
+    [[noreturn]] void refuse_lost() const;
 
     std::filesystem::path directory_;
     LeaseTiming timing_;

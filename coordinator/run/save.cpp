@@ -46,7 +46,7 @@ SaveOutcome SaveFlow::conclude(CoordinatorChannel& channel) {
         }
         setup_.before_commit();
         outcome.committed = checkpoint::commit_checkpoint(setup_.run_dir, staging_, request_.step, setup_.attempt,
-                                                          reports, request_.state, setup_.is_current());
+                                                          reports, request_.state, setup_.is_current);
         active_ = false;
         checkpoint::apply_retention(setup_.run_dir, setup_.keep);
     } catch (const Error& error) {

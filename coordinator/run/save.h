@@ -37,7 +37,6 @@ class SaveFlow {
   public:
     explicit SaveFlow(SaveSetup setup) : setup_(std::move(setup)) {}
 
-    bool active() const { return active_; }
     /// InternalError when a save is under way. Returns the outcome when the save could not begin.
     std::optional<SaveOutcome> begin(CoordinatorChannel& channel, const StageRequest& request);
     /// The outcome once every worker has answered.

@@ -140,18 +140,27 @@ int conclude(Coordinator& coordinator, const Outcome& outcome) {
     return decision.exit_code;
 }
 
+namespace {
+
+void write_down(Coordinator& coordinator, const std::exception& failure) {
+    try {
+        if (!coordinator.lease.is_current()) return;  // status and journal tell of its new owner
+        const std::string reason = failure.what();
+        coordinator.board->set_state("failed", reason);
+        coordinator.board->journal.add("coordinator_ended",
+                                       {{"state", "failed"}, {"exit_code", exit_code_of(failure)}, {"reason", reason}});
+    } catch (const std::exception& also) {
+        monitoring::log_error("cannot write down that the run failed: {}", also.what());
+    }
+}
+
+}  // namespace
+
 int telling_failures(Coordinator& coordinator, const std::function<int()>& work) {
     try {
         return work();
     } catch (const std::exception& failure) {
-        const std::string reason = failure.what();
-        try {
-            coordinator.board->set_state("failed", reason);
-            coordinator.board->journal.add(
-                "coordinator_ended", {{"state", "failed"}, {"exit_code", exit_code_of(failure)}, {"reason", reason}});
-        } catch (const std::exception& also) {
-            monitoring::log_error("cannot write down that the run failed: {}", also.what());
-        }
+        write_down(coordinator, failure);
         throw;
     }
 }

@@ -41,7 +41,7 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
 /// Says how it ended, writes status and journal; returns the exit code.
 int conclude(Coordinator& coordinator, const Outcome& outcome);
 
-/// work(); what it throws is written into status and journal first.
+/// work(); what it throws is written into status and journal first, unless another coordinator owns them by now.
 int telling_failures(Coordinator& coordinator, const std::function<int()>& work);
 
 }  // namespace kiban::coordinator

@@ -31,10 +31,8 @@ AttemptSetup setup_of(Session& session, std::uint32_t attempt) {
             .run_id = session.run_id,
             .attempt = attempt,
             .launch = session.run_file.launch,
-            .tick = [&session](const Membership& members) {
-                session.lease.renew();
-                session.board.tick(members);
-            }};
+            .keep_lease = [&session] { session.lease.renew(); },
+            .tick = [&session](const Membership& members) { session.board.tick(members); }};
 }
 
 // False when a signal came in between.

@@ -101,7 +101,7 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
 }
 
 void TrainMode::on_step(const StepReport& report) {
-    // A hole in the record would be a lie: a lost message ends the attempt, and the steps are done again.
+    // A hole in the record would be a lie: a lost message ends the attempt, and the next one does the steps again.
     KIBAN_CHECK(loaded_ && report.step == training_.step + 1, "step {} was reported after step {}", report.step,
                 training_.step);
     training_.step = report.step;

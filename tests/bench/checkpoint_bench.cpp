@@ -127,7 +127,8 @@ void verified_load(benchmark::State& state) {
     const Payload payload(state.range(0));
     const fs::path staging = begin_checkpoint(directory.path(), 1, 1, payload.bytes().size());
     const auto report = write_shard(staging, 0, payload.slices());
-    const auto info = commit_checkpoint(directory.path(), staging, 1, 1, {report}, nlohmann::json::object(), true);
+    const auto info =
+        commit_checkpoint(directory.path(), staging, 1, 1, {report}, nlohmann::json::object(), [] { return true; });
     const File file = File::open_read(info.directory / report.file);
     std::vector<std::byte> target(payload.bytes().size());
     const auto forget = [&] {

@@ -113,8 +113,9 @@ void fill_the_disk(const fs::path& where) {
     disk.release();
     const auto reports = write_shards(next, staging);
     disk.leave(0);
-    report_stage(run_dir, "manifest",
-                 [&] { commit_checkpoint(run_dir, staging, 2, 1, reports, to_json(state_of(next)), true); });
+    report_stage(run_dir, "manifest", [&] {
+        commit_checkpoint(run_dir, staging, 2, 1, reports, to_json(state_of(next)), [] { return true; });
+    });
     disk.release();
     report_stage(run_dir, "begin", [&] { begin_checkpoint(run_dir, 3, 1, 1ULL << 50); });
     abandon_checkpoint(staging);

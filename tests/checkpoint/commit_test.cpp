@@ -36,7 +36,7 @@ struct Staged {
         shards = testing::write_shards(save, staging);
         state = to_json(testing::state_of(save));
     }
-    CheckpointInfo commit(bool is_current = true) const {
+    CheckpointInfo commit(const std::function<bool()>& is_current = [] { return true; }) const {
         return commit_checkpoint(save.run_dir, staging, save.step, save.attempt, shards, state, is_current);
     }
     std::string refusal() const {
@@ -72,11 +72,21 @@ TEST(Commit, MakesADirectoryOfShardsManifestAndRecordUnderItsFinalName) {
 TEST(Commit, AnOlderAttemptMakesNothingVisible) {
     const Scratch scratch;
     const Staged staged({scratch.path(), 5, 3});
-    EXPECT_EQ(message_of<CheckpointError>([&] { staged.commit(false); }),
+    EXPECT_EQ(message_of<CheckpointError>([&] { staged.commit([] { return false; }); }),
               "cannot commit step-000000000005-a000003: a newer attempt than 3 has taken over run '" +
                   scratch.path().string() + "'; this one must stop");
     EXPECT_TRUE(listed(scratch.path()).empty());
     EXPECT_FALSE(fs::exists(staged.staging / "COMMIT"));
+}
+
+TEST(Commit, AnAttemptThatIsOvertakenWhilePublishingMakesNothingVisible) {
+    const Scratch scratch;
+    const Staged staged({scratch.path(), 5, 3});
+    int asked = 0;
+    EXPECT_NE(message_of<CheckpointError>([&] { staged.commit([&] { return ++asked == 1; }); }).find("has taken over"),
+              std::string::npos);
+    EXPECT_TRUE(fs::exists(staged.staging / "COMMIT"));
+    EXPECT_TRUE(listed(scratch.path()).empty());
 }
 
 TEST(Commit, AGapIsRefusedNamingTheTensor) {

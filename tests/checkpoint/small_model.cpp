@@ -147,7 +147,7 @@ CheckpointInfo write_checkpoint(const Save& save) {
     try {
         const auto reports = write_shards(save, staging);
         return commit_checkpoint(save.run_dir, staging, save.step, save.attempt, reports, to_json(state_of(save)),
-                                 true);
+                                 [] { return true; });
     } catch (...) {
         abandon_checkpoint(staging);
         throw;

@@ -68,7 +68,8 @@ fs::path save(const fs::path& run_dir, std::uint64_t step, const RunFile& file, 
     state.reduction = "fast";
     const fs::path staging = checkpoint::begin_checkpoint(run_dir, step, 1, 4096);
     const auto report = checkpoint::write_shard(staging, 0, slices);
-    return checkpoint::commit_checkpoint(run_dir, staging, step, 1, {report}, checkpoint::to_json(state), true)
+    return checkpoint::commit_checkpoint(run_dir, staging, step, 1, {report}, checkpoint::to_json(state),
+                                         [] { return true; })
         .directory;
 }
 

@@ -137,6 +137,14 @@ TEST_F(LeaseTest, AHigherEpochFencesTheOwner) {
     EXPECT_THROW(lease.next_attempt(), CommError);
 }
 
+TEST_F(LeaseTest, AnOwnerThatWasOvertakenHearsOfItWhenItRenews) {
+    Lease lease = Lease::acquire(dir_, kQuick);
+    lease.renew();
+    leave_lease(2, owner({1, 1}, "another machine"), "1");
+    std::this_thread::sleep_for(std::chrono::milliseconds(80));
+    EXPECT_THROW(lease.renew(), CommError);
+}
+
 TEST_F(LeaseTest, OneOfManyThatComeAtOnceWins) {
     std::vector<pid_t> children;
     for (int i = 0; i < 8; ++i) {

@@ -136,8 +136,9 @@ class ShardedOptimizerTest : public ::testing::Test {
             checkpoint::RunState state;
             state.step = step;
             directory =
-                checkpoint::commit_checkpoint(run_dir_, staging, step, 1, shards, checkpoint::to_json(state), true)
-                    .directory.string();
+                checkpoint::commit_checkpoint(run_dir_, staging, step, 1, shards, checkpoint::to_json(state), [] {
+                    return true;
+                }).directory.string();
         }
         return replica.group.all_gather(directory)[0];
     }

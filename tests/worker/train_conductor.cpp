@@ -92,7 +92,7 @@ void Conductor::shard_written(int rank, const ShardWritten& written) {
     }
     if (result.error.empty()) {
         const auto info = checkpoint::commit_checkpoint(run_dir_, staging_, written.step, attempt_, reports,
-                                                        stages.back().state, true);
+                                                        stages.back().state, [] { return true; });
         committed.push_back(info.directory.string());
         result.committed = true;
     } else {

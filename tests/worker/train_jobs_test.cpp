@@ -197,6 +197,15 @@ TEST_F(Jobs, ADamagedCheckpointIsRefusedByAllAndAnOlderOneTaken) {
     EXPECT_EQ(losses_of(second->steps), losses_of(expected));
 }
 
+TEST_F(Jobs, ACheckpointThatCannotBeReadHereIsAnIoErrorOnAllAndNotCalledDamaged) {
+    const auto heard = run({.job = job({}, shared("/not/mounted/ckpt/step-000000000005-a000001"))});
+    EXPECT_TRUE(failure_.starts_with("IoError: worker 0: cannot read checkpoint '/not/mounted/ckpt/")) << failure_;
+    if (!heard) return;
+    EXPECT_TRUE(heard->loads.empty());
+    EXPECT_EQ(heard->failures.size(), static_cast<std::size_t>(ranks()));
+    EXPECT_EQ(heard->failures.at(0).exit_code, kExitIo);
+}
+
 TEST_F(Jobs, OtherNumbersOfWorkersSeeTheSameBatches) {
     const auto all = run({.job = job()});
     const std::string saved = shared(all ? all->committed[1] : "");

@@ -10,22 +10,27 @@
 namespace kiban::worker {
 namespace {
 
-// This worker's share; what is wrong with it is for all to know, so damage does not throw.
-std::string read_own_share(const std::filesystem::path& directory, const checkpoint::RunState& now,
-                           ShardedOptimizer& optimizer, std::optional<checkpoint::CheckpointReader>& reader) {
+// What is wrong with a worker's share, for all to know: neither kind may throw on one worker alone.
+struct ShareFault {
+    std::string damage;      // the checkpoint is not to be trusted
+    std::string unreadable;  // it cannot be read now, here
+};
+
+ShareFault read_own_share(const std::filesystem::path& directory, const checkpoint::RunState& now,
+                          ShardedOptimizer& optimizer, std::optional<checkpoint::CheckpointReader>& reader) {
     try {
         reader.emplace(directory);
         checkpoint::check_resumable(checkpoint::run_state_from_json(reader->state()), now);
         optimizer.load(*reader);
         return {};
     } catch (const CheckpointError& error) {
-        return error.what();
+        return {.damage = error.what(), .unreadable = ""};
     } catch (const IoError& error) {
-        return error.what();
+        return {.damage = "", .unreadable = error.what()};
     }
 }
 
-std::string first_error(const Group& world, const std::string& mine) {
+std::string first_of(const Group& world, const std::string& mine) {
     const std::vector<std::string> all = world.all_gather(mine);
     for (std::size_t rank = 0; rank < all.size(); ++rank) {
         if (!all[rank].empty()) return fmt::format("worker {}: {}", rank, all[rank]);
@@ -43,7 +48,10 @@ LoadOutcome load_checkpoint(const std::filesystem::path& directory, const checkp
                             ShardedOptimizer& optimizer) {
     LoadOutcome outcome;
     std::optional<checkpoint::CheckpointReader> reader;
-    outcome.error = first_error(world, read_own_share(directory, now, optimizer, reader));
+    const ShareFault mine = read_own_share(directory, now, optimizer, reader);
+    const std::string unreadable = first_of(world, mine.unreadable);
+    if (!unreadable.empty()) throw IoError("{}", unreadable);
+    outcome.error = first_of(world, mine.damage);
     if (!outcome.error.empty()) return outcome;
     outcome.error = optimizer.complete_load(*reader);
     if (!outcome.error.empty()) return outcome;

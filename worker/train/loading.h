@@ -14,13 +14,14 @@
 namespace kiban::worker {
 
 struct LoadOutcome {
-    std::string error;           // empty: loaded and verified; the same on all workers
+    std::string error;           // why it is not to be trusted; empty: loaded and verified; the same on all workers
     checkpoint::RunState state;  // as stored
     std::string exactness;       // exact | sample-exact: reason
 };
 
 /// Communicates. Each worker reads its share; all agree, then compare fingerprints over the group. `now` describes this
-/// run and its world. ConfigError when the checkpoint belongs to another run (other corpus, seed, ...).
+/// run and its world. ConfigError when the checkpoint belongs to another run (other corpus, seed, ...); IoError on
+/// every worker when one cannot read its share: that may pass, so it says nothing against the checkpoint.
 LoadOutcome load_checkpoint(const std::filesystem::path& directory, const checkpoint::RunState& now, const Group& world,
                             ShardedOptimizer& optimizer);
 
