@@ -205,6 +205,11 @@ void RunMetrics::worker_up(int rank, bool up) {
     impl_->worker_up.set(rank, up ? 1 : 0);
 }
 
+void RunMetrics::workers_gone() {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->worker_up.set_all(0);
+}
+
 void RunMetrics::worker_heartbeat_age(int rank, double seconds) {
     const std::lock_guard lock(impl_->mutex);
     impl_->heartbeat_age.set(rank, seconds);

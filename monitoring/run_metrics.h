@@ -54,6 +54,8 @@ class RunMetrics {
     void checkpoint_failed(const std::string& cause);
     void restarted(const std::string& cause, std::uint64_t rolled_back_steps);
     void worker_up(int rank, bool up);
+    /// No worker of this attempt is there any more.
+    void workers_gone();
     void worker_heartbeat_age(int rank, double seconds);
     void worker_memory(int rank, std::uint64_t resident_bytes, std::uint64_t optimizer_bytes);
 

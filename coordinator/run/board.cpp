@@ -43,6 +43,8 @@ void Board::set_identity(const monitoring::RunIdentity& identity) {
 void Board::set_state(const std::string& state, const std::string& message) {
     status.state = state;
     status.message = message;
+    const bool with_workers = state == "preparing" || state == "starting" || state == "training" || state == "saving";
+    if (!with_workers) metrics_->workers_gone();  // their attempt is over, however the last look at them went
     metrics_->set_state(state == "stopped" ? "done" : state);  // the endpoint goes with the process
     write();
 }
@@ -53,7 +55,7 @@ void Board::tick(const Membership& members) {
     for (std::size_t rank = 0; rank < members.members().size(); ++rank) {
         const Member& member = members.members()[rank];
         const int number = static_cast<int>(rank);
-        metrics_->worker_up(number, member.hello.has_value() && !member.finished);
+        metrics_->worker_up(number, members.answers(number, now));
         if (!member.hello) continue;
         const double age = std::max(0.0, now - member.last_heard);
         metrics_->worker_heartbeat_age(number, age);
