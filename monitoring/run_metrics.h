@@ -39,6 +39,8 @@ class RunMetrics {
     RunMetrics(const RunMetrics&) = delete;
     RunMetrics& operator=(const RunMetrics&) = delete;
 
+    /// More is known of the same run (its corpus is there): all series stay. `run` may not change.
+    void set_identity(const RunIdentity& identity);
     /// One of preparing, starting, training, saving, restarting, done, failed.
     void set_state(const std::string& state);
     /// Forgets the ranks of the attempt before.

@@ -78,7 +78,7 @@ int pretrain_with(Coordinator& coordinator, const RunFile& run_file, const Pretr
     const auto newest = check_resume(coordinator, digest);
     write_corpus_reference(coordinator.directory, {manifest_file, digest});
     monitoring::publish(coordinator.directory.run_file(), to_toml(run_file));
-    board.set_identity(identity_of(run_file, digest));
+    board.metrics().set_identity(identity_of(run_file, digest));
 
     TrainProgress training{.curve = monitoring::CurveWriter(coordinator.directory.curve()),
                            .manifest = manifest_file.string(),

@@ -5,6 +5,7 @@
 
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/board.h"
+#include "tests/monitoring/http.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -51,6 +52,18 @@ TEST_F(BoardTest, AWorkerIsUpWhileItIsHeardFromAndDownWhenItIsLost) {
     EXPECT_TRUE(shows(board, up(0, 1))) << board.metrics().text();
     EXPECT_TRUE(shows(board, up(1, 0))) << board.metrics().text();
     EXPECT_TRUE(shows(board, up(2, 0))) << board.metrics().text();
+}
+
+TEST_F(BoardTest, AnIdentityThatBecomesKnownIsServedAtTheSamePort) {
+    Board board(directory_, identity(), "127.0.0.1:0");
+    board.metrics().prepared_unit(10, 1, 9);
+    const int port = std::stoi(board.status.metrics.substr(board.status.metrics.rfind(':') + 1));
+    monitoring::RunIdentity known = identity();
+    known.data_hash = "da7a";
+    board.metrics().set_identity(known);
+    const std::string served = monitoring::http_get(port, "/metrics");
+    EXPECT_NE(served.find("data_hash=\"da7a\""), std::string::npos) << served;
+    EXPECT_NE(served.find("kiban_prepared_tokens_total{run=\"demo\"} 9\n"), std::string::npos) << served;
 }
 
 TEST_F(BoardTest, NoWorkerIsUpOnceTheAttemptIsOver) {
