@@ -32,6 +32,9 @@ struct RunIdentity {
     double flops_per_token = 0;  // forward and backward
 };
 
+/// The cause of a restart that says that a step's loss or gradient was not finite.
+constexpr const char* kNonFiniteCause = "non_finite";
+
 class RunMetrics {
   public:
     explicit RunMetrics(const RunIdentity& identity);
@@ -54,6 +57,7 @@ class RunMetrics {
     /// A cause is a word of a small set (signal, exit, heartbeat, ...), never a message: after 15 of them come
     /// "other"s.
     void checkpoint_failed(const std::string& cause);
+    /// kNonFiniteCause counts a step that was not finite, too: such a step has no row.
     void restarted(const std::string& cause, std::uint64_t rolled_back_steps);
     void worker_up(int rank, bool up);
     /// No worker of this attempt is there any more.

@@ -79,7 +79,7 @@ struct LoadResult {
     std::string exactness;   // exact | sample-exact: reason
 };
 struct Failure {
-    std::string type;  // ConfigError, DataError, ...
+    std::string type;  // of monitoring/error.h: ConfigError, DataError, ...
     std::string message;
     std::uint64_t step = 0;
     int exit_code = 70;
