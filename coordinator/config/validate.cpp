@@ -111,22 +111,34 @@ void check_batch(TrainConfig& train, std::uint64_t workers) {
     if (train.eval_micro_batch_rows == 0) train.eval_micro_batch_rows = micro;
 }
 
-void check_schedule(TrainConfig& train) {
-    ScheduleConfig& schedule = train.schedule;
-    if (schedule.name != ScheduleName::wsd) {
-        if (schedule.decay_steps != 0) {
-            throw ConfigError("train.schedule.decay_steps = {} is for train.schedule.name = 'wsd' only: leave it out",
-                              schedule.decay_steps);
-        }
-        if (schedule.decay != DecayShape::linear)
-            throw ConfigError("train.schedule.decay is for train.schedule.name = 'wsd' only: leave it out");
-        return;
+void check_wsd_only_keys(const ScheduleConfig& schedule) {
+    if (schedule.name == ScheduleName::wsd) return;
+    if (schedule.decay_steps != 0) {
+        throw ConfigError("train.schedule.decay_steps = {} is for train.schedule.name = 'wsd' only: leave it out",
+                          schedule.decay_steps);
     }
-    if (schedule.decay_steps > train.steps ||
-        (schedule.decay_steps != 0 && schedule.warmup_steps > train.steps - schedule.decay_steps)) {
+    if (schedule.decay != DecayShape::linear)
+        throw ConfigError("train.schedule.decay is for train.schedule.name = 'wsd' only: leave it out");
+}
+
+// A schedule that the run cuts off was meant for another run: it never reaches its peak, or never its end.
+void check_schedule(const TrainConfig& train) {
+    const ScheduleConfig& schedule = train.schedule;
+    check_wsd_only_keys(schedule);
+    if (schedule.warmup_steps > train.steps) {
+        throw ConfigError(
+            "train.schedule.warmup_steps = {} is longer than train.steps = {}: lower it, or raise train.steps",
+            schedule.warmup_steps, train.steps);
+    }
+    if (schedule.name != ScheduleName::wsd) return;
+    const std::uint64_t decay = resolved_decay_steps(schedule, train.steps);
+    if (schedule.decay_steps > train.steps || schedule.warmup_steps > train.steps - decay) {
         throw ConfigError(
             "train.schedule.warmup_steps = {} and train.schedule.decay_steps = {} do not fit into train.steps = {}",
-            schedule.warmup_steps, schedule.decay_steps, train.steps);
+            schedule.warmup_steps,
+            schedule.decay_steps != 0 ? fmt::format("{}", schedule.decay_steps)
+                                      : fmt::format("0 (a tenth of the run: {})", decay),
+            train.steps);
     }
 }
 

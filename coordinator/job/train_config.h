@@ -67,6 +67,9 @@ struct LaunchConfig {
         "127.0.0.1";  // address the control channel binds; several nodes need one they can reach
 };
 
+/// Steps of wsd's decay in a run of `steps`: decay_steps, where it is 0 a tenth of the run, at least 1. Pure.
+std::uint64_t resolved_decay_steps(const ScheduleConfig& schedule, std::uint64_t steps);
+
 /// Learning rate of step `step`, the update that completes it, 1 to `steps`. Pure. With i = step - 1, peak P, W warm-up
 /// steps, N steps and r = final_ratio: P (i+1)/(W+1) while i < W, then P (r + (1-r) c) with c = (1 + cos(pi x))/2
 /// (cosine), 1 - x (linear), x = (i-W)/(N-W); wsd: c = 1 until i = N - decay_steps, then 1 - x or 1 - sqrt(x), x =
