@@ -153,6 +153,17 @@ TEST(RunFile, AnOverrideThatIsNoAssignmentIsAUsageError) {
               "the string \"2\\u000Atrain.steps=3\"");
 }
 
+TEST(RunFile, AKeyThatIsOverriddenTwiceIsAUsageErrorWithBothValues) {
+    try {
+        parse(kSmallest, {"train.steps=200", "run.seed=1", "train.steps=300"});
+        FAIL() << "one of them was taken";
+    } catch (const UsageError& error) {
+        EXPECT_STREQ(error.what(),
+                     "the command line sets train.steps twice: to '200' and to '300'; leave one of them out");
+    }
+    EXPECT_THROW(parse(kSmallest, {"train.steps=200", "train.steps=200"}), UsageError);
+}
+
 TEST(RunFile, AnUnknownKeyIsRefusedWithLineAndTheNearestOne) {
     EXPECT_EQ(refusal("[train]\nsteps = 3\nstep = 4\n"),
               "'run.toml' line 3: unknown key 'train.step'; did you mean 'train.steps'?");
