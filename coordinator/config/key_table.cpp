@@ -113,7 +113,7 @@ std::vector<Key<RunFile>> cluster_keys() {
                       "between checkpoints: what a crash repeats; 0: only at step 0 and at the end"),
         KIBAN_RUN_KEY(checkpoint.keep, between(2, 1e6), kResumable, "", "newest ones kept; the newest may turn out damaged"),
         KIBAN_RUN_KEY(monitoring.listen, Text{}, kResumable, "",
-                      "address of /metrics, HOST:PORT; port 0: a free one; empty: not served"),
+                      "address of /metrics, an IPv4 ADDRESS:PORT; port 0: a free one; empty: not served"),
         KIBAN_RUN_KEY(monitoring.progress_interval_seconds, above(0), kResumable, "seconds",
                       "between progress lines when the output is no terminal"),
         KIBAN_RUN_KEY(launch.workers, between(1, 1 << 20), kResumable, "", "MPI ranks, all of them train"),

@@ -8,6 +8,7 @@
 #include "coordinator/job/cpus.h"
 #include "data/tokenizer.h"
 #include "monitoring/error.h"
+#include "monitoring/listen_address.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -154,25 +155,6 @@ void check_total(const RunFile& file) {
     }
 }
 
-void check_listen(const std::string& listen) {
-    if (listen.empty()) return;
-    const std::size_t colon = listen.rfind(':');
-    const std::string host = colon == std::string::npos ? "" : listen.substr(0, colon);
-    const std::string_view port_text =
-        std::string_view(listen).substr(colon == std::string::npos ? listen.size() : colon + 1);
-    unsigned port = 0;
-    const auto [end, error] = std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
-    const bool is_port =
-        !port_text.empty() && error == std::errc{} && end == port_text.data() + port_text.size() && port <= 65535;
-    const bool bare_ipv6 = host.find(':') != std::string::npos && (host.front() != '[' || host.back() != ']');
-    if (host.empty() || bare_ipv6 || !is_port) {
-        throw ConfigError(
-            "monitoring.listen is '{}', expected HOST:PORT with a port from 0 to 65535, such as '127.0.0.1:9464', or "
-            "'' to serve nothing",
-            listen);
-    }
-}
-
 int threads_for(int workers) {
     if (const char* slurm = std::getenv("SLURM_CPUS_PER_TASK")) {
         int cpus = 0;
@@ -201,7 +183,7 @@ void validate(RunFile& file) {
     check_batch(file.train, static_cast<std::uint64_t>(file.launch.workers));
     check_schedule(file.train);
     check_total(file);
-    check_listen(file.monitoring.listen);
+    if (!file.monitoring.listen.empty()) monitoring::parse_listen_address(file.monitoring.listen);
     check_launch(file.launch);
 }
 

@@ -68,7 +68,7 @@ decay = "sqrt"
 [checkpoint]
 interval_steps = 100
 [monitoring]
-listen = "[::1]:0"
+listen = "0.0.0.0:0"
 [launch]
 workers = 2
 threads_per_worker = 3
@@ -90,7 +90,7 @@ threads_per_worker = 3
     EXPECT_EQ(file.train.schedule.name, ScheduleName::wsd);
     EXPECT_EQ(file.train.schedule.decay, DecayShape::sqrt);
     EXPECT_EQ(file.checkpoint.interval_steps, 100U);
-    EXPECT_EQ(file.monitoring.listen, "[::1]:0");
+    EXPECT_EQ(file.monitoring.listen, "0.0.0.0:0");
     EXPECT_EQ(file.launch.threads_per_worker, 3);
 }
 

@@ -106,15 +106,13 @@ TEST(Validate, AWarmUpThatRunsIntoTheDecayThatFollowsFromTheRunIsRefused) {
     EXPECT_EQ(refusal({"train.schedule.name=wsd", "train.steps=112"}), "nothing was refused");
 }
 
-TEST(Validate, ListenIsAHostAndAPort) {
+TEST(Validate, WhatTheEndpointCannotListenOnIsRefusedBeforeItIsMade) {
     for (const std::string bad :
-         {"9464", "localhost", ":9464", "localhost:", "localhost:65536", "localhost:x", "::1:9464", "h:-1"}) {
-        EXPECT_EQ(
-            refusal({"monitoring.listen='" + bad + "'"}),
-            "monitoring.listen is '" + bad +
-                "', expected HOST:PORT with a port from 0 to 65535, such as '127.0.0.1:9464', or '' to serve nothing");
+         {"9464", "localhost", ":9464", "localhost:", "localhost:65536", "localhost:x", "[::1]:9464", "node-1:0"}) {
+        EXPECT_EQ(refusal({"monitoring.listen='" + bad + "'"}).rfind("cannot serve metrics on '" + bad + "': ", 0), 0U)
+            << bad;
     }
-    for (const std::string good : {"", "0.0.0.0:0", "[::1]:9464", "node-1:65535"}) {
+    for (const std::string good : {"", "0.0.0.0:0", "127.0.0.1:65535", "localhost:9464"}) {
         EXPECT_EQ(refusal({"monitoring.listen='" + good + "'"}), "nothing was refused") << good;
     }
 }
