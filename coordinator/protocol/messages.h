@@ -96,7 +96,7 @@ struct Job {
     std::string manifest;  // path of the corpus manifest (train, generate)
     std::string manifest_digest;
     std::string checkpoint;  // directory to load; empty: initial weights
-    nlohmann::json options;  // generate: prompt, max_tokens, temperature, seed
+    nlohmann::json options;  // generate: prompt, max_tokens, temperature, top_k, seed
 };
 struct Task {
     bool none = false;  // nothing left to do: finish

@@ -46,7 +46,6 @@ struct RunStatus {
     std::string checkpoint;  // last durable one, directory
     std::uint64_t checkpoint_step = 0;
     std::string metrics;   // address of /metrics, empty: none
-    std::string control;   // address of the control channel of this attempt
     double wall_time = 0;  // of this writing, seconds since 1970
     std::string host;      // of the coordinator
     int pid = 0;

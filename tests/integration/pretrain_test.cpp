@@ -196,6 +196,13 @@ TEST_F(Pretrain, GeneratedTextIsTheSameForTheSameSeed) {
     std::vector<std::string> other = words;
     other.back() = "8";
     EXPECT_NE(kiban(other).output, first.output);
+
+    std::vector<std::string> likeliest = words;
+    likeliest.insert(likeliest.end() - 2, {"--top-k", "1"});
+    const Ended greedy = kiban(likeliest);
+    EXPECT_EQ(greedy.exit_code, 0) << greedy.output;
+    likeliest.back() = "8";
+    EXPECT_EQ(kiban(likeliest).output, greedy.output) << "among one token the seed has nothing to choose";
 }
 
 }  // namespace
