@@ -46,6 +46,14 @@ TEST_F(Pretrain, FinishesWithACheckpointACurveAndAReport) {
     EXPECT_EQ(kiban({"status", "run"}).exit_code, 0);
 }
 
+TEST_F(Pretrain, ARunDirectoryMayBeNamedWithQuotesAndBackslashes) {
+    const std::string run = R"(a "quoted" \ 'name')";
+    const Ended ended = kiban(pretrain(run, 1, {"--set", "train.steps=20"}));
+    EXPECT_EQ(ended.exit_code, 0) << ended.output;
+    EXPECT_EQ(last_step(run), 20u);
+    EXPECT_EQ(kiban({"verify", run}).exit_code, 0);
+}
+
 TEST_F(Pretrain, AFinishedRunSaysSoAndMoreStepsContinueIt) {
     ASSERT_EQ(kiban(pretrain("run", 1)).exit_code, 0);
     const Ended again = kiban(pretrain("run", 1));
