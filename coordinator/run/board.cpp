@@ -32,7 +32,8 @@ void Board::set_state(const std::string& state, const std::string& message) {
     status.message = message;
     const bool with_workers = state == "preparing" || state == "starting" || state == "training" || state == "saving";
     if (!with_workers) metrics_.workers_gone();  // their attempt is over, however the last look at them went
-    metrics_.set_state(state == "stopped" ? "done" : state);  // the endpoint goes with the process
+    metrics_.set_state(state == "stopped" || state == "prepared" ? "done"
+                                                                 : state);  // the endpoint goes with the process
     write();
 }
 

@@ -29,8 +29,8 @@ struct WorkerStatus {
 struct RunStatus {
     std::string run;  // name
     std::string run_id;
-    std::string state;    // preparing|starting|training|saving|restarting|done|failed|stopped
-    std::string message;  // why it failed or stopped
+    std::string state;    // preparing|prepared|starting|training|saving|restarting|done|failed|stopped
+    std::string message;  // why it failed or stopped, or what is prepared
     std::uint32_t attempt = 0;
     std::uint32_t restarts = 0;
     std::uint64_t step = 0;

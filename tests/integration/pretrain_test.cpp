@@ -46,6 +46,19 @@ TEST_F(Pretrain, FinishesWithACheckpointACurveAndAReport) {
     EXPECT_EQ(kiban({"status", "run"}).exit_code, 0);
 }
 
+TEST_F(Pretrain, APreparationSaysWhatIsPreparedAndNotThatARunFinished) {
+    for (const char* time : {"first", "second"}) {
+        const Ended prepared = kiban({"prepare", "run.toml", "--run-dir", "run"});
+        ASSERT_EQ(prepared.exit_code, 0) << prepared.output;
+        EXPECT_EQ(status("run")->state, "prepared") << time;
+        const std::string text = kiban({"status", "run"}).output;
+        EXPECT_TRUE(contains(text, "prepared: the corpus is " + dir_.string())) << text;
+        EXPECT_FALSE(contains(text, "\n  step ")) << text;
+    }
+    EXPECT_EQ(kiban(pretrain("run", 1, {"--set", "train.steps=20"})).exit_code, 0);
+    EXPECT_EQ(status("run")->state, "done");
+}
+
 TEST_F(Pretrain, ARunDirectoryMayBeNamedWithQuotesAndBackslashes) {
     const std::string run = R"(a "quoted" \ 'name')";
     const Ended ended = kiban(pretrain(run, 1, {"--set", "train.steps=20"}));
