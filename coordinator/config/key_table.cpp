@@ -118,7 +118,7 @@ std::vector<Key<RunFile>> cluster_keys() {
                       "between progress lines when the output is no terminal"),
         KIBAN_RUN_KEY(launch.workers, between(1, 1 << 20), kResumable, "", "MPI ranks, all of them train"),
         KIBAN_RUN_KEY(launch.threads_per_worker, between(0, 1 << 14), kResumable, "",
-                      "OpenMP threads; 0: Slurm's CPUs per task, else the CPUs here / workers"),
+                      "OpenMP threads; 0: in a Slurm job its CPUs per task, else those of its smallest node / workers there; elsewhere the CPUs here / workers"),
         KIBAN_RUN_KEY(launch.launcher, (Words{{"auto", "mpirun", "srun"}}), kResumable, "",
                       "auto: srun inside a Slurm allocation, else mpirun"),
         KIBAN_RUN_KEY(launch.max_restarts, between(0, 1e6), kResumable, "",

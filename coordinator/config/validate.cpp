@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <charconv>
-#include <cstdlib>
-#include <string_view>
 
 #include "coordinator/config/run_file.h"
 #include "coordinator/job/cpus.h"
@@ -155,22 +152,13 @@ void check_total(const RunFile& file) {
     }
 }
 
-int threads_for(int workers) {
-    if (const char* slurm = std::getenv("SLURM_CPUS_PER_TASK")) {
-        int cpus = 0;
-        const std::string_view text(slurm);
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cpus);
-        if (error == std::errc{} && end == text.data() + text.size() && cpus > 0) return cpus;
-    }
-    return std::max(1, usable_cpus() / workers);
-}
-
 void check_launch(LaunchConfig& launch) {
     if (launch.control_interface.empty()) {
         throw ConfigError(
             "launch.control_interface is empty, expected an address or an interface, such as '127.0.0.1' or 'eth0'");
     }
-    if (launch.threads_per_worker == 0) launch.threads_per_worker = threads_for(launch.workers);
+    launch.threads_derived = launch.threads_per_worker == 0;
+    if (launch.threads_derived) launch.threads_per_worker = default_threads(launch.workers);
 }
 
 }  // namespace

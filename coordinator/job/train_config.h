@@ -58,7 +58,8 @@ struct ParallelConfig {  // the data-parallel degree is what remains of the work
 
 struct LaunchConfig {
     int workers = 1;
-    int threads_per_worker = 0;                    // 0: cores of the machine / workers, at least 1
+    int threads_per_worker = 0;                    // 0: default_threads() (coordinator/job/cpus.h)
+    bool threads_derived = false;                  // no key: threads_per_worker was 0, and is this machine's or job's
     std::string launcher = "auto";                 // auto (srun inside a Slurm allocation, else mpirun) | mpirun | srun
     std::uint32_t max_restarts = 10;               // without a newer checkpoint in between
     std::uint32_t start_timeout_seconds = 120;     // until every worker has said hello

@@ -77,6 +77,20 @@ TEST(SubmitArguments, GiveTheNumbersAndLetTheUsersOptionsWin) {
                      "/runs/a.toml", "--set", "train.steps=5"}));
 }
 
+TEST(SubmitArguments, SayNothingOfProcessorsWhenTheRunFileDoesNot) {
+    const Submission submission = {.run_dir = "/runs/a",
+                                   .run_file = "/runs/a.toml",
+                                   .overrides = {},
+                                   .name = "a",
+                                   .nodes = 1,
+                                   .workers = 8,
+                                   .threads_per_worker = 0,
+                                   .sbatch_options = {"--exclusive"}};
+    EXPECT_EQ(submit_arguments(submission, "/runs/a/kiban.sbatch"),
+              (Words{"sbatch", "--parsable", "--job-name=a", "--nodes=1", "--ntasks=8", "--output=/runs/a/slurm-%j.out",
+                     "--exclusive", "/runs/a/kiban.sbatch", "/runs/a.toml"}));
+}
+
 class Step : public ::testing::Test {
   protected:
     void SetUp() override {
