@@ -120,7 +120,7 @@ std::vector<Key<RunFile>> cluster_keys() {
         KIBAN_RUN_KEY(launch.threads_per_worker, between(0, 1 << 14), kResumable, "",
                       "OpenMP threads; 0: in a Slurm job its CPUs per task, else those of its smallest node / workers there; elsewhere the CPUs here / workers"),
         KIBAN_RUN_KEY(launch.launcher, (Words{{"auto", "mpirun", "srun"}}), kResumable, "",
-                      "auto: srun inside a Slurm allocation, else mpirun"),
+                      "auto: srun inside a Slurm allocation, else mpirun; outside of one on a machine of the cluster auto is refused"),
         KIBAN_RUN_KEY(launch.max_restarts, between(0, 1e6), kResumable, "",
                       "after lost workers, without a newer checkpoint in between"),
         KIBAN_RUN_KEY(launch.start_timeout_seconds, between(1, 86400), kResumable, "seconds",

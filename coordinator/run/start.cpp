@@ -23,6 +23,7 @@ namespace {
 RunDirectory checked_directory(const RunFile& run_file) {
     worker_executable();
     choose_launcher(run_file.launch.launcher, current_environment());
+    refuse_login_node(run_file.launch.launcher, current_environment());
     return RunDirectory(run_file.run_dir());
 }
 

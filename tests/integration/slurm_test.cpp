@@ -81,5 +81,12 @@ TEST_F(Slurm, OutsideOfAnAllocationSrunIsRefusedAndSaysHowToSubmit) {
     EXPECT_TRUE(contains(ended.output, "kiban submit RUN.toml")) << ended.output;
 }
 
+TEST_F(Slurm, OnALoginNodeATrainingIsRefusedBeforeAnythingIsMade) {
+    const Ended ended = kiban(pretrain("run", 1), environment());
+    EXPECT_EQ(ended.exit_code, 78);
+    EXPECT_TRUE(contains(ended.output, "submit the run with 'kiban submit RUN.toml'")) << ended.output;
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "run"));
+}
+
 }  // namespace
 }  // namespace kiban::testing
