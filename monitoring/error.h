@@ -31,8 +31,9 @@ class Error : public std::runtime_error {
         template <typename... Args>                                       \
         explicit Name(fmt::format_string<Args...> format, Args&&... args) \
             : Error(fmt::format(format, std::forward<Args>(args)...)) {}  \
+        static constexpr const char* kName = #Name;                       \
         int exit_code() const noexcept override { return code; }          \
-        const char* type_name() const noexcept override { return #Name; } \
+        const char* type_name() const noexcept override { return kName; } \
     }
 
 KIBAN_ERROR_TYPE(UsageError, kExitUsage);
@@ -42,6 +43,7 @@ KIBAN_ERROR_TYPE(IoError, kExitIo);          // the operating system refused a f
 KIBAN_ERROR_TYPE(CheckpointError, kExitIo);  // a checkpoint cannot be written, read or trusted
 KIBAN_ERROR_TYPE(CommError, kExitRequeue);   // a peer or the coordinator is gone
 KIBAN_ERROR_TYPE(InternalError, kExitInternal);
+KIBAN_ERROR_TYPE(NonFiniteError, kExitInternal);  // a step's loss or gradient is NaN or infinite
 
 #undef KIBAN_ERROR_TYPE
 

@@ -54,7 +54,7 @@ MetricFamilies::MetricFamilies(const std::string& run)
       KIBAN_COUNTER(checkpoint_failures_total, "Checkpoints that were begun and not committed"),
       KIBAN_COUNTER(restarts_total, "Times that the workers were started again"),
       KIBAN_COUNTER(rollback_steps_total, "Steps that were lost to restarts and had to be done again"),
-      KIBAN_GAUGE(worker_up, "1 while the worker answers, 0 when it is gone"),
+      KIBAN_GAUGE(worker_up, "1 while the worker is heard from, 0 when it is lost or gone"),
       KIBAN_GAUGE(worker_heartbeat_age_seconds, "Time since the worker's last heartbeat"),
       KIBAN_GAUGE(memory_resident_bytes, "Resident memory of the worker"),
       KIBAN_GAUGE(memory_optimizer_bytes, "Optimizer state that the worker holds") {}
@@ -67,6 +67,10 @@ void RankGauges::set(int rank, double value) {
     prometheus::Gauge*& gauge = gauges_[rank];
     if (gauge == nullptr) gauge = &family_.Add({{"rank", std::to_string(rank)}});
     gauge->Set(value);
+}
+
+void RankGauges::set_all(double value) {
+    for (const auto& [rank, gauge] : gauges_) gauge->Set(value);
 }
 
 void RankGauges::clear() {

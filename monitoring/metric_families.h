@@ -82,6 +82,7 @@ class RankGauges {
     explicit RankGauges(MetricFamilies::Gauges& family) : family_(family) {}
 
     void set(int rank, double value);
+    void set_all(double value);  // of the ranks that are there
     void clear();
 
   private:

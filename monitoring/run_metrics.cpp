@@ -53,9 +53,9 @@ class WindowMax {
 
 struct RunMetrics::Impl {
     explicit Impl(const RunIdentity& run_identity)
-        : identity(run_identity),
-          families(run_identity.run),
+        : families(run_identity.run),
           process(std::make_shared<ProcessMetrics>(run_identity.run)),
+          identity(run_identity),
           phase_seconds(families.phase_seconds_total, "phase"),
           checkpoint_failures(families.checkpoint_failures_total, "cause"),
           restarts(families.restarts_total, "cause"),
@@ -64,19 +64,23 @@ struct RunMetrics::Impl {
           resident_bytes(families.memory_resident_bytes),
           optimizer_bytes(families.memory_optimizer_bytes) {}
 
-    // What has a true value before its first event; the rest appears with it.
-    void declare() {
-        families.run_info
-            .Add({{"model", identity.model},
-                  {"config_hash", identity.config_hash},
-                  {"data_hash", identity.data_hash},
-                  {"version", identity.version},
-                  {"seed", std::to_string(identity.seed)}})
-            .Set(1);
+    void show_identity() {
+        if (info != nullptr) families.run_info.Remove(info);
+        info = &families.run_info.Add({{"model", identity.model},
+                                       {"config_hash", identity.config_hash},
+                                       {"data_hash", identity.data_hash},
+                                       {"version", identity.version},
+                                       {"seed", std::to_string(identity.seed)}});
+        info->Set(1);
         families.train_target_steps.Add({}).Set(static_cast<double>(identity.target_steps));
         families.model_parameters.Add({{"kind", "total"}}).Set(static_cast<double>(identity.parameters_total));
         families.model_parameters.Add({{"kind", "non_embedding"}})
             .Set(static_cast<double>(identity.parameters_non_embedding));
+    }
+
+    // What has a true value before its first event; the rest appears with it.
+    void declare() {
+        show_identity();
         for (auto* family :
              {&families.train_loss_nats_total, &families.train_loss_tokens_total, &families.grad_clip_total,
               &families.nonfinite_steps_total, &families.steps_total, &families.tokens_total,
@@ -125,11 +129,12 @@ struct RunMetrics::Impl {
         for (const auto& [phase, seconds] : seconds_of_phase) phase_seconds.of(phase).Increment(seconds);
     }
 
-    const RunIdentity identity;
     MetricFamilies families;
     std::shared_ptr<ProcessMetrics> process;
 
     std::mutex mutex;  // of all that follows
+    RunIdentity identity;
+    prometheus::Gauge* info = nullptr;
     BoundedCounters phase_seconds;
     BoundedCounters checkpoint_failures;
     BoundedCounters restarts;
@@ -145,6 +150,13 @@ struct RunMetrics::Impl {
 RunMetrics::RunMetrics(const RunIdentity& identity) : impl_(std::make_unique<Impl>(identity)) { impl_->declare(); }
 
 RunMetrics::~RunMetrics() = default;
+
+void RunMetrics::set_identity(const RunIdentity& identity) {
+    const std::lock_guard lock(impl_->mutex);
+    KIBAN_CHECK(identity.run == impl_->identity.run, "run '{}' was to become '{}'", impl_->identity.run, identity.run);
+    impl_->identity = identity;
+    impl_->show_identity();
+}
 
 void RunMetrics::set_state(const std::string& state) {
     KIBAN_CHECK(std::find(kStates.begin(), kStates.end(), state) != kStates.end(), "unknown state '{}'", state);
@@ -197,12 +209,18 @@ void RunMetrics::checkpoint_failed(const std::string& cause) {
 void RunMetrics::restarted(const std::string& cause, std::uint64_t rolled_back_steps) {
     const std::lock_guard lock(impl_->mutex);
     impl_->restarts.of(cause).Increment();
+    if (cause == kNonFiniteCause) impl_->families.nonfinite_steps_total.Add({}).Increment();
     impl_->families.rollback_steps_total.Add({}).Increment(static_cast<double>(rolled_back_steps));
 }
 
 void RunMetrics::worker_up(int rank, bool up) {
     const std::lock_guard lock(impl_->mutex);
     impl_->worker_up.set(rank, up ? 1 : 0);
+}
+
+void RunMetrics::workers_gone() {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->worker_up.set_all(0);
 }
 
 void RunMetrics::worker_heartbeat_age(int rank, double seconds) {

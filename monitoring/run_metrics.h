@@ -32,6 +32,9 @@ struct RunIdentity {
     double flops_per_token = 0;  // forward and backward
 };
 
+/// The cause of a restart that says that a step's loss or gradient was not finite.
+constexpr const char* kNonFiniteCause = "non_finite";
+
 class RunMetrics {
   public:
     explicit RunMetrics(const RunIdentity& identity);
@@ -39,6 +42,8 @@ class RunMetrics {
     RunMetrics(const RunMetrics&) = delete;
     RunMetrics& operator=(const RunMetrics&) = delete;
 
+    /// More is known of the same run (its corpus is there): all series stay. `run` may not change.
+    void set_identity(const RunIdentity& identity);
     /// One of preparing, starting, training, saving, restarting, done, failed.
     void set_state(const std::string& state);
     /// Forgets the ranks of the attempt before.
@@ -52,8 +57,11 @@ class RunMetrics {
     /// A cause is a word of a small set (signal, exit, heartbeat, ...), never a message: after 15 of them come
     /// "other"s.
     void checkpoint_failed(const std::string& cause);
+    /// kNonFiniteCause counts a step that was not finite, too: such a step has no row.
     void restarted(const std::string& cause, std::uint64_t rolled_back_steps);
     void worker_up(int rank, bool up);
+    /// No worker of this attempt is there any more.
+    void workers_gone();
     void worker_heartbeat_age(int rank, double seconds);
     void worker_memory(int rank, std::uint64_t resident_bytes, std::uint64_t optimizer_bytes);
 

@@ -110,8 +110,8 @@ void look_at_launchers(Findings& findings) {
         const ProgramOutput output = run_program({program, option});
         return output.exit_code == 0 ? first_line(output.text) : "but it fails: " + first_line(output.text);
     };
-    const auto mpirun = find_program("mpirun");
-    const auto srun = find_program("srun");
+    const auto mpirun = find_program("mpirun", current_environment());
+    const auto srun = find_program("srun", current_environment());
     if (mpirun) findings.fact("mpirun", fmt::format("{}, {}", mpirun->string(), version_of("mpirun", "--version")));
     if (srun) findings.fact("srun", fmt::format("{}, {}", srun->string(), version_of("srun", "--version")));
     if (const char* job = std::getenv("SLURM_JOB_ID")) findings.fact("Slurm", fmt::format("inside job {}", job));

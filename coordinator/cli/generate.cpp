@@ -19,6 +19,9 @@ void add_generate_command(CLI::App& app, int& exit_code) {
     command->add_option("--temperature", options->temperature, "0: the likeliest token each time")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
+    command->add_option("--top-k", options->top_k, "only among the K likeliest tokens; 0: all")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
     command->add_option("--seed", options->seed, "of the sampling")->capture_default_str();
     command->add_option("--checkpoint", options->checkpoint, "a checkpoint directory; the newest good one by default");
     command->callback([run_dir, options, &exit_code] { exit_code = generate(*run_dir, *options); });

@@ -106,16 +106,6 @@ std::string cpu_name() {
     return "unknown";
 }
 
-std::optional<fs::path> find_program(const std::string& name) {
-    const char* path = std::getenv("PATH");
-    std::istringstream directories(path == nullptr ? "/usr/local/bin:/usr/bin:/bin" : path);
-    for (std::string directory; std::getline(directories, directory, ':');) {
-        const fs::path file = fs::path(directory.empty() ? "." : directory) / name;
-        if (::access(file.c_str(), X_OK) == 0 && !fs::is_directory(file)) return file;
-    }
-    return std::nullopt;
-}
-
 ProgramOutput run_program(const std::vector<std::string>& arguments, const std::vector<std::string>& additions) {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) return {127, std::strerror(errno)};

@@ -19,9 +19,6 @@ Memory memory_of_machine();
 
 std::string cpu_name();
 
-/// Where a shell would find the program.
-std::optional<std::filesystem::path> find_program(const std::string& name);
-
 struct ProgramOutput {
     int exit_code = 0;  // 128 + signal; 127: could not be started
     std::string text;   // standard output and error

@@ -22,7 +22,9 @@ double now_seconds() {
     return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-bool says_ended(const std::string& state) { return state == "done" || state == "failed" || state == "stopped"; }
+bool says_ended(const std::string& state) {
+    return state == "done" || state == "prepared" || state == "failed" || state == "stopped";
+}
 
 Life life_of(const RunDirectory& directory, const std::string& state) {
     const LeaseOwner owner = lease_owner(directory.root());

@@ -32,7 +32,8 @@ class RunFileOptions {
     std::vector<std::string> overrides() const {
         std::vector<std::string> all = settings_;
         if (workers_ != 0) all.push_back("launch.workers=" + std::to_string(workers_));
-        if (!run_dir_.empty()) all.push_back("run.dir=\"" + std::filesystem::absolute(run_dir_).string() + "\"");
+        // As a bare word: an absolute path is no TOML value, so nothing in it is taken for a quote or an escape.
+        if (!run_dir_.empty()) all.push_back("run.dir=" + std::filesystem::absolute(run_dir_).string());
         return all;
     }
 

@@ -79,13 +79,7 @@ std::string progress_text(const RunStatus& status) {
                        100.0 * static_cast<double>(status.step) / static_cast<double>(status.steps));
 }
 
-std::string text_of(const RunDirectory& directory, const RunView& view) {
-    const RunStatus& status = view.status;
-    std::string out = fmt::format("run {}, attempt {}, {} restarts: {}\n", status.run, status.attempt, status.restarts,
-                                  life_text(view));
-    if (status.state == "preparing" && status.tasks_total > 0) {
-        line(out, "preparing", fmt::format("{} of {} tasks", status.tasks_done, status.tasks_total));
-    }
+void add_training(std::string& out, const RunStatus& status) {
     line(out, "step", progress_text(status));
     const std::string speed =
         status.tokens_per_second > 0 ? fmt::format(", {:.0f} a second", status.tokens_per_second) : "";
@@ -96,6 +90,18 @@ std::string text_of(const RunDirectory& directory, const RunView& view) {
     line(
         out, "checkpoint",
         status.checkpoint.empty() ? "none yet" : fmt::format("step {}, {}", status.checkpoint_step, status.checkpoint));
+}
+
+std::string text_of(const RunDirectory& directory, const RunView& view) {
+    const RunStatus& status = view.status;
+    std::string out = fmt::format("run {}, attempt {}, {} restarts: {}\n", status.run, status.attempt, status.restarts,
+                                  life_text(view));
+    if (status.state == "preparing" && status.tasks_total > 0) {
+        line(out, "preparing", fmt::format("{} of {} tasks", status.tasks_done, status.tasks_total));
+    }
+    const bool only_prepared =
+        status.state == "prepared" && status.step == 0;  // kiban prepare: no training was asked for
+    if (!only_prepared) add_training(out, status);
     line(out, "metrics", status.metrics);
     for (const WorkerStatus& worker : status.workers) {
         line(out, fmt::format("worker {}", worker.rank).c_str(),

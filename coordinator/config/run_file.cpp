@@ -141,14 +141,34 @@ std::optional<toml::table> parse_value(const std::string& text, const std::strin
     }
 }
 
-void apply_override(Reader& reader, const std::string& override_text) {
-    const std::size_t equals = override_text.find('=');
-    if (equals == std::string::npos || equals == 0) {
-        throw UsageError("--set '{}': expected KEY=VALUE, such as train.steps=200", override_text);
+struct Override {
+    std::string text;  // as on the command line
+    std::string path;
+    std::string value;
+};
+
+// Each key at most once: of two values one would be meant and the other one lost.
+std::vector<Override> split_overrides(const std::vector<std::string>& texts) {
+    std::vector<Override> overrides;
+    for (const std::string& text : texts) {
+        const std::size_t equals = text.find('=');
+        if (equals == std::string::npos || equals == 0) {
+            throw UsageError("--set '{}': expected KEY=VALUE, such as train.steps=200", text);
+        }
+        Override now{text, text.substr(0, equals), text.substr(equals + 1)};
+        for (const Override& before : overrides) {
+            if (before.path != now.path) continue;
+            throw UsageError("the command line sets {} twice: to '{}' and to '{}'; leave one of them out", now.path,
+                             before.value, now.value);
+        }
+        overrides.push_back(std::move(now));
     }
-    const std::string path = override_text.substr(0, equals);
-    const std::string value = override_text.substr(equals + 1);
-    const std::string source = fmt::format("--set '{}'", override_text);
+    return overrides;
+}
+
+void apply_override(Reader& reader, const Override& override_of_key) {
+    const auto& [text, path, value] = override_of_key;
+    const std::string source = fmt::format("--set '{}'", text);
     auto table = parse_value(value, source);
     // A word needs no quotes on a command line, even one that reads as a number or a date.
     if (!table || (is_textual(path) && !table->get("value")->is_string()))
@@ -219,7 +239,7 @@ RunFile parse_run_file(const std::string& toml, const fs::path& base, const std:
     } catch (const toml::parse_error& error) {
         throw ConfigError("'{}' line {}: {}", name_for_messages, error.source().begin.line, error.description());
     }
-    for (const std::string& text : overrides) apply_override(reader, text);
+    for (const Override& entry : split_overrides(overrides)) apply_override(reader, entry);
     run_file.base = fs::absolute(base / run_file.base).lexically_normal();
     if (!run_file.base.has_filename()) run_file.base = run_file.base.parent_path();
     try {

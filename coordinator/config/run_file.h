@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The run file: TOML in, typed sections out (reference: coordinator/RUN_FILE.md). The same parser reads the resolved file
-// in the worker.
+// The run file: TOML in, typed sections out (reference: coordinator/RUN_FILE.md). The same parser reads the resolved
+// file in the worker.
 //
 // Unknown and repeated keys, wrong types and values out of range are ConfigErrors that name the key (with file and
 // line), what was expected, what was found, and the nearest known key. After this no string is looked up again.
@@ -41,7 +41,8 @@ struct RunFile {
 };
 
 /// Reads `file`, applies `overrides` ("train.steps=200": the value is TOML, a bare word is taken as a string), checks
-/// everything that needs no corpus (validate()).
+/// everything that needs no corpus (validate()). UsageError: an override that is no KEY=VALUE, or a key with two of
+/// them.
 RunFile read_run_file(const std::filesystem::path& file, const std::vector<std::string>& overrides);
 RunFile parse_run_file(const std::string& toml, const std::filesystem::path& base, const std::string& name_for_messages,
                        const std::vector<std::string>& overrides = {});

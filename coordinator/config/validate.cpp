@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <charconv>
-#include <cstdlib>
-#include <string_view>
 
 #include "coordinator/config/run_file.h"
 #include "coordinator/job/cpus.h"
 #include "data/tokenizer.h"
 #include "monitoring/error.h"
+#include "monitoring/listen_address.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -111,22 +109,34 @@ void check_batch(TrainConfig& train, std::uint64_t workers) {
     if (train.eval_micro_batch_rows == 0) train.eval_micro_batch_rows = micro;
 }
 
-void check_schedule(TrainConfig& train) {
-    ScheduleConfig& schedule = train.schedule;
-    if (schedule.name != ScheduleName::wsd) {
-        if (schedule.decay_steps != 0) {
-            throw ConfigError("train.schedule.decay_steps = {} is for train.schedule.name = 'wsd' only: leave it out",
-                              schedule.decay_steps);
-        }
-        if (schedule.decay != DecayShape::linear)
-            throw ConfigError("train.schedule.decay is for train.schedule.name = 'wsd' only: leave it out");
-        return;
+void check_wsd_only_keys(const ScheduleConfig& schedule) {
+    if (schedule.name == ScheduleName::wsd) return;
+    if (schedule.decay_steps != 0) {
+        throw ConfigError("train.schedule.decay_steps = {} is for train.schedule.name = 'wsd' only: leave it out",
+                          schedule.decay_steps);
     }
-    if (schedule.decay_steps > train.steps ||
-        (schedule.decay_steps != 0 && schedule.warmup_steps > train.steps - schedule.decay_steps)) {
+    if (schedule.decay != DecayShape::linear)
+        throw ConfigError("train.schedule.decay is for train.schedule.name = 'wsd' only: leave it out");
+}
+
+// A schedule that the run cuts off was meant for another run: it never reaches its peak, or never its end.
+void check_schedule(const TrainConfig& train) {
+    const ScheduleConfig& schedule = train.schedule;
+    check_wsd_only_keys(schedule);
+    if (schedule.warmup_steps > train.steps) {
+        throw ConfigError(
+            "train.schedule.warmup_steps = {} is longer than train.steps = {}: lower it, or raise train.steps",
+            schedule.warmup_steps, train.steps);
+    }
+    if (schedule.name != ScheduleName::wsd) return;
+    const std::uint64_t decay = resolved_decay_steps(schedule, train.steps);
+    if (schedule.decay_steps > train.steps || schedule.warmup_steps > train.steps - decay) {
         throw ConfigError(
             "train.schedule.warmup_steps = {} and train.schedule.decay_steps = {} do not fit into train.steps = {}",
-            schedule.warmup_steps, schedule.decay_steps, train.steps);
+            schedule.warmup_steps,
+            schedule.decay_steps != 0 ? fmt::format("{}", schedule.decay_steps)
+                                      : fmt::format("0 (a tenth of the run: {})", decay),
+            train.steps);
     }
 }
 
@@ -142,41 +152,13 @@ void check_total(const RunFile& file) {
     }
 }
 
-void check_listen(const std::string& listen) {
-    if (listen.empty()) return;
-    const std::size_t colon = listen.rfind(':');
-    const std::string host = colon == std::string::npos ? "" : listen.substr(0, colon);
-    const std::string_view port_text =
-        std::string_view(listen).substr(colon == std::string::npos ? listen.size() : colon + 1);
-    unsigned port = 0;
-    const auto [end, error] = std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
-    const bool is_port =
-        !port_text.empty() && error == std::errc{} && end == port_text.data() + port_text.size() && port <= 65535;
-    const bool bare_ipv6 = host.find(':') != std::string::npos && (host.front() != '[' || host.back() != ']');
-    if (host.empty() || bare_ipv6 || !is_port) {
-        throw ConfigError(
-            "monitoring.listen is '{}', expected HOST:PORT with a port from 0 to 65535, such as '127.0.0.1:9464', or "
-            "'' to serve nothing",
-            listen);
-    }
-}
-
-int threads_for(int workers) {
-    if (const char* slurm = std::getenv("SLURM_CPUS_PER_TASK")) {
-        int cpus = 0;
-        const std::string_view text(slurm);
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), cpus);
-        if (error == std::errc{} && end == text.data() + text.size() && cpus > 0) return cpus;
-    }
-    return std::max(1, usable_cpus() / workers);
-}
-
 void check_launch(LaunchConfig& launch) {
     if (launch.control_interface.empty()) {
         throw ConfigError(
             "launch.control_interface is empty, expected an address or an interface, such as '127.0.0.1' or 'eth0'");
     }
-    if (launch.threads_per_worker == 0) launch.threads_per_worker = threads_for(launch.workers);
+    launch.threads_derived = launch.threads_per_worker == 0;
+    if (launch.threads_derived) launch.threads_per_worker = default_threads(launch.workers);
 }
 
 }  // namespace
@@ -189,7 +171,7 @@ void validate(RunFile& file) {
     check_batch(file.train, static_cast<std::uint64_t>(file.launch.workers));
     check_schedule(file.train);
     check_total(file);
-    check_listen(file.monitoring.listen);
+    if (!file.monitoring.listen.empty()) monitoring::parse_listen_address(file.monitoring.listen);
     check_launch(file.launch);
 }
 

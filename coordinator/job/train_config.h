@@ -58,7 +58,8 @@ struct ParallelConfig {  // the data-parallel degree is what remains of the work
 
 struct LaunchConfig {
     int workers = 1;
-    int threads_per_worker = 0;                    // 0: cores of the machine / workers, at least 1
+    int threads_per_worker = 0;                    // 0: default_threads() (coordinator/job/cpus.h)
+    bool threads_derived = false;                  // no key: threads_per_worker was 0, and is this machine's or job's
     std::string launcher = "auto";                 // auto (srun inside a Slurm allocation, else mpirun) | mpirun | srun
     std::uint32_t max_restarts = 10;               // without a newer checkpoint in between
     std::uint32_t start_timeout_seconds = 120;     // until every worker has said hello
@@ -66,6 +67,9 @@ struct LaunchConfig {
     std::string control_interface =
         "127.0.0.1";  // address the control channel binds; several nodes need one they can reach
 };
+
+/// Steps of wsd's decay in a run of `steps`: decay_steps, where it is 0 a tenth of the run, at least 1. Pure.
+std::uint64_t resolved_decay_steps(const ScheduleConfig& schedule, std::uint64_t steps);
 
 /// Learning rate of step `step`, the update that completes it, 1 to `steps`. Pure. With i = step - 1, peak P, W warm-up
 /// steps, N steps and r = final_ratio: P (i+1)/(W+1) while i < W, then P (r + (1-r) c) with c = (1 + cos(pi x))/2

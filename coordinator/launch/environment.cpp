@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <sstream>
 #include <utility>
 
 namespace kiban::coordinator {
@@ -88,6 +89,16 @@ Environment current_environment() {
         if (equals != nullptr) result[std::string(*entry, static_cast<std::size_t>(equals - *entry))] = equals + 1;
     }
     return result;
+}
+
+std::optional<std::filesystem::path> find_program(const std::string& name, const Environment& environment) {
+    const auto path = environment.find("PATH");
+    std::istringstream directories(path == environment.end() ? "/usr/local/bin:/usr/bin:/bin" : path->second);
+    for (std::string directory; std::getline(directories, directory, ':');) {
+        const auto file = std::filesystem::path(directory.empty() ? "." : directory) / name;
+        if (::access(file.c_str(), X_OK) == 0 && !std::filesystem::is_directory(file)) return file;
+    }
+    return std::nullopt;
 }
 
 }  // namespace kiban::coordinator

@@ -6,6 +6,7 @@
 // is advice, and what the user has set in the environment stays.
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -41,5 +42,8 @@ Environment worker_environment(const Cpu& cpu, int threads, const Environment& c
 
 /// Of this process.
 Environment current_environment();
+
+/// Where a shell with this PATH would find the program.
+std::optional<std::filesystem::path> find_program(const std::string& name, const Environment& environment);
 
 }  // namespace kiban::coordinator

@@ -64,6 +64,16 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
     return pointers;
 }
 
+std::optional<std::filesystem::path> slurm_configuration(const Environment& environment) {
+    std::vector<std::filesystem::path> places = {"/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf"};
+    if (const auto named = environment.find("SLURM_CONF"); named != environment.end()) places = {named->second};
+    for (const auto& place : places) {
+        std::error_code unreadable;
+        if (std::filesystem::exists(place, unreadable)) return place;
+    }
+    return std::nullopt;
+}
+
 }  // namespace
 
 LauncherKind choose_launcher(const std::string& configured, const Environment& environment) {
@@ -78,6 +88,17 @@ LauncherKind choose_launcher(const std::string& configured, const Environment& e
             "submit the run with 'kiban submit RUN.toml'");
     }
     return LauncherKind::srun;
+}
+
+void refuse_login_node(const std::string& configured, const Environment& environment) {
+    if (configured != "auto" || choose_launcher(configured, environment) != LauncherKind::mpirun) return;
+    const auto srun = find_program("srun", environment);
+    const auto configuration = slurm_configuration(environment);
+    if (!srun || !configuration) return;
+    throw ConfigError(
+        "this machine belongs to a Slurm cluster ('{}', '{}') and this is no allocation of it: submit the run with "
+        "'kiban submit RUN.toml', or set launch.launcher = 'mpirun' to train here",
+        srun->string(), configuration->string());
 }
 
 std::vector<std::string> launch_arguments(const StepPlan& plan) {

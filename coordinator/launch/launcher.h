@@ -26,6 +26,11 @@ enum class LauncherKind { mpirun, srun };
 /// submit), an unknown name.
 LauncherKind choose_launcher(const std::string& configured, const Environment& environment);
 
+/// ConfigError when "auto" would start mpirun on a machine of a Slurm cluster outside of an allocation: it says how to
+/// submit, and how to train there all the same. Such a machine has srun in PATH and a slurm.conf (SLURM_CONF, or where
+/// Slurm looks for it).
+void refuse_login_node(const std::string& configured, const Environment& environment);
+
 struct StepPlan {
     LauncherKind launcher = LauncherKind::mpirun;
     int workers = 1;

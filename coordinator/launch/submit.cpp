@@ -17,13 +17,13 @@
 namespace kiban::coordinator {
 
 std::vector<std::string> submit_arguments(const Submission& submission, const std::filesystem::path& script) {
-    std::vector<std::string> arguments = {"sbatch",
-                                          "--parsable",
-                                          fmt::format("--job-name={}", submission.name),
+    std::vector<std::string> arguments = {"sbatch", "--parsable", fmt::format("--job-name={}", submission.name),
                                           fmt::format("--nodes={}", submission.nodes),
-                                          fmt::format("--ntasks={}", submission.workers),
-                                          fmt::format("--cpus-per-task={}", submission.threads_per_worker),
-                                          fmt::format("--output={}", (submission.run_dir / "slurm-%j.out").string())};
+                                          fmt::format("--ntasks={}", submission.workers)};
+    if (submission.threads_per_worker != 0) {
+        arguments.push_back(fmt::format("--cpus-per-task={}", submission.threads_per_worker));
+    }
+    arguments.push_back(fmt::format("--output={}", (submission.run_dir / "slurm-%j.out").string()));
     arguments.insert(arguments.end(), submission.sbatch_options.begin(), submission.sbatch_options.end());
     arguments.push_back(script.string());
     arguments.push_back(submission.run_file.string());

@@ -15,7 +15,7 @@ struct Submission {
     std::string name;
     int nodes = 1;
     int workers = 1;
-    int threads_per_worker = 1;
+    int threads_per_worker = 0;               // 0: not said; the job's own share decides inside of it
     std::vector<std::string> sbatch_options;  // the user's: they come last and so win
 };
 

@@ -79,7 +79,7 @@ struct LoadResult {
     std::string exactness;   // exact | sample-exact: reason
 };
 struct Failure {
-    std::string type;  // ConfigError, DataError, ...
+    std::string type;  // of monitoring/error.h: ConfigError, DataError, ...
     std::string message;
     std::uint64_t step = 0;
     int exit_code = 70;
@@ -96,7 +96,7 @@ struct Job {
     std::string manifest;  // path of the corpus manifest (train, generate)
     std::string manifest_digest;
     std::string checkpoint;  // directory to load; empty: initial weights
-    nlohmann::json options;  // generate: prompt, max_tokens, temperature, seed
+    nlohmann::json options;  // generate: prompt, max_tokens, temperature, top_k, seed
 };
 struct Task {
     bool none = false;  // nothing left to do: finish

@@ -14,7 +14,7 @@
 namespace kiban::coordinator {
 
 Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& identity, const std::string& listen)
-    : journal(directory.journal()), file_(directory.status()), listen_(listen) {
+    : journal(directory.journal()), file_(directory.status()), metrics_(identity) {
     std::array<char, 256> host{};
     ::gethostname(host.data(), host.size() - 1);
     status.run = identity.run;
@@ -22,28 +22,18 @@ Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& ident
     status.pid = ::getpid();
     status.steps = identity.target_steps;
     status.state = "starting";
-    serve(identity);
-}
-
-void Board::serve(const monitoring::RunIdentity& identity) {
-    server_.reset();  // frees the port
-    metrics_ = std::make_unique<monitoring::RunMetrics>(identity);
-    if (listen_.empty()) return;
-    server_ = std::make_unique<monitoring::MetricsServer>(*metrics_, listen_);
-    const std::string host = listen_.substr(0, listen_.rfind(':'));
-    listen_ = fmt::format("{}:{}", host, server_->port());  // a free port, once picked, stays
-    status.metrics = fmt::format("http://{}/metrics", listen_);
-}
-
-void Board::set_identity(const monitoring::RunIdentity& identity) {
-    serve(identity);
-    metrics_->set_state(status.state);
+    if (listen.empty()) return;
+    server_ = std::make_unique<monitoring::MetricsServer>(metrics_, listen);
+    status.metrics = fmt::format("http://{}:{}/metrics", listen.substr(0, listen.rfind(':')), server_->port());
 }
 
 void Board::set_state(const std::string& state, const std::string& message) {
     status.state = state;
     status.message = message;
-    metrics_->set_state(state == "stopped" ? "done" : state);  // the endpoint goes with the process
+    const bool with_workers = state == "preparing" || state == "starting" || state == "training" || state == "saving";
+    if (!with_workers) metrics_.workers_gone();  // their attempt is over, however the last look at them went
+    metrics_.set_state(state == "stopped" || state == "prepared" ? "done"
+                                                                 : state);  // the endpoint goes with the process
     write();
 }
 
@@ -53,11 +43,11 @@ void Board::tick(const Membership& members) {
     for (std::size_t rank = 0; rank < members.members().size(); ++rank) {
         const Member& member = members.members()[rank];
         const int number = static_cast<int>(rank);
-        metrics_->worker_up(number, member.hello.has_value() && !member.finished);
+        metrics_.worker_up(number, members.answers(number, now));
         if (!member.hello) continue;
         const double age = std::max(0.0, now - member.last_heard);
-        metrics_->worker_heartbeat_age(number, age);
-        metrics_->worker_memory(number, member.heartbeat.resident_bytes, member.heartbeat.optimizer_bytes);
+        metrics_.worker_heartbeat_age(number, age);
+        metrics_.worker_memory(number, member.heartbeat.resident_bytes, member.heartbeat.optimizer_bytes);
         status.workers.push_back({.rank = number,
                                   .host = member.hello->host,
                                   .pid = member.hello->pid,

@@ -21,23 +21,18 @@ class Board {
 
     RunStatus status;  // written at the next tick() at the latest
     Journal journal;
-    monitoring::RunMetrics& metrics() { return *metrics_; }
+    monitoring::RunMetrics& metrics() { return metrics_; }
 
-    /// The identity is known better now (the corpus is there): new metrics at the same address.
-    void set_identity(const monitoring::RunIdentity& identity);
     void set_state(const std::string& state, const std::string& message = {});
     /// About once a second: workers into status and metrics, status to disk.
     void tick(const Membership& members);
     void write();
 
   private:
-    void serve(const monitoring::RunIdentity& identity);
-
     std::filesystem::path file_;
-    std::string listen_;
     bool unwritten_ = false;  // the last status could not be written
-    std::unique_ptr<monitoring::RunMetrics> metrics_;
-    std::unique_ptr<monitoring::MetricsServer> server_;
+    monitoring::RunMetrics metrics_;
+    std::unique_ptr<monitoring::MetricsServer> server_;  // for the whole life of the board
 };
 
 }  // namespace kiban::coordinator

@@ -21,10 +21,8 @@ class GenerateMode : public AttemptMode {
     explicit GenerateMode(Job job) : job_(std::move(job)) {}
 
     void joined(CoordinatorChannel& channel) override { channel.send_to_all(job_); }
-    void on_message(CoordinatorChannel&, int rank, const WorkerMessage& message) override {
-        const auto* loaded = std::get_if<LoadResult>(&message);
-        if (loaded == nullptr) throw InternalError("worker {} sent a message that has no place in generation", rank);
-        if (!loaded->error.empty()) throw CheckpointError("cannot load '{}': {}", job_.checkpoint, loaded->error);
+    void on_message(CoordinatorChannel&, int rank, const WorkerMessage&) override {
+        throw InternalError("worker {} sent a message that has no place in generation", rank);
     }
     bool request_stop(CoordinatorChannel&, const std::string&) override { return false; }
     std::uint64_t progress() const override { return 0; }
@@ -85,6 +83,7 @@ int generate(const std::filesystem::path& given, const GenerateOptions& options)
                   .options = {{"prompt", options.prompt},
                               {"max_tokens", options.max_tokens},
                               {"temperature", options.temperature},
+                              {"top_k", options.top_k},
                               {"seed", options.seed}}};
     monitoring::start_log({.who = "generate", .file = {}, .to_stderr = false});  // standard output is for the text
     StopSignals signals;

@@ -59,10 +59,14 @@ std::vector<int> Membership::lost(double now) const {
     std::vector<int> ranks;
     for (std::size_t rank = 0; rank < members_.size(); ++rank) {
         const Member& member = members_[rank];
-        if (member.hello && !member.finished && now - member.last_heard > heartbeat_timeout_)
-            ranks.push_back(static_cast<int>(rank));
+        if (member.hello && !member.finished && is_silent(member, now)) ranks.push_back(static_cast<int>(rank));
     }
     return ranks;
+}
+
+bool Membership::answers(int rank, double now) const {
+    const Member& member = members_.at(static_cast<std::size_t>(rank));
+    return member.hello && !member.finished && !is_silent(member, now);
 }
 
 }  // namespace kiban::coordinator

@@ -35,9 +35,13 @@ class Membership {
     std::vector<int> missing(double now) const;
     /// Ranks that have joined, have not finished and have been silent for longer than the timeout.
     std::vector<int> lost(double now) const;
+    /// The rank has joined, has not finished and is not lost.
+    bool answers(int rank, double now) const;
     const std::vector<Member>& members() const { return members_; }
 
   private:
+    bool is_silent(const Member& member, double now) const { return now - member.last_heard > heartbeat_timeout_; }
+
     std::vector<Member> members_;
     double start_;
     double start_timeout_;

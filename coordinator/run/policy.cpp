@@ -6,7 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "monitoring/exit_codes.h"
+#include "monitoring/error.h"
+#include "monitoring/run_metrics.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -19,6 +20,7 @@ bool would_end_the_same(int exit_code) {
 }
 
 std::string cause_of(const AttemptEnd& end) {
+    if (end.failure && end.failure->type == NonFiniteError::kName) return monitoring::kNonFiniteCause;
     if (end.failure) return "worker_failure";
     if (!end.missing.empty()) return "start_timeout";
     if (!end.lost.empty()) return "worker_lost";

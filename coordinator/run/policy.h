@@ -38,7 +38,8 @@ struct Decision {
     int exit_code = 0;
     double backoff_seconds = 0;
     std::string reason = {};  // for a person
-    std::string cause = {};   // bounded: metric label (worker_failure | worker_lost | start_timeout | launcher)
+    std::string cause =
+        {};  // bounded: metric label (non_finite | worker_failure | worker_lost | start_timeout | launcher)
 };
 
 /// How an attempt ended, in one sentence.

@@ -57,8 +57,8 @@ void requeue_job() {
 }
 
 // Says how the run ends here. A job that was told by USR1 that its time is up goes back into the queue.
-int leave(Coordinator& coordinator, const Outcome& outcome) {
-    const int exit_code = conclude(coordinator, outcome);
+int leave(Coordinator& coordinator, const Outcome& outcome, const char* when_done = "done") {
+    const int exit_code = conclude(coordinator, outcome, when_done);
     if (exit_code == kExitRequeue && outcome.end.stop_signal == SIGUSR1) requeue_job();
     return exit_code;
 }
@@ -78,7 +78,7 @@ int pretrain_with(Coordinator& coordinator, const RunFile& run_file, const Pretr
     const auto newest = check_resume(coordinator, digest);
     write_corpus_reference(coordinator.directory, {manifest_file, digest});
     monitoring::publish(coordinator.directory.run_file(), to_toml(run_file));
-    board.set_identity(identity_of(run_file, digest));
+    board.metrics().set_identity(identity_of(run_file, digest));
 
     TrainProgress training{.curve = monitoring::CurveWriter(coordinator.directory.curve()),
                            .manifest = manifest_file.string(),
@@ -103,6 +103,14 @@ int pretrain_with(Coordinator& coordinator, const RunFile& run_file, const Pretr
     return leave(coordinator, outcome);
 }
 
+int prepare_with(Coordinator& coordinator) {
+    Outcome outcome = prepare_corpus(*coordinator.session, coordinator.preparation);
+    if (outcome.decision.kind == Decision::Kind::done) {
+        outcome.decision.reason = fmt::format("the corpus is {}", coordinator.preparation.manifest_file().string());
+    }
+    return leave(coordinator, outcome, "prepared");
+}
+
 }  // namespace
 
 int pretrain(const RunFile& run_file, const PretrainOptions& options) {
@@ -112,8 +120,7 @@ int pretrain(const RunFile& run_file, const PretrainOptions& options) {
 
 int prepare(const RunFile& run_file) {
     Coordinator coordinator(run_file);
-    return telling_failures(
-        coordinator, [&] { return leave(coordinator, prepare_corpus(*coordinator.session, coordinator.preparation)); });
+    return telling_failures(coordinator, [&] { return prepare_with(coordinator); });
 }
 
 }  // namespace kiban::coordinator

@@ -25,6 +25,7 @@ struct GenerateOptions {
     std::string prompt;
     std::uint64_t max_tokens = 200;
     double temperature = 1.0;
+    std::uint64_t top_k = 0;  // only among the k likeliest tokens; 0: all
     std::uint64_t seed = 1;
     std::filesystem::path checkpoint;  // empty: the newest good one
 };

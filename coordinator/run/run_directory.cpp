@@ -30,6 +30,11 @@ std::string text_field(const json& object, const char* name, const std::filesyst
 json read_object(const std::filesystem::path& file) {
     json parsed = json::parse(monitoring::read_text(file), nullptr, /*allow_exceptions=*/false);
     if (!parsed.is_object()) throw ConfigError("cannot understand '{}': not a JSON object", file.string());
+    const json format = parsed.value("format", json());
+    if (format != kFormat) {
+        throw ConfigError("cannot understand '{}': format {}, this version reads {}", file.string(), format.dump(),
+                          kFormat);
+    }
     return parsed;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where things lie in a run directory, and the run's identity (run.json). What else is there: coordinator/FORMAT.md.
 //
-// Errors: IoError; ConfigError when run.json cannot be understood.
+// Errors: IoError; ConfigError when run.json or corpus.json cannot be understood, or has another format.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ class RunDirectory {
     const std::filesystem::path& root() const { return root_; }
     std::filesystem::path run_file() const { return root_ / "run.toml"; }   // resolved
     std::filesystem::path identity() const { return root_ / "run.json"; }   // {format, run}
-    std::filesystem::path corpus() const { return root_ / "corpus.json"; }  // {manifest, digest}
+    std::filesystem::path corpus() const { return root_ / "corpus.json"; }  // {format, manifest, digest}
     std::filesystem::path journal() const { return root_ / "journal.jsonl"; }
     std::filesystem::path status() const { return root_ / "status.json"; }
     std::filesystem::path curve() const { return root_ / "curve"; }

@@ -23,6 +23,7 @@ namespace {
 RunDirectory checked_directory(const RunFile& run_file) {
     worker_executable();
     choose_launcher(run_file.launch.launcher, current_environment());
+    refuse_login_node(run_file.launch.launcher, current_environment());
     return RunDirectory(run_file.run_dir());
 }
 
@@ -119,11 +120,11 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
     return newest;
 }
 
-int conclude(Coordinator& coordinator, const Outcome& outcome) {
+int conclude(Coordinator& coordinator, const Outcome& outcome, const char* when_done) {
     const Decision& decision = outcome.decision;
     Board& board = *coordinator.board;
     switch (decision.kind) {
-        case Decision::Kind::done: board.set_state("done", decision.reason); break;
+        case Decision::Kind::done: board.set_state(when_done, decision.reason); break;
         case Decision::Kind::restart:
             throw InternalError("a run was concluded that was to be restarted: {}", decision.reason);
         case Decision::Kind::stop:

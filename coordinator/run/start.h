@@ -38,8 +38,8 @@ monitoring::RunIdentity identity_of(const RunFile& run_file, const std::string& 
 /// are bad, or when there are none though the curve has steps.
 std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const std::string& manifest_digest);
 
-/// Says how it ended, writes status and journal; returns the exit code.
-int conclude(Coordinator& coordinator, const Outcome& outcome);
+/// Says how it ended, writes status and journal; returns the exit code. `when_done` is the state after a good end.
+int conclude(Coordinator& coordinator, const Outcome& outcome, const char* when_done);
 
 /// work(); what it throws is written into status and journal first, unless another coordinator owns them by now.
 int telling_failures(Coordinator& coordinator, const std::function<int()>& work);

@@ -29,8 +29,8 @@ struct WorkerStatus {
 struct RunStatus {
     std::string run;  // name
     std::string run_id;
-    std::string state;    // preparing|starting|training|saving|restarting|done|failed|stopped
-    std::string message;  // why it failed or stopped
+    std::string state;    // preparing|prepared|starting|training|saving|restarting|done|failed|stopped
+    std::string message;  // why it failed or stopped, or what is prepared
     std::uint32_t attempt = 0;
     std::uint32_t restarts = 0;
     std::uint64_t step = 0;
@@ -46,7 +46,6 @@ struct RunStatus {
     std::string checkpoint;  // last durable one, directory
     std::uint64_t checkpoint_step = 0;
     std::string metrics;   // address of /metrics, empty: none
-    std::string control;   // address of the control channel of this attempt
     double wall_time = 0;  // of this writing, seconds since 1970
     std::string host;      // of the coordinator
     int pid = 0;

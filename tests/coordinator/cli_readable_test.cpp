@@ -48,8 +48,6 @@ TEST(Machine, MemoryAndCpusArePlausible) {
     EXPECT_GT(memory.total_bytes, std::uint64_t{1} << 28);
     EXPECT_GT(memory.available_bytes, 0U);
     EXPECT_LT(memory.available_bytes, memory.total_bytes);
-    EXPECT_TRUE(find_program("sh").has_value());
-    EXPECT_FALSE(find_program("no-such-program-anywhere").has_value());
 }
 
 }  // namespace

@@ -96,6 +96,9 @@ TEST(CommandLine, WhatCannotBeUnderstoodIsAUsageError) {
     EXPECT_TRUE(contains(option.err, "--jsno")) << option.err;
     EXPECT_EQ(kiban({"report", "x"}).exit_code, 64);
     EXPECT_EQ(kiban({"curve", "x", "--csv", "--openmetrics"}).exit_code, 64);
+    const Result top = kiban({"generate", "x", "--top-k", "-1"});
+    EXPECT_EQ(top.exit_code, 64);
+    EXPECT_TRUE(contains(top.err, "--top-k")) << top.err;
     const Result setting = kiban({"prepare", "/dev/null", "--set", "train.steps"});
     EXPECT_EQ(setting.exit_code, 78);  // /dev/null is no run file, which is looked at first
 }

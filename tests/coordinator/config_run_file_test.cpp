@@ -68,7 +68,7 @@ decay = "sqrt"
 [checkpoint]
 interval_steps = 100
 [monitoring]
-listen = "[::1]:0"
+listen = "0.0.0.0:0"
 [launch]
 workers = 2
 threads_per_worker = 3
@@ -90,7 +90,7 @@ threads_per_worker = 3
     EXPECT_EQ(file.train.schedule.name, ScheduleName::wsd);
     EXPECT_EQ(file.train.schedule.decay, DecayShape::sqrt);
     EXPECT_EQ(file.checkpoint.interval_steps, 100U);
-    EXPECT_EQ(file.monitoring.listen, "[::1]:0");
+    EXPECT_EQ(file.monitoring.listen, "0.0.0.0:0");
     EXPECT_EQ(file.launch.threads_per_worker, 3);
 }
 
@@ -151,6 +151,17 @@ TEST(RunFile, AnOverrideThatIsNoAssignmentIsAUsageError) {
     EXPECT_EQ(refused_override("train.steps=2\ntrain.steps=3"),
               "--set 'train.steps=2\ntrain.steps=3': train.steps: expected an integer of at least 1, found "
               "the string \"2\\u000Atrain.steps=3\"");
+}
+
+TEST(RunFile, AKeyThatIsOverriddenTwiceIsAUsageErrorWithBothValues) {
+    try {
+        parse(kSmallest, {"train.steps=200", "run.seed=1", "train.steps=300"});
+        FAIL() << "one of them was taken";
+    } catch (const UsageError& error) {
+        EXPECT_STREQ(error.what(),
+                     "the command line sets train.steps twice: to '200' and to '300'; leave one of them out");
+    }
+    EXPECT_THROW(parse(kSmallest, {"train.steps=200", "train.steps=200"}), UsageError);
 }
 
 TEST(RunFile, AnUnknownKeyIsRefusedWithLineAndTheNearestOne) {

@@ -90,15 +90,29 @@ TEST(Validate, TheDecayBelongsToWsdAndMustFit) {
               "nothing was refused");
 }
 
-TEST(Validate, ListenIsAHostAndAPort) {
+TEST(Validate, AWarmUpLongerThanTheRunIsRefused) {
+    EXPECT_EQ(refusal({"train.steps=99"}),
+              "train.schedule.warmup_steps = 100 is longer than train.steps = 99: lower it, or raise train.steps");
+    EXPECT_EQ(refusal({"train.steps=99", "train.schedule.name=constant"}),
+              "train.schedule.warmup_steps = 100 is longer than train.steps = 99: lower it, or raise train.steps");
+    EXPECT_EQ(refusal({"train.steps=100"}), "nothing was refused");
+    EXPECT_EQ(refusal({"train.steps=99", "train.schedule.warmup_steps=99"}), "nothing was refused");
+}
+
+TEST(Validate, AWarmUpThatRunsIntoTheDecayThatFollowsFromTheRunIsRefused) {
+    EXPECT_EQ(refusal({"train.schedule.name=wsd", "train.steps=110"}),
+              "train.schedule.warmup_steps = 100 and train.schedule.decay_steps = 0 (a tenth of the run: 11) do not "
+              "fit into train.steps = 110");
+    EXPECT_EQ(refusal({"train.schedule.name=wsd", "train.steps=112"}), "nothing was refused");
+}
+
+TEST(Validate, WhatTheEndpointCannotListenOnIsRefusedBeforeItIsMade) {
     for (const std::string bad :
-         {"9464", "localhost", ":9464", "localhost:", "localhost:65536", "localhost:x", "::1:9464", "h:-1"}) {
-        EXPECT_EQ(
-            refusal({"monitoring.listen='" + bad + "'"}),
-            "monitoring.listen is '" + bad +
-                "', expected HOST:PORT with a port from 0 to 65535, such as '127.0.0.1:9464', or '' to serve nothing");
+         {"9464", "localhost", ":9464", "localhost:", "localhost:65536", "localhost:x", "[::1]:9464", "node-1:0"}) {
+        EXPECT_EQ(refusal({"monitoring.listen='" + bad + "'"}).rfind("cannot serve metrics on '" + bad + "': ", 0), 0U)
+            << bad;
     }
-    for (const std::string good : {"", "0.0.0.0:0", "[::1]:9464", "node-1:65535"}) {
+    for (const std::string good : {"", "0.0.0.0:0", "127.0.0.1:65535", "localhost:9464"}) {
         EXPECT_EQ(refusal({"monitoring.listen='" + good + "'"}), "nothing was refused") << good;
     }
 }

@@ -93,5 +93,12 @@ TEST(LauncherEnvironment, KeepsOpenMpiOnLoopbackOnOneMachineOnly) {
     EXPECT_TRUE(launcher_environment(false).empty());
 }
 
+TEST(FindProgram, LooksWhereAShellWould) {
+    EXPECT_TRUE(find_program("sh", {}).has_value());
+    EXPECT_TRUE(find_program("sh", {{"PATH", "/nowhere:/bin"}}).has_value());
+    EXPECT_FALSE(find_program("sh", {{"PATH", "/nowhere"}}).has_value());
+    EXPECT_FALSE(find_program("no-such-program-anywhere", {}).has_value());
+}
+
 }  // namespace
 }  // namespace kiban::coordinator

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <fstream>
 #include <thread>
 
 #include "coordinator/launch/launcher.h"
@@ -62,6 +63,47 @@ TEST(ChooseLauncher, SrunOutsideOfAnAllocationSaysHowToSubmit) {
     }
 }
 
+// A machine with srun in PATH and a slurm.conf.
+class LoginNode : public ::testing::Test {
+  protected:
+    LoginNode() : dir_(std::filesystem::temp_directory_path() / fmt::format("kiban-login-{}", ::getpid())) {
+        std::filesystem::create_directories(dir_);
+        for (const char* name : {"srun", "slurm.conf"}) {
+            std::ofstream(dir_ / name) << "\n";
+            std::filesystem::permissions(dir_ / name, std::filesystem::perms::owner_all);
+        }
+        environment_ = {{"PATH", "/nowhere:" + dir_.string()}, {"SLURM_CONF", (dir_ / "slurm.conf").string()}};
+    }
+    ~LoginNode() override { std::filesystem::remove_all(dir_); }
+
+    std::filesystem::path dir_;
+    Environment environment_;
+};
+
+TEST_F(LoginNode, AutoIsRefusedThereAndSaysHowToSubmitAndHowToTrainAllTheSame) {
+    try {
+        refuse_login_node("auto", environment_);
+        FAIL() << "it was let through";
+    } catch (const ConfigError& error) {
+        const std::string message = error.what();
+        EXPECT_NE(message.find((dir_ / "srun").string()), std::string::npos) << message;
+        EXPECT_NE(message.find("kiban submit RUN.toml"), std::string::npos) << message;
+        EXPECT_NE(message.find("launch.launcher = 'mpirun'"), std::string::npos) << message;
+    }
+}
+
+TEST_F(LoginNode, AnAllocationAWordOfTheUserOrAMachineWithoutSlurmIsNone) {
+    refuse_login_node("mpirun", environment_);
+    Environment allocated = environment_;
+    allocated["SLURM_JOB_ID"] = "7";
+    refuse_login_node("auto", allocated);
+    Environment no_program = environment_;
+    no_program["PATH"] = "/nowhere";
+    refuse_login_node("auto", no_program);
+    std::filesystem::remove(dir_ / "slurm.conf");  // Slurm's client is installed, and belongs to no cluster
+    refuse_login_node("auto", environment_);
+}
+
 TEST(SubmitArguments, GiveTheNumbersAndLetTheUsersOptionsWin) {
     const Submission submission = {.run_dir = "/runs/a",
                                    .run_file = "/runs/a.toml",
@@ -75,6 +117,20 @@ TEST(SubmitArguments, GiveTheNumbersAndLetTheUsersOptionsWin) {
               (Words{"sbatch", "--parsable", "--job-name=a", "--nodes=2", "--ntasks=8", "--cpus-per-task=4",
                      "--output=/runs/a/slurm-%j.out", "--partition=gpu", "--ntasks=16", "/runs/a/kiban.sbatch",
                      "/runs/a.toml", "--set", "train.steps=5"}));
+}
+
+TEST(SubmitArguments, SayNothingOfProcessorsWhenTheRunFileDoesNot) {
+    const Submission submission = {.run_dir = "/runs/a",
+                                   .run_file = "/runs/a.toml",
+                                   .overrides = {},
+                                   .name = "a",
+                                   .nodes = 1,
+                                   .workers = 8,
+                                   .threads_per_worker = 0,
+                                   .sbatch_options = {"--exclusive"}};
+    EXPECT_EQ(submit_arguments(submission, "/runs/a/kiban.sbatch"),
+              (Words{"sbatch", "--parsable", "--job-name=a", "--nodes=1", "--ntasks=8", "--output=/runs/a/slurm-%j.out",
+                     "--exclusive", "/runs/a/kiban.sbatch", "/runs/a.toml"}));
 }
 
 class Step : public ::testing::Test {

@@ -95,7 +95,7 @@ MadeRun::MadeRun(const std::string& name) : root(new_directory()), run_dir(root 
     std::ofstream(root / "text.txt") << text;
     const RunFile file = parse_run_file(
         "[[data.sources]]\npath = 'text.txt'\n[data]\nsequence_length = 16\n[launch]\nthreads_per_worker = 1\n", root,
-        "made", {"run.name=" + name, fmt::format("train.steps={}", kSteps)});
+        "made", {"run.name=" + name, fmt::format("train.steps={}", kSteps), "train.schedule.warmup_steps=0"});
     RunDirectory directory(run_dir);
     directory.open_or_create();
     monitoring::publish(directory.run_file(), to_toml(file));

@@ -243,6 +243,20 @@ TEST_F(RunDirectoryTest, TheCorpusReferenceComesBackAndItsAbsenceIsSaid) {
     EXPECT_EQ(read_corpus_reference(directory).digest, "abc");
 }
 
+TEST_F(RunDirectoryTest, AnotherFormatIsRefusedNamingBoth) {
+    RunDirectory directory(dir_);
+    std::ofstream(directory.corpus()) << R"({"format": 2, "manifest": "/m", "digest": "d"})";
+    try {
+        (void)read_corpus_reference(directory);
+        FAIL() << "it was read";
+    } catch (const ConfigError& error) {
+        EXPECT_EQ(std::string(error.what()),
+                  fmt::format("cannot understand '{}': format 2, this version reads 1", directory.corpus().string()));
+    }
+    std::ofstream(directory.identity()) << R"({"run": "0123456789abcdef"})";
+    EXPECT_THROW((void)directory.open_or_create(), ConfigError);
+}
+
 TEST(Speed, IsThatOfTheLastSeconds) {
     Speed speed;
     EXPECT_EQ(speed.tokens_per_second(), 0);

@@ -46,6 +46,19 @@ TEST(Membership, FollowsATimeline) {
     }
 }
 
+TEST(Membership, AWorkerAnswersFromItsHelloUntilItIsLostOrHasFinished) {
+    Membership members = two();
+    EXPECT_FALSE(members.answers(0, 1001));
+    members.hello(hello(0), 1001);
+    EXPECT_TRUE(members.answers(0, 1031));
+    EXPECT_FALSE(members.answers(0, 1031.5));
+    members.heard(0, 1032);
+    EXPECT_TRUE(members.answers(0, 1033));
+    members.finished(0);
+    EXPECT_FALSE(members.answers(0, 1033));
+    EXPECT_FALSE(members.answers(1, 1033));
+}
+
 TEST(Membership, AWorkerThatHasFinishedMayBeSilent) {
     Membership members = two();
     members.hello(hello(0), 1001);

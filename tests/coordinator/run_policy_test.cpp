@@ -55,6 +55,7 @@ TEST(Policy, DecidesByTheClassOfTheEnd) {
         {"left without a word", launcher_ended(1), Kind::restart, 0, "launcher"},
         {"a peer is gone", failed("CommError", kExitRequeue), Kind::restart, 0, "worker_failure"},
         {"an invariant broke", failed("InternalError", kExitInternal), Kind::restart, 0, "worker_failure"},
+        {"a step is not finite", failed("NonFiniteError", kExitInternal), Kind::restart, 0, "non_finite"},
         {"disk", failed("IoError", kExitIo), Kind::restart, 0, "worker_failure"},
         {"bad data", failed("DataError", kExitData), Kind::stop, kExitData, "worker_failure"},
         {"bad run file", failed("ConfigError", kExitConfiguration), Kind::stop, kExitConfiguration, "worker_failure"},

@@ -110,7 +110,7 @@ TEST_F(BadInput, AFullDiskWhilePreparing) {
     EXPECT_EQ(refused_twice.exit_code, 74) << refused_twice.output;
     EXPECT_TRUE(contains(refused_twice.output, "No space left on device")) << refused_twice.output;
     EXPECT_TRUE(visible_manifests().empty());
-    const Ended later = kiban(pretrain("run", 1, {"--set", "train.steps=5"}));
+    const Ended later = kiban(pretrain("run", 1, {"--set", "train.steps=10"}));
     EXPECT_EQ(later.exit_code, 0) << "there is space again:\n" << later.output;
 }
 

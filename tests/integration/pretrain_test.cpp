@@ -46,6 +46,27 @@ TEST_F(Pretrain, FinishesWithACheckpointACurveAndAReport) {
     EXPECT_EQ(kiban({"status", "run"}).exit_code, 0);
 }
 
+TEST_F(Pretrain, APreparationSaysWhatIsPreparedAndNotThatARunFinished) {
+    for (const char* time : {"first", "second"}) {
+        const Ended prepared = kiban({"prepare", "run.toml", "--run-dir", "run"});
+        ASSERT_EQ(prepared.exit_code, 0) << prepared.output;
+        EXPECT_EQ(status("run")->state, "prepared") << time;
+        const std::string text = kiban({"status", "run"}).output;
+        EXPECT_TRUE(contains(text, "prepared: the corpus is " + dir_.string())) << text;
+        EXPECT_FALSE(contains(text, "\n  step ")) << text;
+    }
+    EXPECT_EQ(kiban(pretrain("run", 1, {"--set", "train.steps=20"})).exit_code, 0);
+    EXPECT_EQ(status("run")->state, "done");
+}
+
+TEST_F(Pretrain, ARunDirectoryMayBeNamedWithQuotesAndBackslashes) {
+    const std::string run = R"(a "quoted" \ 'name')";
+    const Ended ended = kiban(pretrain(run, 1, {"--set", "train.steps=20"}));
+    EXPECT_EQ(ended.exit_code, 0) << ended.output;
+    EXPECT_EQ(last_step(run), 20u);
+    EXPECT_EQ(kiban({"verify", run}).exit_code, 0);
+}
+
 TEST_F(Pretrain, AFinishedRunSaysSoAndMoreStepsContinueIt) {
     ASSERT_EQ(kiban(pretrain("run", 1)).exit_code, 0);
     const Ended again = kiban(pretrain("run", 1));
@@ -196,6 +217,13 @@ TEST_F(Pretrain, GeneratedTextIsTheSameForTheSameSeed) {
     std::vector<std::string> other = words;
     other.back() = "8";
     EXPECT_NE(kiban(other).output, first.output);
+
+    std::vector<std::string> likeliest = words;
+    likeliest.insert(likeliest.end() - 2, {"--top-k", "1"});
+    const Ended greedy = kiban(likeliest);
+    EXPECT_EQ(greedy.exit_code, 0) << greedy.output;
+    likeliest.back() = "8";
+    EXPECT_EQ(kiban(likeliest).output, greedy.output) << "among one token the seed has nothing to choose";
 }
 
 }  // namespace

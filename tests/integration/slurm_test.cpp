@@ -63,10 +63,29 @@ TEST_F(Slurm, AKilledWorkerOfASubmittedRunLeavesTheCurveAsItWouldHaveBeen) {
     EXPECT_EQ(csv("run"), csv("whole"));
 }
 
+TEST_F(Slurm, ASubmittedRunThatNamesNoThreadsTakesItsJobsShare) {
+    const Ended submitted = kiban({"submit", "run.toml", "--run-dir", "run", "--workers", "2", "--set",
+                                   "train.steps=20", "--set", "launch.threads_per_worker=0", "--", "--time=10"},
+                                  environment());
+    ASSERT_EQ(submitted.exit_code, 0) << submitted.output;
+    const std::string job = submitted.output.substr(0, submitted.output.find('\n'));
+    ASSERT_TRUE(
+        eventually(kPatienceSeconds, [&] { return state_of(job) == "COMPLETED" || state_of(job) == "FAILED"; }));
+    EXPECT_EQ(state_of(job), "COMPLETED");
+    EXPECT_EQ(last_step("run"), 20u);
+}
+
 TEST_F(Slurm, OutsideOfAnAllocationSrunIsRefusedAndSaysHowToSubmit) {
     const Ended ended = kiban(pretrain("run", 1, {"--set", "launch.launcher=srun"}), environment());
     EXPECT_EQ(ended.exit_code, 78);
     EXPECT_TRUE(contains(ended.output, "kiban submit RUN.toml")) << ended.output;
+}
+
+TEST_F(Slurm, OnALoginNodeATrainingIsRefusedBeforeAnythingIsMade) {
+    const Ended ended = kiban(pretrain("run", 1), environment());
+    EXPECT_EQ(ended.exit_code, 78);
+    EXPECT_TRUE(contains(ended.output, "submit the run with 'kiban submit RUN.toml'")) << ended.output;
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "run"));
 }
 
 }  // namespace

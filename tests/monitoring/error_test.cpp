@@ -15,6 +15,7 @@ TEST(Error, EveryTypeHasTheExitCodeThatTheBatchScriptKnows) {
     EXPECT_EQ(exit_code_of(UsageError("x")), 64);
     EXPECT_EQ(exit_code_of(DataError("x")), 65);
     EXPECT_EQ(exit_code_of(InternalError("x")), 70);
+    EXPECT_EQ(exit_code_of(NonFiniteError("x")), 70);
     EXPECT_EQ(exit_code_of(IoError("x")), 74);
     EXPECT_EQ(exit_code_of(CheckpointError("x")), 74);
     EXPECT_EQ(exit_code_of(CommError("x")), 75);

@@ -221,6 +221,33 @@ TEST(RunMetrics, AStepThatIsNotFiniteIsCountedAndDoesNotSpoilTheSums) {
     EXPECT_EQ(run_process({"promtool", "check", "metrics"}, {}, metrics.text()).exit_code, 0);
 }
 
+TEST(RunMetrics, ARestartAfterAStepThatWasNotFiniteCountsTheStep) {
+    RunMetrics metrics(identity());
+    metrics.restarted("launcher", 3);
+    EXPECT_EQ(value_of(metrics, "kiban_nonfinite_steps_total"), 0);
+    metrics.restarted(kNonFiniteCause, 3);
+    EXPECT_EQ(value_of(metrics, "kiban_nonfinite_steps_total"), 1);
+    EXPECT_EQ(value_of(metrics, "kiban_restarts_total", "run=\"demo\",cause=\"non_finite\""), 1);
+}
+
+TEST(RunMetrics, AnIdentityThatBecomesKnownChangesItsLabelsAndLosesNoSeries) {
+    RunIdentity early = identity();
+    early.data_hash = "";
+    early.parameters_total = 0;
+    RunMetrics metrics(early);
+    every_event(metrics);
+    const double prepared = value_of(metrics, "kiban_prepared_tokens_total");
+    metrics.set_identity(identity());
+    EXPECT_TRUE(exposes(metrics, "data_hash=\"da7a\""));
+    EXPECT_FALSE(exposes(metrics, "data_hash=\"\"")) << "one identity at a time";
+    EXPECT_EQ(value_of(metrics, "kiban_prepared_tokens_total"), prepared);
+    EXPECT_EQ(value_of(metrics, "kiban_train_step"), 10);
+    EXPECT_EQ(value_of(metrics, "kiban_model_parameters", "run=\"demo\",kind=\"total\""), 1000);
+    RunIdentity other = identity();
+    other.run = "other";
+    EXPECT_TRUE(contains(message_of<InternalError>([&] { metrics.set_identity(other); }), "'demo' was to become"));
+}
+
 TEST(RunMetrics, ExactlyOneStateIsOn) {
     RunMetrics metrics(identity());
     metrics.set_state("training");

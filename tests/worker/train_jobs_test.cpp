@@ -228,7 +228,7 @@ TEST_F(Jobs, OtherNumbersOfWorkersSeeTheSameBatches) {
 TEST_F(Jobs, ANonFiniteStepIsRefusedByAllBeforeTheUpdate) {
     const auto heard = run({.job = job({"train.optimizer.learning_rate=1e30", "train.schedule.name=constant",
                                         "train.schedule.warmup_steps=0"})});
-    EXPECT_TRUE(failure_.starts_with("InternalError: step 2 is not finite: loss ")) << failure_;
+    EXPECT_TRUE(failure_.starts_with("NonFiniteError: step 2 is not finite: loss ")) << failure_;
     EXPECT_NE(failure_.find("rows 8 to 15 of the order"), std::string::npos) << failure_;
     if (!heard) return;
     EXPECT_EQ(heard->steps.size(), 1U);

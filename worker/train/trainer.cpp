@@ -214,7 +214,7 @@ Trainer::Outcome Trainer::agree_on_outcome(double loss_sum, std::uint64_t all_ta
 // Every worker has the same sums, so every worker decides alike.
 void Trainer::refuse_non_finite(std::uint64_t step, const Outcome& outcome) const {
     if (std::isfinite(outcome.loss) && std::isfinite(outcome.gradient_norm)) return;
-    throw InternalError(
+    throw NonFiniteError(
         "step {} is not finite: loss {}, gradient norm {} (rows {} to {} of the order); no update was applied; if it "
         "comes again at "
         "this step, lower train.optimizer.learning_rate",

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "coordinator/protocol/wire.h"
+#include "coordinator/run/board.h"
+#include "tests/monitoring/http.h"
+
+namespace kiban::coordinator {
+namespace {
+
+class BoardTest : public ::testing::Test {
+  protected:
+    BoardTest() : directory_(std::filesystem::temp_directory_path() / fmt::format("kiban-board-{}", ::getpid())) {
+        directory_.open_or_create();
+    }
+    ~BoardTest() override { std::filesystem::remove_all(directory_.root()); }
+
+    static monitoring::RunIdentity identity() {
+        monitoring::RunIdentity identity;
+        identity.run = "demo";
+        identity.target_steps = 100;
+        return identity;
+    }
+
+    static bool shows(Board& board, const std::string& line) {
+        return board.metrics().text().find(line + "\n") != std::string::npos;
+    }
+    static std::string up(int rank, int value) {
+        return fmt::format("kiban_worker_up{{run=\"demo\",rank=\"{}\"}} {}", rank, value);
+    }
+
+    // Three workers: one that speaks now, one that was heard a minute ago, one that never said hello.
+    static Membership members() {
+        const double now = monotonic_seconds();
+        Membership members(3, now - 100, 1000, 30);
+        Hello hello;
+        hello.world_size = 3;
+        members.hello(hello, now);
+        hello.rank = 1;
+        members.hello(hello, now - 60);
+        return members;
+    }
+
+    RunDirectory directory_;
+};
+
+TEST_F(BoardTest, AWorkerIsUpWhileItIsHeardFromAndDownWhenItIsLost) {
+    Board board(directory_, identity(), "");
+    board.tick(members());
+    EXPECT_TRUE(shows(board, up(0, 1))) << board.metrics().text();
+    EXPECT_TRUE(shows(board, up(1, 0))) << board.metrics().text();
+    EXPECT_TRUE(shows(board, up(2, 0))) << board.metrics().text();
+}
+
+TEST_F(BoardTest, AnIdentityThatBecomesKnownIsServedAtTheSamePort) {
+    Board board(directory_, identity(), "127.0.0.1:0");
+    board.metrics().prepared_unit(10, 1, 9);
+    const int port = std::stoi(board.status.metrics.substr(board.status.metrics.rfind(':') + 1));
+    monitoring::RunIdentity known = identity();
+    known.data_hash = "da7a";
+    board.metrics().set_identity(known);
+    const std::string served = monitoring::http_get(port, "/metrics");
+    EXPECT_NE(served.find("data_hash=\"da7a\""), std::string::npos) << served;
+    EXPECT_NE(served.find("kiban_prepared_tokens_total{run=\"demo\"} 9\n"), std::string::npos) << served;
+}
+
+TEST_F(BoardTest, NoWorkerIsUpOnceTheAttemptIsOver) {
+    for (const char* over : {"restarting", "done", "failed", "stopped"}) {
+        Board board(directory_, identity(), "");
+        board.set_state("training");
+        board.tick(members());
+        board.set_state("saving");
+        EXPECT_TRUE(shows(board, up(0, 1))) << board.metrics().text();
+        board.set_state(over);
+        EXPECT_TRUE(shows(board, up(0, 0))) << over << board.metrics().text();
+    }
+}
+
+}  // namespace
+}  // namespace kiban::coordinator
