@@ -82,6 +82,8 @@ std::vector<Key<RunFile>> train_keys() {
         KIBAN_RUN_KEY(train.eval_micro_batch_rows, between(0, kManyRows), kResumable, "rows",
                       "of one evaluation pass; 0: as micro_batch_rows"),
         KIBAN_RUN_KEY(train.clip_norm, at_least(0), kFixed, "", "largest global gradient norm; 0: no clipping"),
+        KIBAN_RUN_KEY(train.z_loss, at_least(0), kResumable, "",
+                      "times logsumexp(logits)^2 of each target, in the gradients alone: holds logits near 0; PaLM: 1e-4; 0: none"),
         KIBAN_RUN_KEY(train.reduction, (Words{{"fast", "fixed"}}), kResumable, "",
                       "order of gradient sums; `fixed` (bit-equal for any number of workers) is not available yet"),
         KIBAN_RUN_KEY(train.precision, (Words{{"fp32", "bf16"}}), kFixed, "",

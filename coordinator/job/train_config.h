@@ -43,6 +43,7 @@ struct TrainConfig {
         250;  // holdout evaluation each so many steps and at the end; 0: only at the end
     std::uint64_t eval_micro_batch_rows = 0;  // fixed shape of evaluation batches; 0: as micro_batch_rows
     double clip_norm = 1.0;                   // global gradient norm; 0: no clipping
+    double z_loss = 0;                        // times logsumexp^2 of each target, in the gradients alone; 0: none
     std::string reduction = "fast";           // fast | fixed (fixed comes with sharding and is refused until then)
     std::string precision = "fp32";           // fp32 | bf16 (bf16 comes with sharding and is refused until then)
     OptimizerConfig optimizer;

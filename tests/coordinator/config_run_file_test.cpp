@@ -212,6 +212,8 @@ TEST(RunFile, AValueOutOfRangeIsRefused) {
     EXPECT_EQ(refused_override("train.optimizer.learning_rate=inf"),
               "--set 'train.optimizer.learning_rate=inf': train.optimizer.learning_rate: expected a number above 0, "
               "found inf");
+    EXPECT_EQ(refused_override("train.z_loss=-1e-4"),
+              "--set 'train.z_loss=-1e-4': train.z_loss: expected a number of at least 0, found -0.0001");
     EXPECT_EQ(refused_override("data.sources.0.weight=0"),
               "--set 'data.sources.0.weight=0': data.sources.0.weight: expected a number above 0, found 0");
     EXPECT_EQ(refused_override("data.sequence_length=1"),

@@ -40,7 +40,8 @@ def check_gradients(directory, case, check):
     targets = sum(int((target >= 0).sum()) for _, target in batches)
     for index, (tokens, target) in enumerate(batches):
         loss = model.loss_sum(tokens, target)
-        (loss / targets).backward()
+        objective = loss + case["z_loss"] * model.z_sum(tokens, target) if case["z_loss"] else loss
+        (objective / targets).backward()
         for kind in ("losses", "evaluation_losses"):
             check.at_most(f"{kind}[{index}], relative", abs(case[kind][index] / loss.item() - 1), 1e-6)
     logits = model.logits(batches[0][0]).detach()

@@ -2,8 +2,8 @@
 // reference_run CASE DIRECTORY: runs one case of the model and writes what went in and what came out, for
 // reference_check.py.
 //
-// Cases: gpt2, llama (logits and gradients over several micro-batches, masked targets); train-gpt2, train-llama (100
-// steps of AdamW on text); adamw (updates from given gradients).
+// Cases: gpt2, llama (logits and gradients over several micro-batches, masked targets); zloss-gpt2 (the same with a
+// z-loss); train-gpt2, train-llama (100 steps of AdamW on text); adamw (updates from given gradients).
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -36,6 +36,7 @@ struct Case {
     std::int64_t tokens = 0;  // per row
     std::int64_t rows = 0;    // of a micro-batch
     std::int64_t micro_batches = 0;
+    double z_loss = 0;
 };
 
 ModelConfig shape(ModelLayout layout, std::int64_t layers, std::int64_t d_model, std::int64_t heads,
@@ -53,9 +54,11 @@ Case case_called(const std::string& name) {
     // 150 tokens are three attention tiles, the last one partial; 301 words leave a remainder in every vector loop.
     if (name == "gpt2") return {shape(ModelLayout::gpt2, 2, 48, 3, 0), 301, 150, 3, 3};
     if (name == "llama") return {shape(ModelLayout::llama, 2, 48, 6, 2), 301, 150, 3, 3};
+    if (name == "zloss-gpt2") return {shape(ModelLayout::gpt2, 2, 48, 3, 0), 301, 150, 3, 3, 0.02};
     if (name == "train-gpt2") return {shape(ModelLayout::gpt2, 3, 64, 4, 0), 256, 64, 4, 2};
     if (name == "train-llama") return {shape(ModelLayout::llama, 3, 64, 4, 2), 256, 64, 4, 2};
-    throw UsageError("reference_run: unknown case '{}'; known: gpt2, llama, train-gpt2, train-llama, adamw", name);
+    throw UsageError("reference_run: unknown case '{}'; known: gpt2, llama, zloss-gpt2, train-gpt2, train-llama, adamw",
+                     name);
 }
 
 class Output {
@@ -88,7 +91,8 @@ nlohmann::json describe(const Case& run, const Parameters& parameters) {
                            {"vocabulary", run.vocabulary},
                            {"tokens", run.tokens},
                            {"rows", run.rows},
-                           {"micro_batches", run.micro_batches}};
+                           {"micro_batches", run.micro_batches},
+                           {"z_loss", run.z_loss}};
     for (const ParameterEntry& entry : parameters.entries())
         json["tensors"].push_back({{"name", entry.spec.name},
                                    {"shape", entry.spec.shape},
@@ -148,7 +152,7 @@ void write_batches(const Output& output, const std::vector<Rows>& batches) {
 void run_gradients(const Case& run, const Output& output) {
     Parameters parameters(coordinator::tensor_inventory(run.config, run.vocabulary, run.tokens));
     initialise(parameters, true);
-    Transformer model(run.config, run.vocabulary, run.tokens, parameters);
+    Transformer model(run.config, run.vocabulary, run.tokens, parameters, {.z_loss = run.z_loss});
     std::vector<Rows> batches;
     for (std::int64_t i = 0; i < run.micro_batches; ++i)
         batches.push_back(random_rows(run, static_cast<std::uint32_t>(i)));
