@@ -9,10 +9,13 @@
 namespace kiban::coordinator {
 
 struct OptimizerConfig {
-    std::string name = "adamw";   // AdamW, Loshchilov and Hutter 2019 (decoupled decay), bias-corrected
+    // adamw: Loshchilov and Hutter 2019 (decoupled decay), bias-corrected. muon: Jordan et al. 2024 for the matrices of
+    // the blocks (muon_updates, inventory.h), with the decay and scale of Liu et al. 2025; AdamW for all others.
+    std::string name = "adamw";
     double learning_rate = 1e-3;  // peak
     std::array<double, 2> betas = {0.9, 0.95};
     double epsilon = 1e-8;
+    double muon_momentum = 0.95;
     double weight_decay = 0.1;  // on matrices (2-D tensors, embeddings included); never on biases and norm gains
 };
 

@@ -236,7 +236,8 @@ TEST(RunFile, AMistypedWordIsAnsweredWithTheNearest) {
               "--set 'model.layout=lama': model.layout: expected one of 'gpt2', 'llama', found the string \"lama\"; "
               "did you mean 'llama'?");
     EXPECT_EQ(refused_override("train.optimizer.name=adam"),
-              "--set 'train.optimizer.name=adam': train.optimizer.name: expected 'adamw', found the string \"adam\"");
+              "--set 'train.optimizer.name=adam': train.optimizer.name: expected one of 'adamw', 'muon', found the "
+              "string \"adam\"; did you mean 'adamw'?");
 }
 
 TEST(RunFile, AMissingRunFileIsNamed) {

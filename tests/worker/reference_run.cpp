@@ -3,7 +3,7 @@
 // reference_check.py.
 //
 // Cases: gpt2, llama (logits and gradients over several micro-batches, masked targets); zloss-gpt2 (the same with a
-// z-loss); train-gpt2, train-llama (100 steps of AdamW on text); adamw (updates from given gradients).
+// z-loss); train-gpt2, train-llama (100 steps of AdamW on text); adamw, muon (updates from given gradients).
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -20,6 +20,7 @@
 #include "coordinator/job/inventory.h"
 #include "monitoring/error.h"
 #include "worker/kernels/adamw.h"
+#include "worker/kernels/muon.h"
 #include "worker/model/initial_values.h"
 #include "worker/model/parameters.h"
 #include "worker/model/transformer.h"
@@ -57,8 +58,8 @@ Case case_called(const std::string& name) {
     if (name == "zloss-gpt2") return {shape(ModelLayout::gpt2, 2, 48, 3, 0), 301, 150, 3, 3, 0.02};
     if (name == "train-gpt2") return {shape(ModelLayout::gpt2, 3, 64, 4, 0), 256, 64, 4, 2};
     if (name == "train-llama") return {shape(ModelLayout::llama, 3, 64, 4, 2), 256, 64, 4, 2};
-    throw UsageError("reference_run: unknown case '{}'; known: gpt2, llama, zloss-gpt2, train-gpt2, train-llama, adamw",
-                     name);
+    throw UsageError(
+        "reference_run: unknown case '{}'; known: gpt2, llama, zloss-gpt2, train-gpt2, train-llama, adamw, muon", name);
 }
 
 class Output {
@@ -264,6 +265,40 @@ void run_adamw(const Output& output) {
                        {"gradient_scale", update.gradient_scale}});
 }
 
+void run_muon(const Output& output) {
+    constexpr std::int64_t kSteps = 10;
+    const std::vector<std::vector<std::int64_t>> shapes = {{48, 48}, {48, 160}, {160, 48}};
+    const MuonStep update = {.learning_rate = 0.02, .momentum = 0.95, .weight_decay = 0.1, .gradient_scale = 0.25};
+    std::int64_t elements = 0;
+    for (const auto& shape : shapes) elements += shape[0] * shape[1];
+    std::vector<float> values(static_cast<std::size_t>(elements));
+    std::vector<float> gradients(static_cast<std::size_t>(elements * kSteps));
+    fill_normal(1, "values", 0.05, 0, elements, values.data());
+    fill_normal(1, "gradients", 3.0, 0, elements * kSteps, gradients.data());
+    output.write("values.bin", values.data(), values.size());
+    output.write("gradients.bin", gradients.data(), gradients.size());
+    std::vector<float> buffer(values.size(), 0.0F);
+    std::vector<float> work;
+    for (std::int64_t step = 0; step < kSteps; ++step) {
+        float* gradient = gradients.data() + step * elements;
+        muon_momentum(update, elements, gradient, buffer.data(), gradient);
+        std::int64_t offset = 0;
+        for (const auto& shape : shapes) {
+            orthogonalise(shape[0], shape[1], gradient + offset, work);
+            muon_apply(update, muon_scale(shape[0], shape[1]), shape[0] * shape[1], gradient + offset,
+                       values.data() + offset);
+            offset += shape[0] * shape[1];
+        }
+    }
+    output.write("updated.bin", values.data(), values.size());
+    output.write_json({{"steps", kSteps},
+                       {"shapes", shapes},
+                       {"learning_rate", update.learning_rate},
+                       {"momentum", update.momentum},
+                       {"weight_decay", update.weight_decay},
+                       {"gradient_scale", update.gradient_scale}});
+}
+
 }  // namespace
 }  // namespace kiban::worker
 
@@ -274,6 +309,8 @@ int main(int argc, char** argv) {
         const kiban::worker::Output output{std::filesystem::path(argv[2])};
         if (name == "adamw")
             kiban::worker::run_adamw(output);
+        else if (name == "muon")
+            kiban::worker::run_muon(output);
         else if (name.starts_with("train-"))
             kiban::worker::run_training(kiban::worker::case_called(name), output);
         else
