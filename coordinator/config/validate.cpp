@@ -78,6 +78,7 @@ void check_available(const RunFile& file) {
         throw ConfigError("train.reduction = '{}' is not available yet: expected 'fast'", file.train.reduction);
     if (file.train.precision != "fp32")
         throw ConfigError("train.precision = '{}' is not available yet: expected 'fp32'", file.train.precision);
+    if (file.train.optimizer.name == "muon") throw ConfigError("train.optimizer.name = 'muon' is not available yet");
 }
 
 // Every worker takes the same number of whole micro-batches (design: contiguous blocks of them).
@@ -107,6 +108,13 @@ void check_batch(TrainConfig& train, std::uint64_t workers) {
             batch, batch / micro, micro, workers, nearest_multiples(batch, micro * workers));
     }
     if (train.eval_micro_batch_rows == 0) train.eval_micro_batch_rows = micro;
+}
+
+void check_optimizer(const OptimizerConfig& optimizer) {
+    if (optimizer.name != "muon" && optimizer.muon_momentum != OptimizerConfig{}.muon_momentum) {
+        throw ConfigError("train.optimizer.muon_momentum = {} is for train.optimizer.name = 'muon' only: leave it out",
+                          optimizer.muon_momentum);
+    }
 }
 
 void check_wsd_only_keys(const ScheduleConfig& schedule) {
@@ -169,6 +177,7 @@ void validate(RunFile& file) {
     check_model(file.model, file.data.tokenizer);
     check_available(file);
     check_batch(file.train, static_cast<std::uint64_t>(file.launch.workers));
+    check_optimizer(file.train.optimizer);
     check_schedule(file.train);
     check_total(file);
     if (!file.monitoring.listen.empty()) monitoring::parse_listen_address(file.monitoring.listen);

@@ -93,6 +93,8 @@ std::vector<TensorSpec> tensor_inventory(const ModelConfig& model, std::int64_t 
     return builder.take();
 }
 
+bool muon_updates(const TensorSpec& spec) { return spec.shape.size() == 2 && spec.name.starts_with("layers."); }
+
 ModelSize model_size(const ModelConfig& model, std::int64_t vocabulary, std::int64_t sequence_length) {
     ModelSize size;
     for (const TensorSpec& spec : tensor_inventory(model, vocabulary, sequence_length)) {

@@ -32,6 +32,10 @@ struct TensorSpec {
 std::vector<TensorSpec> tensor_inventory(const ModelConfig& model, std::int64_t vocabulary,
                                          std::int64_t sequence_length);
 
+/// Whether Muon updates this tensor: the matrices of the blocks, each by itself. Embeddings, positions, head and
+/// vectors are AdamW's (Jordan et al. 2024).
+bool muon_updates(const TensorSpec& spec);
+
 struct ModelSize {
     std::uint64_t total = 0;
     std::uint64_t non_embedding = 0;

@@ -9,10 +9,13 @@
 namespace kiban::coordinator {
 
 struct OptimizerConfig {
-    std::string name = "adamw";   // AdamW, Loshchilov and Hutter 2019 (decoupled decay), bias-corrected
+    // adamw: Loshchilov and Hutter 2019 (decoupled decay), bias-corrected. muon: Jordan et al. 2024 for the matrices of
+    // the blocks (muon_updates, inventory.h), with the decay and scale of Liu et al. 2025; AdamW for all others.
+    std::string name = "adamw";
     double learning_rate = 1e-3;  // peak
     std::array<double, 2> betas = {0.9, 0.95};
     double epsilon = 1e-8;
+    double muon_momentum = 0.95;
     double weight_decay = 0.1;  // on matrices (2-D tensors, embeddings included); never on biases and norm gains
 };
 
@@ -43,6 +46,7 @@ struct TrainConfig {
         250;  // holdout evaluation each so many steps and at the end; 0: only at the end
     std::uint64_t eval_micro_batch_rows = 0;  // fixed shape of evaluation batches; 0: as micro_batch_rows
     double clip_norm = 1.0;                   // global gradient norm; 0: no clipping
+    double z_loss = 0;                        // times logsumexp^2 of each target, in the gradients alone; 0: none
     std::string reduction = "fast";           // fast | fixed (fixed comes with sharding and is refused until then)
     std::string precision = "fp32";           // fp32 | bf16 (bf16 comes with sharding and is refused until then)
     OptimizerConfig optimizer;

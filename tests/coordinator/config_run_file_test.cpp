@@ -223,6 +223,8 @@ TEST(RunFile, AValueOutOfRangeIsRefused) {
     EXPECT_EQ(refused_override("train.optimizer.learning_rate=inf"),
               "--set 'train.optimizer.learning_rate=inf': train.optimizer.learning_rate: expected a number above 0, "
               "found inf");
+    EXPECT_EQ(refused_override("train.z_loss=-1e-4"),
+              "--set 'train.z_loss=-1e-4': train.z_loss: expected a number of at least 0, found -0.0001");
     EXPECT_EQ(refused_override("data.sources.0.weight=0"),
               "--set 'data.sources.0.weight=0': data.sources.0.weight: expected a number above 0, found 0");
     EXPECT_EQ(refused_override("data.sequence_length=1"),
@@ -245,7 +247,8 @@ TEST(RunFile, AMistypedWordIsAnsweredWithTheNearest) {
               "--set 'model.layout=lama': model.layout: expected one of 'gpt2', 'llama', found the string \"lama\"; "
               "did you mean 'llama'?");
     EXPECT_EQ(refused_override("train.optimizer.name=adam"),
-              "--set 'train.optimizer.name=adam': train.optimizer.name: expected 'adamw', found the string \"adam\"");
+              "--set 'train.optimizer.name=adam': train.optimizer.name: expected one of 'adamw', 'muon', found the "
+              "string \"adam\"; did you mean 'adamw'?");
 }
 
 TEST(RunFile, AMissingRunFileIsNamed) {

@@ -78,6 +78,13 @@ TEST(Validate, WhatIsNotThereYetIsRefusedByName) {
     EXPECT_NE(refusal({"data.tokenizer=byte"}).find("'bytes'"), std::string::npos);
 }
 
+TEST(Validate, MuonIsNotThereYetAndItsMomentumIsForItAlone) {
+    EXPECT_EQ(refusal({"train.optimizer.name=muon"}), "train.optimizer.name = 'muon' is not available yet");
+    EXPECT_EQ(refusal({"train.optimizer.muon_momentum=0.9"}),
+              "train.optimizer.muon_momentum = 0.9 is for train.optimizer.name = 'muon' only: leave it out");
+    EXPECT_EQ(refusal({"train.optimizer.muon_momentum=0.95"}), "nothing was refused");
+}
+
 TEST(Validate, TheDecayBelongsToWsdAndMustFit) {
     EXPECT_EQ(refusal({"train.schedule.decay_steps=5"}),
               "train.schedule.decay_steps = 5 is for train.schedule.name = 'wsd' only: leave it out");

@@ -111,6 +111,22 @@ TEST(Inventory, MatricesDecayAndResidualOutputsStartSmaller) {
     }
 }
 
+TEST(Inventory, MuonUpdatesTheMatricesOfTheBlocksAndNothingElse) {
+    for (const auto& model : {gpt2(2, 32, 4), llama(2, 32, 4, 2)}) {
+        std::vector<std::string> names;
+        for (const TensorSpec& spec : tensor_inventory(model, 257, 16))
+            if (muon_updates(spec)) names.push_back(spec.name);
+        std::vector<std::string> expected;
+        for (const std::string layer : {"layers.0.", "layers.1."}) {
+            for (const char* part : {"attention.q", "attention.k", "attention.v", "attention.o"})
+                expected.push_back(layer + part + ".weight");
+            if (model.layout == ModelLayout::llama) expected.push_back(layer + "mlp.gate.weight");
+            for (const char* part : {"mlp.up", "mlp.down"}) expected.push_back(layer + part + ".weight");
+        }
+        EXPECT_EQ(names, expected);
+    }
+}
+
 TEST(Inventory, NamesAreUnique) {
     const auto names = names_of(tensor_inventory(llama(3, 32, 4, 2), 257, 16));
     EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(), names.size());

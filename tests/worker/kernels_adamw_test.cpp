@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -52,6 +53,43 @@ TEST(AdamW, GivesTheSameBitsForAnyNumberOfThreads) {
     }
     EXPECT_EQ(results[0], results[1]);
     EXPECT_EQ(results[0], results[2]);
+}
+
+struct Updated {
+    std::vector<float> value, exp_avg, exp_avg_sq;
+    bool operator==(const Updated&) const = default;
+};
+
+// Three steps of 10,007 elements, each made range by range between the cuts.
+Updated updated_between(const std::vector<std::int64_t>& cuts, int threads) {
+    constexpr std::int64_t kCount = 10'007;
+    const std::vector<float> gradient = random_floats(kCount, "gradient");
+    Updated state = {random_floats(kCount, "value"), std::vector<float>(kCount), std::vector<float>(kCount)};
+    with_threads(threads, [&] {
+        for (int step = 0; step < 3; ++step) {
+            std::int64_t begin = 0;
+            for (std::int64_t end : cuts) {
+                end = std::min(end, kCount);
+                adamw_update(first_step(), end - begin, gradient.data() + begin, state.value.data() + begin,
+                             state.exp_avg.data() + begin, state.exp_avg_sq.data() + begin);
+                begin = end;
+            }
+        }
+    });
+    return state;
+}
+
+// Which worker owns an element, and where its range begins, must not show in the weights.
+TEST(AdamW, GivesAnElementTheSameBitsWhereverItsRangeBeginsAndEnds) {
+    const Updated whole = updated_between({10'007}, 1);
+    std::vector<std::int64_t> threes;
+    for (std::int64_t end = 3; end < 10'010; end += 3) threes.push_back(end);
+    const std::vector<std::vector<std::int64_t>> places = {
+        {10'007}, {1, 10'007}, {5, 22, 2503, 5003, 9991, 10'007}, {17, 34, 51, 1000, 10'006, 10'007}, threes};
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        for (const int threads : {1, 2})
+            EXPECT_TRUE(updated_between(places[i], threads) == whole) << "cut " << i << ", " << threads << " threads";
+    }
 }
 
 TEST(AdamW, DoesNotHideANonFiniteGradient) {

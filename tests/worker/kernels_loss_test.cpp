@@ -59,6 +59,41 @@ TEST(CrossEntropy, GivesMaskedTargetsNoLossAndNoGradient) {
     for (std::size_t i = 0; i < 40; ++i) EXPECT_EQ(logits[i], 0.0F);
 }
 
+TEST(CrossEntropy, AddsTheGradientOfTheZLossButNotItsValue) {
+    constexpr std::int64_t kVocabulary = 1501;  // a full block and an odd rest
+    constexpr double kZLoss = 0.03;
+    std::vector<float> logits = random_floats(3 * kVocabulary, "logits", 4.0);
+    const std::vector<float> before = logits;
+    const std::vector<std::int64_t> targets = {7, -1, 1500};
+    std::vector<double> losses(3);
+    std::vector<double> plain(3);
+    cross_entropy(kVocabulary, logits.data(), targets, plain);
+    cross_entropy_with_gradient(kVocabulary, 0.25F, logits.data(), targets, losses, kZLoss);
+    EXPECT_EQ(losses, plain);
+    for (std::size_t row = 0; row < 3; ++row) {
+        const auto at = [&](std::size_t i) { return static_cast<double>(before[row * kVocabulary + i]); };
+        double sum = 0;
+        for (std::size_t i = 0; i < kVocabulary; ++i) sum += std::exp(at(i));
+        for (std::size_t i = 0; i < kVocabulary; ++i) {
+            const double softmax = std::exp(at(i)) / sum;
+            const double one_hot = static_cast<std::int64_t>(i) == targets[row] ? 1.0 : 0.0;
+            // d/dx of lse - x[target] + c lse^2
+            const double expected = softmax - one_hot + kZLoss * 2.0 * std::log(sum) * softmax;
+            ASSERT_NEAR(logits[row * kVocabulary + i], targets[row] < 0 ? 0.0 : 0.25 * expected, 1e-6);
+        }
+    }
+}
+
+TEST(CrossEntropy, WithAZLossOfZeroIsTheSameToTheBit) {
+    std::vector<float> plain = random_floats(2 * 333, "logits", 4.0);
+    std::vector<float> zero = plain;
+    std::vector<double> losses(2);
+    const std::vector<std::int64_t> targets = {5, 332};
+    cross_entropy_with_gradient(333, 0.3F, plain.data(), targets, losses);
+    cross_entropy_with_gradient(333, 0.3F, zero.data(), targets, losses, 0.0);
+    EXPECT_EQ(plain, zero);
+}
+
 TEST(CrossEntropy, DoesNotHideNonFiniteLogits) {
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
         std::vector<float> logits(50, 0.5F);

@@ -32,9 +32,9 @@ ModelConfig config_of(ModelLayout layout) {
 }
 
 struct Model {
-    explicit Model(ModelLayout layout)
+    explicit Model(ModelLayout layout, LossOptions loss = {})
         : parameters(coordinator::tensor_inventory(config_of(layout), kVocabulary, kTokens)),
-          transformer(config_of(layout), kVocabulary, kTokens, parameters) {
+          transformer(config_of(layout), kVocabulary, kTokens, parameters, loss) {
         parameters.initialise(11);
     }
 
@@ -126,6 +126,18 @@ TEST_P(TransformerOf, AddsToTheGradientsInProportionToTheScale) {
     }
     EXPECT_GT(largest, 0.0);
     EXPECT_LT(worst, 1e-5 * largest);
+}
+
+TEST_P(TransformerOf, ReportsThePlainLossWhenTheGradientsHaveAZLoss) {
+    Model plain(GetParam());
+    Model with(GetParam(), {.z_loss = 0.1});
+    const Rows rows = rows_of(2, 5);
+    plain.parameters.zero_gradients();
+    with.parameters.zero_gradients();
+    EXPECT_EQ(plain.transformer.accumulate_gradients(rows.batch(), 1.0),
+              with.transformer.accumulate_gradients(rows.batch(), 1.0));
+    EXPECT_EQ(plain.transformer.loss_sum(rows.batch()), with.transformer.loss_sum(rows.batch()));
+    EXPECT_NE(plain.gradients(), with.gradients());
 }
 
 TEST_P(TransformerOf, GivesRowsOfMaskedTargetsNoLossAndNoGradient) {

@@ -40,7 +40,8 @@ def check_gradients(directory, case, check):
     targets = sum(int((target >= 0).sum()) for _, target in batches)
     for index, (tokens, target) in enumerate(batches):
         loss = model.loss_sum(tokens, target)
-        (loss / targets).backward()
+        objective = loss + case["z_loss"] * model.z_sum(tokens, target) if case["z_loss"] else loss
+        (objective / targets).backward()
         for kind in ("losses", "evaluation_losses"):
             check.at_most(f"{kind}[{index}], relative", abs(case[kind][index] / loss.item() - 1), 1e-6)
     logits = model.logits(batches[0][0]).detach()
@@ -101,6 +102,35 @@ def check_adamw(directory, case, check):
     check.at_most("updated values over the largest change", difference / change, 1e-5)
 
 
+def orthogonalised(x):  # Jordan et al. 2024
+    x = x / (x.norm() + 1e-7)
+    wide = x if x.shape[0] <= x.shape[1] else x.T
+    for _ in range(5):
+        gram = wide @ wide.T
+        wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
+    return wide if x.shape[0] <= x.shape[1] else wide.T
+
+
+def check_muon(directory, case, check):
+    files = ("values.bin", "gradients.bin", "updated.bin")
+    values, gradients, updated = (read(directory, name, torch.float32).double() for name in files)
+    momentum, rate = case["momentum"], case["learning_rate"]
+    offset = 0
+    for rows, cols in case["shapes"]:
+        place = slice(offset, offset + rows * cols)
+        offset = place.stop
+        first, found = values[place].reshape(rows, cols), updated[place].reshape(rows, cols)
+        value, buffer = first.clone(), torch.zeros_like(first)
+        for gradient in gradients.reshape(case["steps"], -1)[:, place]:
+            gradient = case["gradient_scale"] * gradient.reshape(rows, cols)
+            buffer = momentum * buffer + gradient
+            direction = orthogonalised(gradient + momentum * buffer)
+            # Liu et al. 2025: the update of a matrix as large as AdamW's
+            value = value * (1 - rate * case["weight_decay"]) - rate * 0.2 * math.sqrt(max(rows, cols)) * direction
+        difference = (found - value).norm() / (value - first).norm()
+        check.at_most(f"updated [{rows}, {cols}] over its change", difference.item(), 1e-4)
+
+
 def main():
     program, name = sys.argv[1:]
     check = Check()
@@ -108,7 +138,8 @@ def main():
         directory = pathlib.Path(path)
         subprocess.run([program, name, path], check=True)
         case = json.loads((directory / "case.json").read_text())
-        checks = {"train-gpt2": check_training, "train-llama": check_training, "adamw": check_adamw}
+        checks = {"train-gpt2": check_training, "train-llama": check_training}
+        checks |= {"adamw": check_adamw, "muon": check_muon}
         checks.get(name, check_gradients)(directory, case, check)
     sys.exit(1 if check.failures else 0)
 

@@ -72,3 +72,6 @@ class ReferenceModel:
         logits = self.logits(tokens)
         rows = logits.reshape(-1, logits.shape[-1])
         return F.cross_entropy(rows, targets.reshape(-1), ignore_index=-1, reduction="sum")
+
+    def z_sum(self, tokens, targets):  # Chowdhery et al. 2022, section 5: log^2 Z, summed over the targets
+        return torch.logsumexp(self.logits(tokens), dim=-1)[targets >= 0].square().sum()

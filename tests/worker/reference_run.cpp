@@ -2,8 +2,8 @@
 // reference_run CASE DIRECTORY: runs one case of the model and writes what went in and what came out, for
 // reference_check.py.
 //
-// Cases: gpt2, llama (logits and gradients over several micro-batches, masked targets); train-gpt2, train-llama (100
-// steps of AdamW on text); adamw (updates from given gradients).
+// Cases: gpt2, llama (logits and gradients over several micro-batches, masked targets); zloss-gpt2 (the same with a
+// z-loss); train-gpt2, train-llama (100 steps of AdamW on text); adamw, muon (updates from given gradients).
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -20,6 +20,7 @@
 #include "coordinator/job/inventory.h"
 #include "monitoring/error.h"
 #include "worker/kernels/adamw.h"
+#include "worker/kernels/muon.h"
 #include "worker/model/initial_values.h"
 #include "worker/model/parameters.h"
 #include "worker/model/transformer.h"
@@ -36,6 +37,7 @@ struct Case {
     std::int64_t tokens = 0;  // per row
     std::int64_t rows = 0;    // of a micro-batch
     std::int64_t micro_batches = 0;
+    double z_loss = 0;
 };
 
 ModelConfig shape(ModelLayout layout, std::int64_t layers, std::int64_t d_model, std::int64_t heads,
@@ -53,9 +55,11 @@ Case case_called(const std::string& name) {
     // 150 tokens are three attention tiles, the last one partial; 301 words leave a remainder in every vector loop.
     if (name == "gpt2") return {shape(ModelLayout::gpt2, 2, 48, 3, 0), 301, 150, 3, 3};
     if (name == "llama") return {shape(ModelLayout::llama, 2, 48, 6, 2), 301, 150, 3, 3};
+    if (name == "zloss-gpt2") return {shape(ModelLayout::gpt2, 2, 48, 3, 0), 301, 150, 3, 3, 0.02};
     if (name == "train-gpt2") return {shape(ModelLayout::gpt2, 3, 64, 4, 0), 256, 64, 4, 2};
     if (name == "train-llama") return {shape(ModelLayout::llama, 3, 64, 4, 2), 256, 64, 4, 2};
-    throw UsageError("reference_run: unknown case '{}'; known: gpt2, llama, train-gpt2, train-llama, adamw", name);
+    throw UsageError(
+        "reference_run: unknown case '{}'; known: gpt2, llama, zloss-gpt2, train-gpt2, train-llama, adamw, muon", name);
 }
 
 class Output {
@@ -88,7 +92,8 @@ nlohmann::json describe(const Case& run, const Parameters& parameters) {
                            {"vocabulary", run.vocabulary},
                            {"tokens", run.tokens},
                            {"rows", run.rows},
-                           {"micro_batches", run.micro_batches}};
+                           {"micro_batches", run.micro_batches},
+                           {"z_loss", run.z_loss}};
     for (const ParameterEntry& entry : parameters.entries())
         json["tensors"].push_back({{"name", entry.spec.name},
                                    {"shape", entry.spec.shape},
@@ -148,7 +153,7 @@ void write_batches(const Output& output, const std::vector<Rows>& batches) {
 void run_gradients(const Case& run, const Output& output) {
     Parameters parameters(coordinator::tensor_inventory(run.config, run.vocabulary, run.tokens));
     initialise(parameters, true);
-    Transformer model(run.config, run.vocabulary, run.tokens, parameters);
+    Transformer model(run.config, run.vocabulary, run.tokens, parameters, {.z_loss = run.z_loss});
     std::vector<Rows> batches;
     for (std::int64_t i = 0; i < run.micro_batches; ++i)
         batches.push_back(random_rows(run, static_cast<std::uint32_t>(i)));
@@ -260,6 +265,40 @@ void run_adamw(const Output& output) {
                        {"gradient_scale", update.gradient_scale}});
 }
 
+void run_muon(const Output& output) {
+    constexpr std::int64_t kSteps = 10;
+    const std::vector<std::vector<std::int64_t>> shapes = {{48, 48}, {48, 160}, {160, 48}};
+    const MuonStep update = {.learning_rate = 0.02, .momentum = 0.95, .weight_decay = 0.1, .gradient_scale = 0.25};
+    std::int64_t elements = 0;
+    for (const auto& shape : shapes) elements += shape[0] * shape[1];
+    std::vector<float> values(static_cast<std::size_t>(elements));
+    std::vector<float> gradients(static_cast<std::size_t>(elements * kSteps));
+    fill_normal(1, "values", 0.05, 0, elements, values.data());
+    fill_normal(1, "gradients", 3.0, 0, elements * kSteps, gradients.data());
+    output.write("values.bin", values.data(), values.size());
+    output.write("gradients.bin", gradients.data(), gradients.size());
+    std::vector<float> buffer(values.size(), 0.0F);
+    std::vector<float> work;
+    for (std::int64_t step = 0; step < kSteps; ++step) {
+        float* gradient = gradients.data() + step * elements;
+        muon_momentum(update, elements, gradient, buffer.data(), gradient);
+        std::int64_t offset = 0;
+        for (const auto& shape : shapes) {
+            orthogonalise(shape[0], shape[1], gradient + offset, work);
+            muon_apply(update, muon_scale(shape[0], shape[1]), shape[0] * shape[1], gradient + offset,
+                       values.data() + offset);
+            offset += shape[0] * shape[1];
+        }
+    }
+    output.write("updated.bin", values.data(), values.size());
+    output.write_json({{"steps", kSteps},
+                       {"shapes", shapes},
+                       {"learning_rate", update.learning_rate},
+                       {"momentum", update.momentum},
+                       {"weight_decay", update.weight_decay},
+                       {"gradient_scale", update.gradient_scale}});
+}
+
 }  // namespace
 }  // namespace kiban::worker
 
@@ -270,6 +309,8 @@ int main(int argc, char** argv) {
         const kiban::worker::Output output{std::filesystem::path(argv[2])};
         if (name == "adamw")
             kiban::worker::run_adamw(output);
+        else if (name == "muon")
+            kiban::worker::run_muon(output);
         else if (name.starts_with("train-"))
             kiban::worker::run_training(kiban::worker::case_called(name), output);
         else

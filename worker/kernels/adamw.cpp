@@ -56,8 +56,6 @@ void adamw_update(const AdamWStep& step, std::int64_t count, const float* gradie
         .inverse_root_correction2 = static_cast<float>(1.0 / std::sqrt(step.bias_correction2)),
         .epsilon = static_cast<float>(step.epsilon),
     };
-    // Blocks of a fixed size, so that an element meets the same vector or remainder loop whatever the number of
-    // threads.
     const std::int64_t blocks = (count + kBlockElements - 1) / kBlockElements;
 #pragma omp parallel for schedule(static)
     for (std::int64_t block = 0; block < blocks; ++block) {

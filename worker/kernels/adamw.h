@@ -20,7 +20,8 @@ struct AdamWStep {  // doubles: 1 - beta2 formed from a float would be off by 1e
 
 /// Updates value, exp_avg and exp_avg_sq (each `count` floats) from gradient, element by element, as PyTorch's AdamW
 /// does: value *= 1 - lr*decay; m, v moving averages of g = scale*gradient; value -= lr / bc1 * m / (sqrt(v / bc2) +
-/// eps). Uses the OpenMP threads of the process; the result does not depend on their number.
+/// eps). An element's bits depend on its own inputs alone: not on the range it stands in, the instruction set or the
+/// number of threads (the OpenMP threads of the process).
 void adamw_update(const AdamWStep& step, std::int64_t count, const float* gradient, float* value, float* exp_avg,
                   float* exp_avg_sq);
 

@@ -70,7 +70,7 @@ void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const
 }
 
 void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* logits,
-                                 std::span<const std::int64_t> targets, std::span<double> losses) {
+                                 std::span<const std::int64_t> targets, std::span<double> losses, double z_loss) {
     const auto rows = static_cast<std::int64_t>(targets.size());
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
@@ -85,8 +85,10 @@ void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* lo
         const float most = largest(vocabulary, x);
         const float at_target = x[target];
         const double sum = sum_over_blocks(vocabulary, x, most, block_replace_by_exp);
-        loss = std::log(sum) + static_cast<double>(most) - static_cast<double>(at_target);
-        multiply(vocabulary, static_cast<float>(static_cast<double>(scale) / sum), x);
+        const double log_sum_exp = std::log(sum) + static_cast<double>(most);
+        loss = log_sum_exp - static_cast<double>(at_target);
+        const double softmax_scale = static_cast<double>(scale) * (1.0 + 2.0 * z_loss * log_sum_exp);
+        multiply(vocabulary, static_cast<float>(softmax_scale / sum), x);
         x[target] -= scale;
     }
 }

@@ -15,9 +15,11 @@ namespace kiban::worker {
 void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
                    std::span<double> losses);
 
-/// The same, and each row of logits is replaced by scale * (softmax - one_hot(target)), or zeros where the target is
-/// -1.
+/// The same, and each row of logits is replaced by the gradient of scale * (loss + z_loss * lse^2), lse being
+/// logsumexp(logits[row]): scale * (softmax * (1 + 2 z_loss lse) - one_hot(target)), or zeros where the target is -1.
+/// `z_loss` is the coefficient of the z-loss (Chowdhery et al. 2022, PaLM, section 5: 1e-4), which holds lse near 0. It
+/// enters the gradient alone: `losses` stay the cross-entropies.
 void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* logits,
-                                 std::span<const std::int64_t> targets, std::span<double> losses);
+                                 std::span<const std::int64_t> targets, std::span<double> losses, double z_loss = 0);
 
 }  // namespace kiban::worker

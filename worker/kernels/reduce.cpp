@@ -31,6 +31,30 @@ KIBAN_SIMD void sum_strip(std::int64_t rows, std::int64_t columns, std::int64_t 
     std::copy_n(total.begin(), columns, sums);
 }
 
+constexpr std::int64_t kLanes = 16;
+
+// Reordered by hand, not by the compiler: element j goes to lane j % 16 in order. The square of a float is exact in
+// double, so that a fused multiply-add changes nothing.
+KIBAN_SIMD double sum_of_squares_in_lanes(const float* x, std::int64_t count) {
+    std::array<double, kLanes> lanes{};
+    const std::int64_t whole = count / kLanes * kLanes;
+    for (std::int64_t first = 0; first < whole; first += kLanes) {
+#pragma omp simd
+        for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+            const auto value = static_cast<double>(x[first + lane]);
+            lanes[static_cast<std::size_t>(lane)] += value * value;
+        }
+    }
+    for (std::int64_t i = whole; i < count; ++i) {
+        const auto value = static_cast<double>(x[i]);
+        lanes[static_cast<std::size_t>(i - whole)] += value * value;
+    }
+    for (std::size_t half = kLanes / 2; half > 0; half /= 2) {
+        for (std::size_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    }
+    return lanes[0];
+}
+
 }  // namespace
 
 void column_sums(std::int64_t rows, std::int64_t columns, const float* matrix, Accumulator result) {
@@ -46,6 +70,20 @@ void column_sums(std::int64_t rows, std::int64_t columns, const float* matrix, A
             sum = strip_sums[static_cast<std::size_t>(column)] + (result.beta == 0.0F ? 0.0F : result.beta * sum);
         }
     }
+}
+
+void block_sums_of_squares(const float* x, std::int64_t count, std::int64_t block, double* sums) {
+    const std::int64_t blocks = (count + block - 1) / block;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t i = 0; i < blocks; ++i)
+        sums[i] = sum_of_squares_in_lanes(x + i * block, std::min(block, count - i * block));
+}
+
+double tree_sum(std::span<const double> values) {
+    if (values.empty()) return 0;
+    if (values.size() == 1) return values[0];
+    const std::size_t half = values.size() / 2;
+    return tree_sum(values.first(half)) + tree_sum(values.subspan(half));
 }
 
 }  // namespace kiban::worker

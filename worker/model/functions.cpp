@@ -235,6 +235,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
         double scale;
         std::span<double> losses;
         bool differentiate;
+        double z_loss;
     };
 
     static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const Inputs& inputs) {
@@ -256,7 +257,8 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
                 cross_entropy(vocabulary, floats(std::as_const(logits)), targets, losses);
                 continue;
             }
-            cross_entropy_with_gradient(vocabulary, static_cast<float>(inputs.scale), floats(logits), targets, losses);
+            cross_entropy_with_gradient(vocabulary, static_cast<float>(inputs.scale), floats(logits), targets, losses,
+                                        inputs.z_loss);
             linear_backward_input(shape, floats(std::as_const(logits)), floats(weight), floats(dx) + first * width);
             linear_backward_weight(shape, chunk_x, floats(std::as_const(logits)), inputs.weight.accumulator(), {});
         }
@@ -318,7 +320,7 @@ Tensor attention(const Tensor& qkv, const AttentionShape& shape) {
 }
 
 Tensor head_loss(const Tensor& x, const ParameterView& weight, std::span<const std::int64_t> targets, double scale,
-                 std::span<double> losses) {
+                 std::span<double> losses, double z_loss) {
     const auto rows = static_cast<std::size_t>(x.size(0));
     KIBAN_CHECK(targets.size() == rows && losses.size() == rows,
                 "loss of {} rows: got {} targets and room for {} losses", rows, targets.size(), losses.size());
@@ -326,7 +328,7 @@ Tensor head_loss(const Tensor& x, const ParameterView& weight, std::span<const s
         KIBAN_CHECK(target >= -1 && target < weight.value().size(0), "loss of target {}: outside the vocabulary of {}",
                     target, weight.value().size(0));
     const bool differentiate = at::GradMode::is_enabled() && x.requires_grad();
-    return HeadLoss::apply(x, weight.value(), HeadLoss::Inputs{weight, targets, scale, losses, differentiate});
+    return HeadLoss::apply(x, weight.value(), HeadLoss::Inputs{weight, targets, scale, losses, differentiate, z_loss});
 }
 
 }  // namespace kiban::worker

@@ -58,8 +58,8 @@ at::Tensor attention(const at::Tensor& qkv, const AttentionShape& shape);
 /// Head product, softmax and cross-entropy in one, a chunk of rows at a time, so that the logits of all rows never
 /// stand in memory together. Returns the sum of target losses times `scale` as a 0-dim double; writes each row's
 /// unscaled loss to `losses`. When x needs a gradient, x's and the weight's are computed in this forward pass; the
-/// result must then be the root of backward() itself.
+/// result must then be the root of backward() itself. `z_loss` enters those gradients alone (kernels/cross_entropy.h).
 at::Tensor head_loss(const at::Tensor& x, const ParameterView& weight, std::span<const std::int64_t> targets,
-                     double scale, std::span<double> losses);
+                     double scale, std::span<double> losses, double z_loss = 0);
 
 }  // namespace kiban::worker

@@ -44,6 +44,7 @@ void check_inventory(const std::vector<TensorSpec>& expected, const Parameters& 
 
 struct Transformer::Impl {
     std::int64_t sequence_length = 0;
+    LossOptions loss_options;
     ParameterView embedding;
     ParameterView positions;
     ParameterView head;
@@ -66,7 +67,8 @@ struct Transformer::Impl {
                     batch.inputs.size(), batch.targets.size());
         const auto per_row = static_cast<std::int64_t>(batch.inputs.size()) / batch.rows;
         losses.assign(batch.inputs.size(), 0.0);
-        return head_loss(hidden({batch.inputs, batch.rows, per_row}), head, batch.targets, scale, losses);
+        return head_loss(hidden({batch.inputs, batch.rows, per_row}), head, batch.targets, scale, losses,
+                         loss_options.z_loss);
     }
 
     double sum_of_losses() const {
@@ -77,12 +79,13 @@ struct Transformer::Impl {
 };
 
 Transformer::Transformer(const ModelConfig& config, std::int64_t vocabulary, std::int64_t sequence_length,
-                         Parameters& parameters)
+                         Parameters& parameters, LossOptions loss)
     : impl_(std::make_unique<Impl>()) {
     check_inventory(coordinator::tensor_inventory(config, vocabulary, sequence_length), parameters);
     const bool gpt2 = config.layout == ModelLayout::gpt2;
     const auto view = [&](const std::string& name) { return ParameterView(parameters, name, name); };
     impl_->sequence_length = sequence_length;
+    impl_->loss_options = loss;
     impl_->embedding = view("embedding.weight");
     if (gpt2) impl_->positions = view("positions.weight");
     impl_->head = gpt2 ? impl_->embedding : view("head.weight");

@@ -26,15 +26,20 @@ struct PassSeconds {
     double backward = 0;
 };
 
+struct LossOptions {    // what training minimises besides the cross-entropy
+    double z_loss = 0;  // times logsumexp(logits)^2 of each target (Chowdhery et al. 2022, PaLM, section 5: 1e-4)
+};
+
 class Transformer {
   public:
     /// Uses `parameters` (which must hold tensor_inventory(config, vocabulary, sequence_length)) and outlives it not.
     Transformer(const coordinator::ModelConfig& config, std::int64_t vocabulary, std::int64_t sequence_length,
-                Parameters& parameters);
+                Parameters& parameters, LossOptions loss = {});
     ~Transformer();
 
     /// Forward and backward: ADDS scale * d(sum of target losses)/d(parameter) to the gradients; returns the sum of
-    /// target losses (nats).
+    /// target losses (nats). The terms of LossOptions enter the gradients alone, never a loss that is returned here or
+    /// below: both are the plain cross-entropy.
     double accumulate_gradients(const Batch& batch, double scale, PassSeconds* seconds = nullptr);
     /// Forward only: the sum of target losses (nats), accumulated in double in row order.
     double loss_sum(const Batch& batch);
