@@ -2,7 +2,7 @@
 find_package(MPI REQUIRED COMPONENTS CXX)
 
 kiban_room(comm
-  SOURCES comm/flat_exchange.cpp comm/group.cpp comm/mpi_environment.cpp
+  SOURCES comm/flat_exchange.cpp comm/group.cpp comm/mpi_environment.cpp comm/tree_sum.cpp
   LINK kiban::monitoring MPI::MPI_CXX)
 
 kiban_room(trainer

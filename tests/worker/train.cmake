@@ -6,6 +6,10 @@ kiban_test(worker_comm_test
   SOURCES comm_group_test.cpp
   LINK kiban_mpi_main RANKS 1 2 4)
 
+kiban_test(worker_comm_sum_test
+  SOURCES comm_tree_sum_test.cpp
+  LINK kiban::comm)
+
 kiban_test(worker_parallel_test
   SOURCES parallel_test.cpp
   LINK kiban::trainer)

@@ -12,6 +12,7 @@
 #include "checkpoint/placement.h"
 #include "monitoring/error.h"
 #include "worker/comm/mpi_group.h"
+#include "worker/comm/tree_sum.h"
 
 namespace kiban::worker {
 namespace {
@@ -36,7 +37,11 @@ Part piece_of(const Part& part, std::int64_t index, std::int64_t piece) {
 class ReduceScatter {
   public:
     ReduceScatter(const Group::Impl& group, std::span<float> flat)
-        : group_(group), flat_(flat), own_(part(group.rank)), piece_(piece_floats(group.size)) {
+        : group_(group),
+          flat_(flat),
+          own_(part(group.rank)),
+          piece_(piece_floats(group.size)),
+          terms_(static_cast<std::size_t>(group.size)) {
         for (Slot& turn : slots_)
             turn.received.resize(static_cast<std::size_t>(group.size * std::min(piece_, own_.size())));
     }
@@ -93,23 +98,12 @@ class ReduceScatter {
                      "MPI_Waitall");
     }
 
-    // Rank order, whoever sums: ((x0 + x1) + x2) + ... In blocks that stay in the first-level cache.
     void sum(const Part& range, const float* received) {
-        constexpr std::int64_t kBlock = 2048;
-        std::array<float, kBlock> total;
-        for (std::int64_t done = 0; done < range.size(); done += kBlock) {
-            const std::int64_t count = std::min(kBlock, range.size() - done);
-            float* mine = flat_.data() + range.begin + done;
-            for (int rank = 0; rank < group_.size; ++rank) {
-                const float* term = rank == group_.rank ? mine : received + rank * range.size() + done;
-                if (rank == 0) {
-                    std::copy_n(term, count, total.data());
-                } else {
-                    for (std::int64_t i = 0; i < count; ++i) total[static_cast<std::size_t>(i)] += term[i];
-                }
-            }
-            std::copy_n(total.data(), count, mine);
+        for (int rank = 0; rank < group_.size; ++rank) {
+            terms_[static_cast<std::size_t>(rank)] =
+                rank == group_.rank ? flat_.data() + range.begin : received + rank * range.size();
         }
+        tree_sum(terms_, flat_.data() + range.begin, range.size());
     }
 
     const Group::Impl& group_;
@@ -117,6 +111,7 @@ class ReduceScatter {
     Part own_;
     std::int64_t piece_;
     std::array<Slot, 2> slots_;
+    std::vector<const float*> terms_;
 };
 
 // At distance d every rank sends its own part to the rank d further on and receives that of the rank d before it.

@@ -10,6 +10,7 @@
 #include "monitoring/error.h"
 #include "monitoring/log.h"
 #include "worker/comm/mpi_group.h"
+#include "worker/comm/tree_sum.h"
 
 namespace kiban::worker {
 namespace {
@@ -107,9 +108,8 @@ void Group::all_reduce_sum(std::span<double> values) const {
                                MPI_DOUBLE, impl_->communicator),
                  "MPI_Allgather");
     for (std::size_t i = 0; i < count; ++i) {
-        double sum = all[i];
-        for (std::size_t rank = 1; rank < static_cast<std::size_t>(size()); ++rank) sum += all[rank * count + i];
-        values[i] = sum;
+        values[i] =
+            tree_sum_of(0, size(), [&](std::int64_t rank) { return all[static_cast<std::size_t>(rank) * count + i]; });
     }
 }
 

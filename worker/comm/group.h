@@ -2,10 +2,10 @@
 // A named set of processes and what they do together, as plain verbs. A Group is a value; a group of one makes every
 // verb the identity.
 //
-// Sums of floating-point numbers are taken in rank order, element by element, so the same group gives the same bits
-// each time. Large buffers travel in pieces. Every verb is collective: all ranks of the group call it, in the same
-// order, with equal sizes. One thread of the process at a time. Errors: CommError naming call, group, peer and MPI's
-// own words; no verb has a timeout (the coordinator's heartbeat watches).
+// Sums of floating-point numbers are taken in one fixed tree over ranks (tree_sum.h), element by element, so the same
+// group gives the same bits each time. Large buffers travel in pieces. Every verb is collective: all ranks of the group
+// call it, in the same order, with equal sizes. One thread of the process at a time. Errors: CommError naming call,
+// group, peer and MPI's own words; no verb has a timeout (the coordinator's heartbeat watches).
 #pragma once
 
 #include <cstddef>
