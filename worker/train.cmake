@@ -2,7 +2,8 @@
 find_package(MPI REQUIRED COMPONENTS CXX)
 
 kiban_room(comm
-  SOURCES comm/flat_exchange.cpp comm/group.cpp comm/mpi_environment.cpp comm/tree_sum.cpp
+  SOURCES comm/flat_exchange.cpp comm/group.cpp comm/mpi_environment.cpp comm/shared_counter.cpp
+          comm/shared_exchange.cpp comm/shared_window.cpp comm/tree_sum.cpp
   LINK kiban::monitoring MPI::MPI_CXX)
 
 kiban_room(trainer

@@ -230,7 +230,7 @@ TEST(CommGroup, RanksThatDisagreeAboutASizeAreToldSo) {
 TEST(CommGroup, AnMpiErrorNamesCallGroupPeerAndReason) {
     std::vector<std::byte> bytes(1);
     try {
-        test_world().split(0, me(), "pair").broadcast(bytes, ranks());
+        test_world().split(0, me(), "pair", Transport::messages).broadcast(bytes, ranks());
         EXPECT_EQ(ranks(), 1) << "a root that does not exist was accepted";
     } catch (const CommError& error) {
         EXPECT_NE(std::string(error.what())

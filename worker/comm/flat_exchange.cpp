@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two verbs that move whole models: reduce_scatter_sum and all_gather, as exchanges of pieces between pairs of
-// ranks.
-//
-// MPI's own large reductions are slower by two to three times, and may choose another order of summation from call to
-// call.
+// Exchanges of pieces between pairs of ranks. MPI's own large reductions are slower by two to three times, and may
+// choose another order of summation from call to call.
+#include "worker/comm/flat_exchange.h"
+
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <vector>
 
 #include "checkpoint/placement.h"
-#include "monitoring/error.h"
-#include "worker/comm/mpi_group.h"
+#include "worker/comm/pieces.h"
 #include "worker/comm/tree_sum.h"
 
 namespace kiban::worker {
@@ -24,13 +21,6 @@ constexpr int kReduceTag = 1;
 constexpr int kGatherTag = 2;
 constexpr std::int64_t kPieceBytes = 1 << 20;
 constexpr std::int64_t kReceiveBytes = 64 << 20;  // of all receive buffers together, whatever the number of ranks
-
-std::int64_t pieces_in(const Part& part, std::int64_t piece) { return (part.size() + piece - 1) / piece; }
-
-Part piece_of(const Part& part, std::int64_t index, std::int64_t piece) {
-    const std::int64_t begin = std::min(part.begin + index * piece, part.end);
-    return {begin, std::min(begin + piece, part.end)};
-}
 
 // Sends each rank its part, piece by piece, and sums the own part as its pieces come in. Piece i + 1 travels while
 // piece i is summed.
@@ -114,9 +104,26 @@ class ReduceScatter {
     std::vector<const float*> terms_;
 };
 
+template <typename T>
+MPI_Datatype mpi_type() {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        return MPI_FLOAT;
+    } else {
+        return MPI_DOUBLE;
+    }
+}
+
+}  // namespace
+
+void reduce_scatter_sum(const Group::Impl& group, std::span<float> flat) {
+    group.check_equal_size(flat.size(), "reduce_scatter_sum");
+    ReduceScatter(group, flat).run();
+}
+
 // At distance d every rank sends its own part to the rank d further on and receives that of the rank d before it.
 template <typename T>
-void all_gather_parts(const Group::Impl& group, std::span<T> flat, MPI_Datatype type) {
+void all_gather(const Group::Impl& group, std::span<T> flat) {
+    group.check_equal_size(flat.size(), "all_gather");
     constexpr std::int64_t kPiece = kPieceBytes / static_cast<std::int64_t>(sizeof(T));
     const auto part = [&](int rank) { return part_of(static_cast<std::int64_t>(flat.size()), rank, group.size); };
     const Part mine = part(group.rank);
@@ -127,32 +134,26 @@ void all_gather_parts(const Group::Impl& group, std::span<T> flat, MPI_Datatype 
         for (std::int64_t index = 0; index < pieces; ++index) {
             const Part out = piece_of(mine, index, kPiece);
             const Part in = piece_of(part(from), index, kPiece);
-            group.check(MPI_Sendrecv(flat.data() + out.begin, static_cast<int>(out.size()), type, to, kGatherTag,
-                                     flat.data() + in.begin, static_cast<int>(in.size()), type, from, kGatherTag,
-                                     group.communicator, MPI_STATUS_IGNORE),
+            group.check(MPI_Sendrecv(flat.data() + out.begin, static_cast<int>(out.size()), mpi_type<T>(), to,
+                                     kGatherTag, flat.data() + in.begin, static_cast<int>(in.size()), mpi_type<T>(),
+                                     from, kGatherTag, group.communicator, MPI_STATUS_IGNORE),
                         "MPI_Sendrecv", from);
         }
     }
 }
 
-}  // namespace
-
-void Group::reduce_scatter_sum(std::span<float> flat) const {
-    if (!impl_->begin()) return;
-    impl_->check_equal_size(flat.size(), "reduce_scatter_sum");
-    ReduceScatter(*impl_, flat).run();
+void broadcast(const Group::Impl& group, std::span<std::byte> bytes, int root) {
+    group.check_equal_size(bytes.size(), "broadcast");
+    const Part whole{0, static_cast<std::int64_t>(bytes.size())};
+    for (std::int64_t index = 0; index < pieces_in(whole, kPieceBytes); ++index) {
+        const Part piece = piece_of(whole, index, kPieceBytes);
+        group.check(
+            MPI_Bcast(bytes.data() + piece.begin, static_cast<int>(piece.size()), MPI_BYTE, root, group.communicator),
+            "MPI_Bcast", root);
+    }
 }
 
-void Group::all_gather(std::span<float> flat) const {
-    if (!impl_->begin()) return;
-    impl_->check_equal_size(flat.size(), "all_gather");
-    all_gather_parts(*impl_, flat, MPI_FLOAT);
-}
-
-void Group::all_gather(std::span<double> flat) const {
-    if (!impl_->begin()) return;
-    impl_->check_equal_size(flat.size(), "all_gather");
-    all_gather_parts(*impl_, flat, MPI_DOUBLE);
-}
+template void all_gather(const Group::Impl&, std::span<float>);
+template void all_gather(const Group::Impl&, std::span<double>);
 
 }  // namespace kiban::worker

@@ -9,7 +9,9 @@
 
 #include "monitoring/error.h"
 #include "monitoring/log.h"
+#include "worker/comm/flat_exchange.h"
 #include "worker/comm/mpi_group.h"
+#include "worker/comm/shared_exchange.h"
 #include "worker/comm/tree_sum.h"
 
 namespace kiban::worker {
@@ -31,6 +33,30 @@ void all_reduce_integers(const Group::Impl& group, void* values, std::size_t cou
                 "MPI_Allreduce");
 }
 
+constexpr std::size_t kFewDoubles = 4096;  // fewer: one MPI call, as a step's sums are
+
+void all_reduce_few(const Group::Impl& group, std::span<double> values) {
+    const std::size_t count = values.size();
+    std::vector<double> all(count * static_cast<std::size_t>(group.size));
+    group.check(MPI_Allgather(values.data(), narrow(count, group), MPI_DOUBLE, all.data(), narrow(count, group),
+                              MPI_DOUBLE, group.communicator),
+                "MPI_Allgather");
+    for (std::size_t i = 0; i < count; ++i) {
+        values[i] = tree_sum_of(0, group.size,
+                                [&](std::int64_t rank) { return all[static_cast<std::size_t>(rank) * count + i]; });
+    }
+}
+
+template <typename T>
+void all_gather_parts(const Group::Impl& group, std::span<T> flat) {
+    if (!group.begin()) return;
+    if (SharedWindow* window = group.window()) {
+        all_gather(group, *window, flat);
+    } else {
+        all_gather(group, flat);
+    }
+}
+
 }  // namespace
 
 std::string mpi_error_text(int code) {
@@ -40,8 +66,8 @@ std::string mpi_error_text(int code) {
     return {text.data(), static_cast<std::size_t>(length)};
 }
 
-Group::Impl::Impl(std::string group_name, MPI_Comm handle, Owns owned)
-    : name(std::move(group_name)), communicator(handle), owns(owned) {
+Group::Impl::Impl(std::string group_name, MPI_Comm handle, Owns owned, Transport how)
+    : name(std::move(group_name)), communicator(handle), owns(owned), transport(how) {
     if (communicator == MPI_COMM_NULL) return;
     check(MPI_Comm_rank(communicator, &rank), "MPI_Comm_rank");
     check(MPI_Comm_size(communicator, &size), "MPI_Comm_size");
@@ -54,6 +80,12 @@ Group::Impl::~Impl() {
     if (const int code = MPI_Comm_free(&communicator); code != MPI_SUCCESS) {
         monitoring::log_error("group '{}': cannot free its communicator: {}", name, mpi_error_text(code));
     }
+}
+
+SharedWindow* Group::Impl::window() const {
+    if (!window_decided_ && size > 1 && transport == Transport::automatic) window_ = SharedWindow::make(*this);
+    window_decided_ = true;
+    return window_.get();
 }
 
 bool Group::Impl::begin() const {
@@ -88,11 +120,13 @@ int Group::rank() const { return impl_->rank; }
 int Group::size() const { return impl_->size; }
 std::uint64_t Group::collectives_begun() { return collectives.load(std::memory_order_relaxed); }
 
-Group Group::split(int color, int key, std::string name) const {
+bool Group::shares_memory() const { return impl_->window() != nullptr; }
+
+Group Group::split(int color, int key, std::string name, Transport transport) const {
     if (impl_->communicator == MPI_COMM_NULL) return alone(std::move(name));
     MPI_Comm part = MPI_COMM_NULL;
     impl_->check(MPI_Comm_split(impl_->communicator, color, key, &part), "MPI_Comm_split");
-    return Group(std::make_shared<const Impl>(std::move(name), part, Impl::Owns::communicator));
+    return Group(std::make_shared<const Impl>(std::move(name), part, Impl::Owns::communicator, transport));
 }
 
 void Group::barrier() const {
@@ -100,22 +134,36 @@ void Group::barrier() const {
     impl_->check(MPI_Barrier(impl_->communicator), "MPI_Barrier");
 }
 
+void Group::reduce_scatter_sum(std::span<float> flat) const {
+    if (!impl_->begin()) return;
+    if (SharedWindow* window = impl_->window()) {
+        worker::reduce_scatter_sum(*impl_, *window, flat);
+    } else {
+        worker::reduce_scatter_sum(*impl_, flat);
+    }
+}
+
+void Group::all_gather(std::span<float> flat) const { all_gather_parts(*impl_, flat); }
+void Group::all_gather(std::span<double> flat) const { all_gather_parts(*impl_, flat); }
+
 void Group::all_reduce_sum(std::span<double> values) const {
     if (!impl_->begin()) return;
-    const std::size_t count = values.size();
-    std::vector<double> all(count * static_cast<std::size_t>(size()));
-    impl_->check(MPI_Allgather(values.data(), narrow(count, *impl_), MPI_DOUBLE, all.data(), narrow(count, *impl_),
-                               MPI_DOUBLE, impl_->communicator),
-                 "MPI_Allgather");
-    for (std::size_t i = 0; i < count; ++i) {
-        values[i] =
-            tree_sum_of(0, size(), [&](std::int64_t rank) { return all[static_cast<std::size_t>(rank) * count + i]; });
+    SharedWindow* window = values.size() >= kFewDoubles ? impl_->window() : nullptr;
+    if (window != nullptr) {
+        worker::all_reduce_sum(*impl_, *window, values);
+    } else {
+        all_reduce_few(*impl_, values);
     }
 }
 
 void Group::all_reduce_sum(std::span<float> values) const {
-    reduce_scatter_sum(values);
-    all_gather(values);
+    if (!impl_->begin()) return;
+    if (SharedWindow* window = impl_->window()) {
+        worker::all_reduce_sum(*impl_, *window, values);
+    } else {
+        worker::reduce_scatter_sum(*impl_, values);
+        worker::all_gather(*impl_, values);
+    }
 }
 
 void Group::all_reduce_sum(std::span<std::uint64_t> values) const {
@@ -132,12 +180,10 @@ void Group::all_reduce_min(std::span<std::int64_t> values) const {
 
 void Group::broadcast(std::span<std::byte> bytes, int root) const {
     if (!impl_->begin()) return;
-    impl_->check_equal_size(bytes.size(), "broadcast");
-    constexpr std::size_t kPieceBytes = 1u << 20;
-    for (std::size_t done = 0; done < bytes.size(); done += kPieceBytes) {
-        const std::size_t piece = std::min(kPieceBytes, bytes.size() - done);
-        impl_->check(MPI_Bcast(bytes.data() + done, narrow(piece, *impl_), MPI_BYTE, root, impl_->communicator),
-                     "MPI_Bcast", root);
+    if (SharedWindow* window = impl_->window()) {
+        worker::broadcast(*impl_, *window, bytes, root);
+    } else {
+        worker::broadcast(*impl_, bytes, root);
     }
 }
 

@@ -3,7 +3,9 @@
 // verb the identity.
 //
 // Sums of floating-point numbers are taken in one fixed tree over ranks (tree_sum.h), element by element, so the same
-// group gives the same bits each time. Large buffers travel in pieces. Every verb is collective: all ranks of the group
+// group gives the same bits each time. Large buffers travel in pieces: through shared
+// memory (a few MiB for each rank of a group that uses it, kept until MPI is finalised) where all ranks are on one
+// node, otherwise in messages. Every verb is collective: all ranks of the group
 // call it, in the same order, with equal sizes. One thread of the process at a time. Errors: CommError naming call,
 // group, peer and MPI's own words; no verb has a timeout (the coordinator's heartbeat watches).
 #pragma once
@@ -17,6 +19,12 @@
 
 namespace kiban::worker {
 
+/// How large buffers travel between the ranks of a group.
+enum class Transport {
+    automatic,  // through shared memory where all ranks are on one node, otherwise in messages
+    messages,   // in messages always: for comparing the two, which give the same bits
+};
+
 class Group {
   public:
     /// This process by itself; needs no MPI.
@@ -27,7 +35,10 @@ class Group {
     int size() const;
 
     /// Collective: the processes that give the same `color`, ordered by `key`. `name` is for messages.
-    Group split(int color, int key, std::string name) const;
+    Group split(int color, int key, std::string name, Transport transport = Transport::automatic) const;
+
+    /// Whether large buffers of this group go through shared memory. Collective.
+    bool shares_memory() const;
 
     void barrier() const;
 

@@ -7,6 +7,7 @@
 
 #include "monitoring/error.h"
 #include "worker/comm/mpi_group.h"
+#include "worker/comm/shared_window.h"
 
 namespace kiban::worker {
 
@@ -22,7 +23,10 @@ MpiEnvironment::MpiEnvironment() {
     }
 }
 
-MpiEnvironment::~MpiEnvironment() { MPI_Finalize(); }
+MpiEnvironment::~MpiEnvironment() {
+    SharedWindow::free_all();
+    MPI_Finalize();
+}
 
 Group MpiEnvironment::world(int expected_size) const {
     Group world(std::make_shared<const Group::Impl>("world", MPI_COMM_WORLD, Group::Impl::Owns::nothing));

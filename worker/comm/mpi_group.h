@@ -8,15 +8,18 @@
 #endif
 #include <mpi.h>
 
+#include <memory>
 #include <string>
 
 #include "worker/comm/group.h"
 
 namespace kiban::worker {
 
+class SharedWindow;
+
 struct Group::Impl {
     enum class Owns { nothing, communicator };
-    Impl(std::string group_name, MPI_Comm handle, Owns owned);
+    Impl(std::string group_name, MPI_Comm handle, Owns owned, Transport how = Transport::automatic);
     ~Impl();
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
@@ -28,6 +31,9 @@ struct Group::Impl {
     /// CommError when the ranks disagree about `size`.
     void check_equal_size(std::size_t size, const char* verb) const;
 
+    /// Where large buffers go; null: in messages. Collective when it is called first.
+    SharedWindow* window() const;
+
     static constexpr int kNoPeer = -1;
 
     std::string name;
@@ -35,6 +41,11 @@ struct Group::Impl {
     Owns owns = Owns::nothing;
     int rank = 0;
     int size = 1;
+    Transport transport = Transport::automatic;
+
+  private:
+    mutable bool window_decided_ = false;
+    mutable std::unique_ptr<SharedWindow> window_;
 };
 
 /// MPI's own words for an error code.
