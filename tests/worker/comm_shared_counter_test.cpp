@@ -39,13 +39,13 @@ TEST(SharedCounter, WhatWasWrittenBeforeARaiseIsSeenAfterTheWait) {
             if (turn % 4000 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(12));
             value = turn;
             given.raise(turn);
-            taken.wait(turn, [] {});
+            taken.wait(turn, [] { return true; });
         }
     });
     std::uint32_t wrong = 0;
     std::uint32_t polls = 0;
     for (std::uint32_t turn = 1; turn <= kTurns; ++turn) {
-        given.wait(turn, [&polls] { ++polls; });
+        given.wait(turn, [&polls] { return ++polls % 2 == 0; });
         if (value != turn) ++wrong;
         taken.raise(turn);
     }

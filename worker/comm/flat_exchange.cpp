@@ -11,7 +11,7 @@
 #include "worker/comm/pieces.h"
 #include "worker/comm/tree_sum.h"
 
-namespace kiban::worker {
+namespace kiban::worker::messages {
 namespace {
 
 using checkpoint::Part;
@@ -156,4 +156,4 @@ void broadcast(const Group::Impl& group, std::span<std::byte> bytes, int root) {
 template void all_gather(const Group::Impl&, std::span<float>);
 template void all_gather(const Group::Impl&, std::span<double>);
 
-}  // namespace kiban::worker
+}  // namespace kiban::worker::messages

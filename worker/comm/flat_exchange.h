@@ -8,7 +8,7 @@
 
 #include "worker/comm/mpi_group.h"
 
-namespace kiban::worker {
+namespace kiban::worker::messages {
 
 void reduce_scatter_sum(const Group::Impl& group, std::span<float> flat);
 
@@ -17,4 +17,4 @@ void all_gather(const Group::Impl& group, std::span<T> flat);
 
 void broadcast(const Group::Impl& group, std::span<std::byte> bytes, int root);
 
-}  // namespace kiban::worker
+}  // namespace kiban::worker::messages

@@ -8,6 +8,7 @@
 #include "monitoring/error.h"
 #include "worker/comm/mpi_group.h"
 #include "worker/comm/shared_window.h"
+#include "worker/comm/submit.h"
 
 namespace kiban::worker {
 
@@ -29,7 +30,9 @@ MpiEnvironment::~MpiEnvironment() {
 }
 
 Group MpiEnvironment::world(int expected_size) const {
-    Group world(std::make_shared<const Group::Impl>("world", MPI_COMM_WORLD, Group::Impl::Owns::nothing));
+    std::shared_ptr<const Group::Impl> all;
+    in_turn([&] { all = std::make_shared<const Group::Impl>("world", MPI_COMM_WORLD, Group::Impl::Owns::nothing); });
+    Group world(std::move(all));
     if (world.size() != expected_size) {
         throw ConfigError(
             "cannot start training: expected a world of {} workers, found {}; under Slurm this happens when srun and "

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "worker/comm/group.h"
+#include "worker/comm/traffic_count.h"
 
 namespace kiban::worker {
 
@@ -24,8 +25,8 @@ struct Group::Impl {
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
 
-    /// Notes that a verb begins; false when the group has one member and there is nothing to do.
-    bool begin() const;
+    /// Notes that a verb begins.
+    void begin() const;
     /// CommError unless `code` is MPI_SUCCESS. `peer` is a rank of this group.
     void check(int code, const char* call, int peer = kNoPeer) const;
     /// CommError when the ranks disagree about `size`.
@@ -42,6 +43,7 @@ struct Group::Impl {
     int rank = 0;
     int size = 1;
     Transport transport = Transport::automatic;
+    TrafficCells& cells;
 
   private:
     mutable bool window_decided_ = false;

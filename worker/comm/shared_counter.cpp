@@ -12,7 +12,7 @@
 namespace kiban::worker {
 namespace {
 
-constexpr int kPauses = 200;
+constexpr int kPauses = 1000;
 constexpr int kYields = 200;
 constexpr long kSleepNanoseconds = 5'000'000;
 

@@ -21,18 +21,21 @@ class alignas(64) SharedCounter {
     }
 
     /// Returns once reached(value). Calls `poll` before each sleep of at most some milliseconds: a peer may need it to
-    /// come this far.
+    /// come this far. While poll() is false it yields instead.
     template <typename Poll>
     void wait(std::uint32_t value, const Poll& poll) {
         if (reached(value) || spin(value)) return;
         while (!reached(value)) {
-            poll();
-            sleep(value);
+            if (poll()) {
+                sleep(value);
+            } else {
+                spin(value);
+            }
         }
     }
 
   private:
-    bool spin(std::uint32_t value) const;
+    bool spin(std::uint32_t value) const;  // whether it was reached
     void sleep(std::uint32_t value);
 
     std::atomic<std::uint32_t> value_{0};

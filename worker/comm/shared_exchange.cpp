@@ -10,7 +10,7 @@
 #include "worker/comm/pieces.h"
 #include "worker/comm/tree_sum.h"
 
-namespace kiban::worker {
+namespace kiban::worker::shared {
 namespace {
 
 using checkpoint::Part;
@@ -151,4 +151,4 @@ template void all_reduce_sum(const Group::Impl&, SharedWindow&, std::span<double
 template void all_gather(const Group::Impl&, SharedWindow&, std::span<float>);
 template void all_gather(const Group::Impl&, SharedWindow&, std::span<double>);
 
-}  // namespace kiban::worker
+}  // namespace kiban::worker::shared

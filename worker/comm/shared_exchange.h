@@ -10,7 +10,7 @@
 
 #include "worker/comm/shared_window.h"
 
-namespace kiban::worker {
+namespace kiban::worker::shared {
 
 void reduce_scatter_sum(const Group::Impl& group, SharedWindow& window, std::span<float> flat);
 
@@ -22,4 +22,4 @@ void all_gather(const Group::Impl& group, SharedWindow& window, std::span<T> fla
 
 void broadcast(const Group::Impl& group, SharedWindow& window, std::span<std::byte> bytes, int root);
 
-}  // namespace kiban::worker
+}  // namespace kiban::worker::shared

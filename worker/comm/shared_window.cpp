@@ -9,6 +9,7 @@
 
 #include "monitoring/error.h"
 #include "monitoring/log.h"
+#include "worker/comm/point_to_point.h"
 
 namespace kiban::worker {
 namespace {
@@ -109,6 +110,7 @@ void SharedWindow::wait(SharedCounter& counter, std::uint32_t value) const {
         int flag = 0;
         group_.check(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, group_.communicator, &flag, MPI_STATUS_IGNORE),
                      "MPI_Iprobe");
+        return !MessagesOut::under_way();
     });
 }
 
