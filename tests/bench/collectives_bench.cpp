@@ -5,7 +5,8 @@
 //     tests/support/mpirun.sh 2 BUILD/tests/collectives_bench [ROUNDS]
 //
 // Prints medians over the rounds of the slower rank's GB/s (bytes of the buffer by seconds). Exit code 1 when a buffer
-// of 64 MB or more is below three times MPI_Allreduce in place.
+// of 64 MB or more is below three times MPI_Allreduce in place. MPI's rate depends on whether malloc keeps its
+// temporary buffer between calls (worker/README.md has both).
 #ifndef OMPI_SKIP_MPICXX
 #define OMPI_SKIP_MPICXX 1
 #endif

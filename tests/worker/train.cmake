@@ -4,7 +4,7 @@ target_link_libraries(kiban_mpi_main PUBLIC kiban::comm GTest::gtest)
 
 kiban_test(worker_comm_test
   SOURCES comm_exchange_test.cpp comm_group_test.cpp comm_thread_test.cpp comm_traffic_test.cpp
-  LINK kiban_mpi_main RANKS 1 2 4)
+  LINK kiban_mpi_main RANKS 1 2 4 TIMEOUT 300)
 
 kiban_test(worker_comm_pieces_test
   SOURCES comm_shared_counter_test.cpp comm_tree_sum_test.cpp
