@@ -12,6 +12,7 @@
 #include "monitoring/error.h"
 #include "tests/support/mpi_world.h"
 #include "worker/comm/mpi_environment.h"
+#include "worker/comm/tree_sum.h"
 
 namespace kiban::worker {
 namespace {
@@ -97,26 +98,40 @@ TEST(CommGroup, AllReduceOfFloatsSumsEverywhere) {
 // Terms of very different sizes: any other order of summation gives other bits.
 double uneven(int rank, std::int64_t i) { return std::pow(-1.0, rank) * std::pow(10.0, (rank * 7 + i) % 13) / 3.0; }
 
-TEST(CommGroup, FloatsAreSummedInRankOrder) {
+TEST(CommGroup, FloatsAreSummedInTheTreesOrder) {
     const std::int64_t size = 2001;
     std::vector<float> flat(index(size));
     for (std::int64_t i = 0; i < size; ++i) flat[index(i)] = static_cast<float>(uneven(me(), i));
     test_world().all_reduce_sum(std::span<float>(flat));
     for (std::int64_t i = 0; i < size; ++i) {
-        auto expected = static_cast<float>(uneven(0, i));
-        for (int rank = 1; rank < ranks(); ++rank) expected += static_cast<float>(uneven(rank, i));
-        ASSERT_EQ(flat[index(i)], expected) << i;
+        const auto term = [&](std::int64_t rank) { return static_cast<float>(uneven(static_cast<int>(rank), i)); };
+        ASSERT_EQ(flat[index(i)], tree_sum_of(0, ranks(), term)) << i;
     }
 }
 
-TEST(CommGroup, DoublesAreSummedInRankOrder) {
+TEST(CommGroup, DoublesAreSummedInTheTreesOrder) {
     std::vector<double> values(40);
     for (std::int64_t i = 0; i < 40; ++i) values[index(i)] = uneven(me(), i);
     test_world().all_reduce_sum(std::span<double>(values));
     for (std::int64_t i = 0; i < 40; ++i) {
-        double expected = uneven(0, i);
-        for (int rank = 1; rank < ranks(); ++rank) expected += uneven(rank, i);
-        ASSERT_EQ(values[index(i)], expected) << i;
+        const auto term = [&](std::int64_t rank) { return uneven(static_cast<int>(rank), i); };
+        ASSERT_EQ(values[index(i)], tree_sum_of(0, ranks(), term)) << i;
+    }
+}
+
+// 1 + 2^-24 is 1 in float, so in sequence every sum is 1. In the tree the terms of a right half add up first: a power
+// of two n > 1 loses only what stands beside the 1 and gives 1 + (n - 2) 2^-24; three give 1 + 2^-23.
+TEST(CommGroup, TheTreeIsNotTheSequence) {
+    const float half_step = std::ldexp(1.0F, -24);
+    std::vector<float> flat(5, me() == 0 ? 1.0F : half_step);
+    test_world().all_reduce_sum(std::span<float>(flat));
+    const int group_of_three = me() < 3 ? 0 : 1;
+    std::vector<float> three(5, me() == 0 ? 1.0F : half_step);
+    test_world().split(group_of_three, me(), "three").all_reduce_sum(std::span<float>(three));
+    const float lost = ranks() > 1 ? 2.0F : 1.0F;
+    for (const float sum : flat) EXPECT_EQ(sum, 1.0F + (static_cast<float>(ranks()) - lost) * half_step);
+    if (ranks() >= 4 && me() < 3) {
+        for (const float sum : three) EXPECT_EQ(sum, 1.0F + 2 * half_step);
     }
 }
 
@@ -216,7 +231,7 @@ TEST(CommGroup, RanksThatDisagreeAboutASizeAreToldSo) {
 TEST(CommGroup, AnMpiErrorNamesCallGroupPeerAndReason) {
     std::vector<std::byte> bytes(1);
     try {
-        test_world().split(0, me(), "pair").broadcast(bytes, ranks());
+        test_world().split(0, me(), "pair", Transport::messages).broadcast(bytes, ranks());
         EXPECT_EQ(ranks(), 1) << "a root that does not exist was accepted";
     } catch (const CommError& error) {
         EXPECT_NE(std::string(error.what())

@@ -3,8 +3,12 @@ add_library(kiban_mpi_main STATIC ${PROJECT_SOURCE_DIR}/tests/support/mpi_main.c
 target_link_libraries(kiban_mpi_main PUBLIC kiban::comm GTest::gtest)
 
 kiban_test(worker_comm_test
-  SOURCES comm_group_test.cpp
-  LINK kiban_mpi_main RANKS 1 2 4)
+  SOURCES comm_exchange_test.cpp comm_group_test.cpp comm_thread_test.cpp comm_traffic_test.cpp
+  LINK kiban_mpi_main RANKS 1 2 4 TIMEOUT 300)
+
+kiban_test(worker_comm_pieces_test
+  SOURCES comm_shared_counter_test.cpp comm_tree_sum_test.cpp
+  LINK kiban::comm)
 
 kiban_test(worker_parallel_test
   SOURCES parallel_test.cpp

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two verbs that move whole models: reduce_scatter_sum and all_gather, as exchanges of pieces between pairs of
-// ranks.
-//
-// MPI's own large reductions are slower by two to three times, and may choose another order of summation from call to
-// call.
+// Exchanges of pieces between pairs of ranks. MPI's own large reductions are slower by two to three times, and may
+// choose another order of summation from call to call.
+#include "worker/comm/flat_exchange.h"
+
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <vector>
 
 #include "checkpoint/placement.h"
-#include "monitoring/error.h"
-#include "worker/comm/mpi_group.h"
+#include "worker/comm/pieces.h"
+#include "worker/comm/tree_sum.h"
 
-namespace kiban::worker {
+namespace kiban::worker::messages {
 namespace {
 
 using checkpoint::Part;
@@ -24,19 +22,16 @@ constexpr int kGatherTag = 2;
 constexpr std::int64_t kPieceBytes = 1 << 20;
 constexpr std::int64_t kReceiveBytes = 64 << 20;  // of all receive buffers together, whatever the number of ranks
 
-std::int64_t pieces_in(const Part& part, std::int64_t piece) { return (part.size() + piece - 1) / piece; }
-
-Part piece_of(const Part& part, std::int64_t index, std::int64_t piece) {
-    const std::int64_t begin = std::min(part.begin + index * piece, part.end);
-    return {begin, std::min(begin + piece, part.end)};
-}
-
 // Sends each rank its part, piece by piece, and sums the own part as its pieces come in. Piece i + 1 travels while
 // piece i is summed.
 class ReduceScatter {
   public:
     ReduceScatter(const Group::Impl& group, std::span<float> flat)
-        : group_(group), flat_(flat), own_(part(group.rank)), piece_(piece_floats(group.size)) {
+        : group_(group),
+          flat_(flat),
+          own_(part(group.rank)),
+          piece_(piece_floats(group.size)),
+          terms_(static_cast<std::size_t>(group.size)) {
         for (Slot& turn : slots_)
             turn.received.resize(static_cast<std::size_t>(group.size * std::min(piece_, own_.size())));
     }
@@ -93,23 +88,12 @@ class ReduceScatter {
                      "MPI_Waitall");
     }
 
-    // Rank order, whoever sums: ((x0 + x1) + x2) + ... In blocks that stay in the first-level cache.
     void sum(const Part& range, const float* received) {
-        constexpr std::int64_t kBlock = 2048;
-        std::array<float, kBlock> total;
-        for (std::int64_t done = 0; done < range.size(); done += kBlock) {
-            const std::int64_t count = std::min(kBlock, range.size() - done);
-            float* mine = flat_.data() + range.begin + done;
-            for (int rank = 0; rank < group_.size; ++rank) {
-                const float* term = rank == group_.rank ? mine : received + rank * range.size() + done;
-                if (rank == 0) {
-                    std::copy_n(term, count, total.data());
-                } else {
-                    for (std::int64_t i = 0; i < count; ++i) total[static_cast<std::size_t>(i)] += term[i];
-                }
-            }
-            std::copy_n(total.data(), count, mine);
+        for (int rank = 0; rank < group_.size; ++rank) {
+            terms_[static_cast<std::size_t>(rank)] =
+                rank == group_.rank ? flat_.data() + range.begin : received + rank * range.size();
         }
+        tree_sum(terms_, flat_.data() + range.begin, range.size());
     }
 
     const Group::Impl& group_;
@@ -117,11 +101,29 @@ class ReduceScatter {
     Part own_;
     std::int64_t piece_;
     std::array<Slot, 2> slots_;
+    std::vector<const float*> terms_;
 };
+
+template <typename T>
+MPI_Datatype mpi_type() {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        return MPI_FLOAT;
+    } else {
+        return MPI_DOUBLE;
+    }
+}
+
+}  // namespace
+
+void reduce_scatter_sum(const Group::Impl& group, std::span<float> flat) {
+    group.check_equal_size(flat.size(), "reduce_scatter_sum");
+    ReduceScatter(group, flat).run();
+}
 
 // At distance d every rank sends its own part to the rank d further on and receives that of the rank d before it.
 template <typename T>
-void all_gather_parts(const Group::Impl& group, std::span<T> flat, MPI_Datatype type) {
+void all_gather(const Group::Impl& group, std::span<T> flat) {
+    group.check_equal_size(flat.size(), "all_gather");
     constexpr std::int64_t kPiece = kPieceBytes / static_cast<std::int64_t>(sizeof(T));
     const auto part = [&](int rank) { return part_of(static_cast<std::int64_t>(flat.size()), rank, group.size); };
     const Part mine = part(group.rank);
@@ -132,32 +134,26 @@ void all_gather_parts(const Group::Impl& group, std::span<T> flat, MPI_Datatype 
         for (std::int64_t index = 0; index < pieces; ++index) {
             const Part out = piece_of(mine, index, kPiece);
             const Part in = piece_of(part(from), index, kPiece);
-            group.check(MPI_Sendrecv(flat.data() + out.begin, static_cast<int>(out.size()), type, to, kGatherTag,
-                                     flat.data() + in.begin, static_cast<int>(in.size()), type, from, kGatherTag,
-                                     group.communicator, MPI_STATUS_IGNORE),
+            group.check(MPI_Sendrecv(flat.data() + out.begin, static_cast<int>(out.size()), mpi_type<T>(), to,
+                                     kGatherTag, flat.data() + in.begin, static_cast<int>(in.size()), mpi_type<T>(),
+                                     from, kGatherTag, group.communicator, MPI_STATUS_IGNORE),
                         "MPI_Sendrecv", from);
         }
     }
 }
 
-}  // namespace
-
-void Group::reduce_scatter_sum(std::span<float> flat) const {
-    if (!impl_->begin()) return;
-    impl_->check_equal_size(flat.size(), "reduce_scatter_sum");
-    ReduceScatter(*impl_, flat).run();
+void broadcast(const Group::Impl& group, std::span<std::byte> bytes, int root) {
+    group.check_equal_size(bytes.size(), "broadcast");
+    const Part whole{0, static_cast<std::int64_t>(bytes.size())};
+    for (std::int64_t index = 0; index < pieces_in(whole, kPieceBytes); ++index) {
+        const Part piece = piece_of(whole, index, kPieceBytes);
+        group.check(
+            MPI_Bcast(bytes.data() + piece.begin, static_cast<int>(piece.size()), MPI_BYTE, root, group.communicator),
+            "MPI_Bcast", root);
+    }
 }
 
-void Group::all_gather(std::span<float> flat) const {
-    if (!impl_->begin()) return;
-    impl_->check_equal_size(flat.size(), "all_gather");
-    all_gather_parts(*impl_, flat, MPI_FLOAT);
-}
+template void all_gather(const Group::Impl&, std::span<float>);
+template void all_gather(const Group::Impl&, std::span<double>);
 
-void Group::all_gather(std::span<double> flat) const {
-    if (!impl_->begin()) return;
-    impl_->check_equal_size(flat.size(), "all_gather");
-    all_gather_parts(*impl_, flat, MPI_DOUBLE);
-}
-
-}  // namespace kiban::worker
+}  // namespace kiban::worker::messages

@@ -1,33 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/comm/group.h"
 
-#include <algorithm>
 #include <array>
 #include <atomic>
-#include <limits>
 #include <utility>
 
 #include "monitoring/error.h"
 #include "monitoring/log.h"
 #include "worker/comm/mpi_group.h"
+#include "worker/comm/shared_window.h"
+#include "worker/comm/submit.h"
+#include "worker/comm/verbs.h"
 
 namespace kiban::worker {
 namespace {
 
 std::atomic<std::uint64_t> collectives{0};
 
-int narrow(std::size_t count, const Group::Impl& group) {
-    if (count > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
-        throw CommError("group '{}': a message of {} elements does not fit one MPI call", group.name, count);
-    }
-    return static_cast<int>(count);
+using ImplPointer = std::shared_ptr<const Group::Impl>;
+
+// Where a verb of more than one rank runs; that of one rank is the identity.
+template <typename Verb>
+void together(const ImplPointer& group, const Verb& verb) {
+    if (group->size > 1) in_turn([&] { verb(*group); });
 }
 
-void all_reduce_integers(const Group::Impl& group, void* values, std::size_t count, MPI_Datatype type,
-                         MPI_Op operation) {
-    if (!group.begin()) return;
-    group.check(MPI_Allreduce(MPI_IN_PLACE, values, narrow(count, group), type, operation, group.communicator),
-                "MPI_Allreduce");
+template <typename Verb>
+Handle start(const ImplPointer& group, const Verb& verb) {
+    if (group->size == 1) return {};
+    return submit({[group, verb] { verb(*group); }});
+}
+
+void free_communicator(MPI_Comm communicator, const std::string& group) {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    if (finalized != 0) return;
+    if (const int code = MPI_Comm_free(&communicator); code != MPI_SUCCESS)
+        monitoring::log_error("group '{}': cannot free its communicator: {}", group, mpi_error_text(code));
 }
 
 }  // namespace
@@ -39,27 +48,25 @@ std::string mpi_error_text(int code) {
     return {text.data(), static_cast<std::size_t>(length)};
 }
 
-Group::Impl::Impl(std::string group_name, MPI_Comm handle, Owns owned)
-    : name(std::move(group_name)), communicator(handle), owns(owned) {
+Group::Impl::Impl(std::string group_name, MPI_Comm handle, Owns owned, Transport how)
+    : name(std::move(group_name)), communicator(handle), owns(owned), transport(how), cells(traffic_of(name)) {
     if (communicator == MPI_COMM_NULL) return;
     check(MPI_Comm_rank(communicator, &rank), "MPI_Comm_rank");
     check(MPI_Comm_size(communicator, &size), "MPI_Comm_size");
 }
 
 Group::Impl::~Impl() {
-    int finalized = 0;
-    MPI_Finalized(&finalized);
-    if (owns == Owns::nothing || finalized != 0) return;
-    if (const int code = MPI_Comm_free(&communicator); code != MPI_SUCCESS) {
-        monitoring::log_error("group '{}': cannot free its communicator: {}", name, mpi_error_text(code));
-    }
+    if (owns == Owns::nothing) return;
+    submit_and_forget([handle = communicator, text = name] { free_communicator(handle, text); });
 }
 
-bool Group::Impl::begin() const {
-    if (size == 1) return false;
-    collectives.fetch_add(1, std::memory_order_relaxed);
-    return true;
+SharedWindow* Group::Impl::window() const {
+    if (!window_decided_ && size > 1 && transport == Transport::automatic) window_ = SharedWindow::make(*this);
+    window_decided_ = true;
+    return window_.get();
 }
+
+void Group::Impl::begin() const { collectives.fetch_add(1, std::memory_order_relaxed); }
 
 void Group::Impl::check(int code, const char* call, int peer) const {
     if (code == MPI_SUCCESS) return;
@@ -87,97 +94,108 @@ int Group::rank() const { return impl_->rank; }
 int Group::size() const { return impl_->size; }
 std::uint64_t Group::collectives_begun() { return collectives.load(std::memory_order_relaxed); }
 
-Group Group::split(int color, int key, std::string name) const {
+Group Group::split(int color, int key, std::string name, Transport transport) const {
     if (impl_->communicator == MPI_COMM_NULL) return alone(std::move(name));
-    MPI_Comm part = MPI_COMM_NULL;
-    impl_->check(MPI_Comm_split(impl_->communicator, color, key, &part), "MPI_Comm_split");
-    return Group(std::make_shared<const Impl>(std::move(name), part, Impl::Owns::communicator));
+    ImplPointer made;
+    in_turn([&] {
+        MPI_Comm part = MPI_COMM_NULL;
+        impl_->check(MPI_Comm_split(impl_->communicator, color, key, &part), "MPI_Comm_split");
+        made = std::make_shared<const Impl>(std::move(name), part, Impl::Owns::communicator, transport);
+    });
+    return Group(std::move(made));
 }
 
-void Group::barrier() const {
-    if (!impl_->begin()) return;
-    impl_->check(MPI_Barrier(impl_->communicator), "MPI_Barrier");
+bool Group::shares_memory() const {
+    bool shares = false;
+    together(impl_, [&](const Impl& group) { shares = group.window() != nullptr; });
+    return shares;
 }
+
+void Group::barrier() const { together(impl_, verbs::barrier); }
 
 void Group::all_reduce_sum(std::span<double> values) const {
-    if (!impl_->begin()) return;
-    const std::size_t count = values.size();
-    std::vector<double> all(count * static_cast<std::size_t>(size()));
-    impl_->check(MPI_Allgather(values.data(), narrow(count, *impl_), MPI_DOUBLE, all.data(), narrow(count, *impl_),
-                               MPI_DOUBLE, impl_->communicator),
-                 "MPI_Allgather");
-    for (std::size_t i = 0; i < count; ++i) {
-        double sum = all[i];
-        for (std::size_t rank = 1; rank < static_cast<std::size_t>(size()); ++rank) sum += all[rank * count + i];
-        values[i] = sum;
-    }
+    together(impl_, [=](const Impl& group) { verbs::all_reduce_sum(group, values); });
 }
 
 void Group::all_reduce_sum(std::span<float> values) const {
-    reduce_scatter_sum(values);
-    all_gather(values);
+    together(impl_, [=](const Impl& group) { verbs::all_reduce_sum(group, values); });
 }
 
 void Group::all_reduce_sum(std::span<std::uint64_t> values) const {
-    all_reduce_integers(*impl_, values.data(), values.size(), MPI_UINT64_T, MPI_SUM);
+    together(impl_, [=](const Impl& group) { verbs::all_reduce_sum(group, values); });
 }
 
 void Group::all_reduce_max(std::span<std::int64_t> values) const {
-    all_reduce_integers(*impl_, values.data(), values.size(), MPI_INT64_T, MPI_MAX);
+    together(impl_, [=](const Impl& group) { verbs::all_reduce_max(group, values); });
 }
 
 void Group::all_reduce_min(std::span<std::int64_t> values) const {
-    all_reduce_integers(*impl_, values.data(), values.size(), MPI_INT64_T, MPI_MIN);
+    together(impl_, [=](const Impl& group) { verbs::all_reduce_min(group, values); });
+}
+
+void Group::reduce_scatter_sum(std::span<float> flat) const {
+    together(impl_, [=](const Impl& group) { verbs::reduce_scatter_sum(group, flat); });
+}
+
+void Group::all_gather(std::span<float> flat) const {
+    together(impl_, [=](const Impl& group) { verbs::all_gather(group, flat); });
+}
+
+void Group::all_gather(std::span<double> flat) const {
+    together(impl_, [=](const Impl& group) { verbs::all_gather(group, flat); });
 }
 
 void Group::broadcast(std::span<std::byte> bytes, int root) const {
-    if (!impl_->begin()) return;
-    impl_->check_equal_size(bytes.size(), "broadcast");
-    constexpr std::size_t kPieceBytes = 1u << 20;
-    for (std::size_t done = 0; done < bytes.size(); done += kPieceBytes) {
-        const std::size_t piece = std::min(kPieceBytes, bytes.size() - done);
-        impl_->check(MPI_Bcast(bytes.data() + done, narrow(piece, *impl_), MPI_BYTE, root, impl_->communicator),
-                     "MPI_Bcast", root);
-    }
+    together(impl_, [=](const Impl& group) { verbs::broadcast(group, bytes, root); });
 }
 
 std::vector<std::string> Group::all_gather(const std::string& bytes) const {
-    std::vector<std::string> all(static_cast<std::size_t>(size()));
-    all[static_cast<std::size_t>(rank())] = bytes;
-    std::vector<std::uint64_t> lengths(all.size());
-    lengths[static_cast<std::size_t>(rank())] = bytes.size();
-    all_reduce_sum(std::span<std::uint64_t>(lengths));
-    for (int root = 0; root < size(); ++root) {
-        std::string& text = all[static_cast<std::size_t>(root)];
-        text.resize(lengths[static_cast<std::size_t>(root)]);
-        broadcast(std::as_writable_bytes(std::span<char>(text)), root);
-    }
+    std::vector<std::string> all = {bytes};
+    together(impl_, [&](const Impl& group) { all = verbs::all_gather(group, bytes); });
     return all;
 }
 
 std::vector<std::string> Group::gather(const std::string& bytes, int root) const {
-    constexpr int kTag = 3;
-    std::vector<std::uint64_t> lengths(static_cast<std::size_t>(size()));
-    lengths[static_cast<std::size_t>(rank())] = bytes.size();
-    all_reduce_sum(std::span<std::uint64_t>(lengths));
-    if (rank() != root) {
-        impl_->check(MPI_Send(bytes.data(), narrow(bytes.size(), *impl_), MPI_BYTE, root, kTag, impl_->communicator),
-                     "MPI_Send", root);
-        return {};
-    }
-    std::vector<std::string> all(lengths.size());
-    for (int peer = 0; peer < size(); ++peer) {
-        std::string& text = all[static_cast<std::size_t>(peer)];
-        if (peer == rank()) {
-            text = bytes;
-            continue;
-        }
-        text.resize(lengths[static_cast<std::size_t>(peer)]);
-        impl_->check(MPI_Recv(text.data(), narrow(text.size(), *impl_), MPI_BYTE, peer, kTag, impl_->communicator,
-                              MPI_STATUS_IGNORE),
-                     "MPI_Recv", peer);
-    }
+    std::vector<std::string> all = {bytes};
+    together(impl_, [&](const Impl& group) { all = verbs::gather(group, bytes, root); });
     return all;
+}
+
+void Group::send(std::span<const float> values, int to, int tag) const {
+    check_peer(to, tag);
+    together(impl_, [=](const Impl& group) { verbs::send(group, values, to, tag); });
+}
+
+void Group::receive(std::span<float> values, int from, int tag) const {
+    check_peer(from, tag);
+    together(impl_, [=](const Impl& group) { verbs::receive(group, values, from, tag); });
+}
+
+Handle Group::start_send(std::span<const float> values, int to, int tag) const {
+    check_peer(to, tag);
+    auto messages = std::make_shared<std::unique_ptr<MessagesOut>>();
+    return submit(
+        {[group = impl_, messages, values, to, tag] { *messages = verbs::start_send(*group, values, to, tag); },
+         [group = impl_, messages](bool wait) { return (*messages)->ended(wait); }});
+}
+
+Handle Group::start_reduce_scatter_sum(std::span<float> flat) const {
+    return start(impl_, [=](const Impl& group) { verbs::reduce_scatter_sum(group, flat); });
+}
+
+Handle Group::start_all_gather(std::span<float> flat) const {
+    return start(impl_, [=](const Impl& group) { verbs::all_gather(group, flat); });
+}
+
+Handle Group::start_all_reduce_sum(std::span<float> values) const {
+    return start(impl_, [=](const Impl& group) { verbs::all_reduce_sum(group, values); });
+}
+
+void Group::check_peer(int peer, int tag) const {
+    KIBAN_CHECK(peer >= 0 && peer < size() && peer != rank(), "a message in group '{}' between ranks {} and {} of {}",
+                name(), rank(), peer, size());
+    KIBAN_CHECK(tag >= 0 && tag <= kLastTag, "a message in group '{}' with tag {}: expected 0 to {}", name(), tag,
+                kLastTag);
 }
 
 }  // namespace kiban::worker

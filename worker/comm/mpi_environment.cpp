@@ -7,6 +7,8 @@
 
 #include "monitoring/error.h"
 #include "worker/comm/mpi_group.h"
+#include "worker/comm/shared_window.h"
+#include "worker/comm/submit.h"
 
 namespace kiban::worker {
 
@@ -22,10 +24,15 @@ MpiEnvironment::MpiEnvironment() {
     }
 }
 
-MpiEnvironment::~MpiEnvironment() { MPI_Finalize(); }
+MpiEnvironment::~MpiEnvironment() {
+    SharedWindow::free_all();
+    MPI_Finalize();
+}
 
 Group MpiEnvironment::world(int expected_size) const {
-    Group world(std::make_shared<const Group::Impl>("world", MPI_COMM_WORLD, Group::Impl::Owns::nothing));
+    std::shared_ptr<const Group::Impl> all;
+    in_turn([&] { all = std::make_shared<const Group::Impl>("world", MPI_COMM_WORLD, Group::Impl::Owns::nothing); });
+    Group world(std::move(all));
     if (world.size() != expected_size) {
         throw ConfigError(
             "cannot start training: expected a world of {} workers, found {}; under Slurm this happens when srun and "

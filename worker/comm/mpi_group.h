@@ -8,25 +8,32 @@
 #endif
 #include <mpi.h>
 
+#include <memory>
 #include <string>
 
 #include "worker/comm/group.h"
+#include "worker/comm/traffic_count.h"
 
 namespace kiban::worker {
 
+class SharedWindow;
+
 struct Group::Impl {
     enum class Owns { nothing, communicator };
-    Impl(std::string group_name, MPI_Comm handle, Owns owned);
+    Impl(std::string group_name, MPI_Comm handle, Owns owned, Transport how = Transport::automatic);
     ~Impl();
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
 
-    /// Notes that a verb begins; false when the group has one member and there is nothing to do.
-    bool begin() const;
+    /// Notes that a verb begins.
+    void begin() const;
     /// CommError unless `code` is MPI_SUCCESS. `peer` is a rank of this group.
     void check(int code, const char* call, int peer = kNoPeer) const;
     /// CommError when the ranks disagree about `size`.
     void check_equal_size(std::size_t size, const char* verb) const;
+
+    /// Where large buffers go; null: in messages. Collective when it is called first.
+    SharedWindow* window() const;
 
     static constexpr int kNoPeer = -1;
 
@@ -35,6 +42,12 @@ struct Group::Impl {
     Owns owns = Owns::nothing;
     int rank = 0;
     int size = 1;
+    Transport transport = Transport::automatic;
+    TrafficCells& cells;
+
+  private:
+    mutable bool window_decided_ = false;
+    mutable std::unique_ptr<SharedWindow> window_;
 };
 
 /// MPI's own words for an error code.
