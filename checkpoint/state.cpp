@@ -41,6 +41,7 @@ nlohmann::json to_json(const RunState& state) {
             {"threads_per_worker", state.threads_per_worker},
             {"micro_batch_rows", state.micro_batch_rows},
             {"reduction", state.reduction},
+            {"layout", state.layout},
             {"kernels", state.kernels},
             {"torch_version", state.torch_version},
             {"kiban_version", state.kiban_version}};
@@ -66,6 +67,7 @@ RunState run_state_from_json(const nlohmann::json& json) {
     state.threads_per_worker = static_cast<int>(fields.number("threads_per_worker", kMostInt));
     state.micro_batch_rows = fields.number("micro_batch_rows");
     state.reduction = fields.text("reduction");
+    if (json.contains("layout")) state.layout = fields.text("layout");  // older checkpoints had no other
     state.kernels = fields.text("kernels");
     state.torch_version = fields.text("torch_version");
     state.kiban_version = fields.text("kiban_version");
@@ -92,6 +94,7 @@ ExactnessResult compare_world(const RunState& saved, const RunState& now) {
     compare("threads per worker", saved.threads_per_worker, now.threads_per_worker);
     compare("micro-batch rows", saved.micro_batch_rows, now.micro_batch_rows);
     compare("reduction", saved.reduction, now.reduction);
+    compare("layout", saved.layout, now.layout);
     compare("kernels", saved.kernels, now.kernels);
     compare("LibTorch", saved.torch_version, now.torch_version);
     compare("Kiban", saved.kiban_version, now.kiban_version);

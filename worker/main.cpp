@@ -6,6 +6,7 @@
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 #include "monitoring/log.h"
+#include "worker/comm/comm_thread.h"
 #include "worker/comm/mpi_environment.h"
 #include "worker/train/jobs.h"
 #include "worker/train/launched_as.h"
@@ -56,6 +57,7 @@ int main() {
     try {
         const auto launched = worker::LaunchedAs::from_environment();
         const worker::MpiEnvironment mpi;
+        const worker::CommThread communication;  // out here: its end waits for peers, an abort must not
         try {
             worker::run(launched, mpi);
             return kExitDone;

@@ -22,6 +22,7 @@ class RunFileOptions {
             .add_option("--set", settings_,
                         "a key of the run file, such as train.steps=200; may be given several times")
             ->expected(1)
+            ->allow_extra_args(false)  // else it takes the -- that ends the options
             ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     }
 

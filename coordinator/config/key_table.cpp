@@ -23,6 +23,10 @@ const Names<ScheduleName> kSchedules{{{"cosine", ScheduleName::cosine},
                                       {"constant", ScheduleName::constant}}};
 const Names<DecayShape> kDecayShapes{{{"linear", DecayShape::linear}, {"sqrt", DecayShape::sqrt}}};
 
+const Names<ActivationCheckpointing> kActivationCheckpointing{{{"none", ActivationCheckpointing::none},
+                                                               {"selective", ActivationCheckpointing::selective},
+                                                               {"full", ActivationCheckpointing::full}}};
+
 // The member's path in RunFile is the key's name, so the two cannot disagree.
 #define KIBAN_KEY(member) \
 #member, [](auto& target) -> auto& { return target.member; }
@@ -82,12 +86,14 @@ std::vector<Key<RunFile>> train_keys() {
         KIBAN_RUN_KEY(train.eval_micro_batch_rows, between(0, kManyRows), kResumable, "rows",
                       "of one evaluation pass; 0: as micro_batch_rows"),
         KIBAN_RUN_KEY(train.clip_norm, at_least(0), kFixed, "", "largest global gradient norm; 0: no clipping"),
-        KIBAN_RUN_KEY(train.z_loss, at_least(0), kResumable, "",
+        KIBAN_RUN_KEY(train.z_loss, at_least(0), kFixed, "",
                       "times logsumexp(logits)^2 of each target, in the gradients alone: holds logits near 0; PaLM: 1e-4; 0: none"),
         KIBAN_RUN_KEY(train.reduction, (Words{{"fast", "fixed"}}), kResumable, "",
-                      "order of gradient sums; `fixed` (bit-equal for any number of workers) is not available yet"),
+                      "order of gradient sums; `fixed`: losses are bit-equal for 1, 2, 4, 8, ... data-parallel workers"),
         KIBAN_RUN_KEY(train.precision, (Words{{"fp32", "bf16"}}), kFixed, "",
                       "of the arithmetic; `bf16` is not available yet"),
+        KIBAN_RUN_KEY(train.activation_checkpointing, kActivationCheckpointing, kResumable, "",
+                      "memory against time: `selective` recomputes the second half of each block, `full` whole blocks"),
         KIBAN_RUN_KEY(train.optimizer.name, (Words{{"adamw", "muon"}}), kFixed, "",
                       "adamw: decoupled weight decay, bias-corrected; `muon` (block matrices orthogonalised, AdamW for the rest) is not available yet"),
         KIBAN_RUN_KEY(train.optimizer.learning_rate, above(0), kFixed, "", "peak; the schedule scales it"),
@@ -108,10 +114,11 @@ std::vector<Key<RunFile>> train_keys() {
 
 std::vector<Key<RunFile>> cluster_keys() {
     return {
-        KIBAN_RUN_KEY(parallel.zero, between(0, 1), kResumable, "",
-                      "ZeRO stage: 1 shards the optimizer's state over the data-parallel workers"),
-        KIBAN_RUN_KEY(parallel.tensor, at_least(1), kResumable, "workers", "only 1 is available yet"),
-        KIBAN_RUN_KEY(parallel.pipeline, at_least(1), kResumable, "workers", "only 1 is available yet"),
+        KIBAN_RUN_KEY(parallel.zero, between(0, 3), kResumable, "",
+                      "ZeRO stage: what the data-parallel workers share out: 1 optimizer state, 2 also gradients, 3 also weights"),
+        KIBAN_RUN_KEY(parallel.tensor, between(1, 1 << 14), kResumable, "workers",
+                      "share out each layer's heads and features, and its tokens"),
+        KIBAN_RUN_KEY(parallel.pipeline, between(1, 1 << 14), kResumable, "workers", "stages, each some of the layers"),
         KIBAN_RUN_KEY(parallel.context, at_least(1), kResumable, "workers", "only 1 is available yet"),
         KIBAN_RUN_KEY(checkpoint.interval_steps, at_least(0), kResumable, "steps",
                       "between checkpoints: what a crash repeats; 0: only at step 0 and at the end"),

@@ -3,6 +3,7 @@
 
 #include "coordinator/config/run_file.h"
 #include "coordinator/job/cpus.h"
+#include "coordinator/job/layout.h"
 #include "data/tokenizer.h"
 #include "monitoring/error.h"
 #include "monitoring/listen_address.h"
@@ -71,11 +72,7 @@ void check_available(const RunFile& file) {
     const auto only_one = [](const char* axis, int value) {
         if (value != 1) throw ConfigError("parallel.{} = {} is not available yet: expected 1", axis, value);
     };
-    only_one("tensor", file.parallel.tensor);
-    only_one("pipeline", file.parallel.pipeline);
     only_one("context", file.parallel.context);
-    if (file.train.reduction != "fast")
-        throw ConfigError("train.reduction = '{}' is not available yet: expected 'fast'", file.train.reduction);
     if (file.train.precision != "fp32")
         throw ConfigError("train.precision = '{}' is not available yet: expected 'fp32'", file.train.precision);
     if (file.train.optimizer.name == "muon") throw ConfigError("train.optimizer.name = 'muon' is not available yet");
@@ -114,6 +111,36 @@ void check_optimizer(const OptimizerConfig& optimizer) {
     if (optimizer.name != "muon" && optimizer.muon_momentum != OptimizerConfig{}.muon_momentum) {
         throw ConfigError("train.optimizer.muon_momentum = {} is for train.optimizer.name = 'muon' only: leave it out",
                           optimizer.muon_momentum);
+    }
+}
+
+// Between the layers, the tokens of a micro-batch are shared out evenly.
+void check_tokens_of_tensor_ranks(const RunFile& file) {
+    const auto tensor = static_cast<std::uint64_t>(file.parallel.tensor);
+    const auto check = [&](const char* key, std::uint64_t rows) {
+        if (rows * file.data.sequence_length % tensor == 0) return;
+        throw ConfigError(
+            "{} = {} rows of data.sequence_length = {} tokens cannot be shared evenly by parallel.tensor = {}", key,
+            rows, file.data.sequence_length, tensor);
+    };
+    check("train.micro_batch_rows", file.train.micro_batch_rows);
+    check("train.eval_micro_batch_rows", file.train.eval_micro_batch_rows);
+}
+
+void check_reduction(const RunFile& file, int data) {
+    if (file.train.reduction != "fixed") return;
+    if ((data & (data - 1)) != 0) {
+        throw ConfigError(
+            "train.reduction = 'fixed' with {} data-parallel workers: expected a power of two, whose blocks of "
+            "micro-batches are branches of one tree",
+            data);
+    }
+    if (file.parallel.zero >= 2) {
+        throw ConfigError(
+            "train.reduction = 'fixed' with parallel.zero = {}, which sums gradients after each micro-batch: expected "
+            "0 "
+            "or 1",
+            file.parallel.zero);
     }
 }
 
@@ -176,7 +203,11 @@ void validate(RunFile& file) {
     data::validate(file.data);
     check_model(file.model, file.data.tokenizer);
     check_available(file);
-    check_batch(file.train, static_cast<std::uint64_t>(file.launch.workers));
+    check_cut(file.model, file.parallel);
+    const int data = data_degree(file.parallel, file.launch.workers);
+    check_batch(file.train, static_cast<std::uint64_t>(data));
+    check_tokens_of_tensor_ranks(file);
+    check_reduction(file, data);
     check_optimizer(file.train.optimizer);
     check_schedule(file.train);
     check_total(file);

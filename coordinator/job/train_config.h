@@ -38,6 +38,12 @@ struct ScheduleConfig {
     double final_ratio = 0.1;               // last learning rate over the peak
 };
 
+enum class ActivationCheckpointing {
+    none,
+    selective,  // the second half of a block, norm and feed-forward, keeps its input alone and is run again
+    full,       // so does every block
+};
+
 struct TrainConfig {
     std::uint64_t batch_rows = 32;       // global batch of one step, in sequences
     std::uint64_t micro_batch_rows = 0;  // of one forward and backward pass of one worker; 0: batch_rows / workers
@@ -47,16 +53,17 @@ struct TrainConfig {
     std::uint64_t eval_micro_batch_rows = 0;  // fixed shape of evaluation batches; 0: as micro_batch_rows
     double clip_norm = 1.0;                   // global gradient norm; 0: no clipping
     double z_loss = 0;                        // times logsumexp^2 of each target, in the gradients alone; 0: none
-    std::string reduction = "fast";           // fast | fixed (fixed comes with sharding and is refused until then)
-    std::string precision = "fp32";           // fp32 | bf16 (bf16 comes with sharding and is refused until then)
+    std::string reduction = "fast";           // fast | fixed: the same bits for 1, 2, 4, 8 data-parallel workers
+    std::string precision = "fp32";           // fp32 | bf16 (not there yet and refused)
+    ActivationCheckpointing activation_checkpointing = ActivationCheckpointing::none;
     OptimizerConfig optimizer;
     ScheduleConfig schedule;
 };
 
 struct ParallelConfig {  // the data-parallel degree is what remains of the workers
-    int zero = 1;        // ZeRO stage (Rajbhandari et al. 2020): 0 or 1 now
-    int tensor = 1;      // 1 now
-    int pipeline = 1;    // 1 now
+    int zero = 1;        // ZeRO stage (Rajbhandari et al. 2020): 0 to 3
+    int tensor = 1;      // workers that share out each layer, and its tokens
+    int pipeline = 1;    // stages
     int context = 1;     // 1 now
 };
 

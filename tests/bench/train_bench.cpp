@@ -16,6 +16,7 @@
 
 #include "coordinator/job/inventory.h"
 #include "monitoring/error.h"
+#include "tests/bench/shapes.h"
 #include "worker/kernels/adamw.h"
 #include "worker/kernels/gemm.h"
 #include "worker/model/initial_values.h"
@@ -24,22 +25,6 @@
 
 namespace kiban::worker {
 namespace {
-
-struct Shape {
-    const char* name;
-    std::int64_t vocabulary, layers, d_model, heads, tokens, rows;
-};
-
-constexpr Shape kShapes[] = {{"A", 256, 4, 128, 4, 64, 12},
-                             {"B", 8192, 6, 384, 6, 256, 8},
-                             {"C64", 50304, 12, 768, 12, 64, 4},
-                             {"C256", 50304, 12, 768, 12, 256, 2}};
-
-Shape shape_called(const std::string& name) {
-    for (const Shape& shape : kShapes)
-        if (name == shape.name) return shape;
-    throw UsageError("train_bench: unknown shape '{}'; known: A, B, C64, C256", name);
-}
 
 using Clock = std::chrono::steady_clock;
 
@@ -126,11 +111,7 @@ class Bench {
 };
 
 void run(const Shape& shape, std::uint32_t steps) {
-    coordinator::ModelConfig config;
-    config.layers = shape.layers;
-    config.d_model = shape.d_model;
-    config.heads = shape.heads;
-    Bench bench(shape, config);
+    Bench bench(shape, shape.model());
     for (std::uint32_t step = 0; step < steps + 3; ++step) bench.step(step);
     bench.print();
 }

@@ -106,8 +106,9 @@ TEST(Reader, WhatDoesNotExistIsRefusedByName) {
               "cannot read box [0,0]+[1,1] of tensor 'norm.weight' (param) in checkpoint '" + info.directory.string() +
                   "': its shape is [13]");
     EXPECT_THROW(reader.fingerprint_of({"head.weight", "param"}), CheckpointError);
-    EXPECT_EQ(message_of<CheckpointError>([&] { CheckpointReader(scratch.path() / "nowhere"); }),
-              "cannot read checkpoint '" + (scratch.path() / "nowhere").string() + "': it is not a directory");
+    EXPECT_EQ(message_of<IoError>([&] { CheckpointReader(scratch.path() / "nowhere"); }),
+              "cannot read checkpoint '" + (scratch.path() / "nowhere").string() +
+                  "': it is not there; is its file system mounted on this host?");
 }
 
 TEST(Reader, OnlyTheDamagedBlockIsRefusedAndNamedWithItsTensor) {

@@ -230,8 +230,8 @@ TEST(RunFile, AValueOutOfRangeIsRefused) {
     EXPECT_EQ(refused_override("data.sequence_length=1"),
               "--set 'data.sequence_length=1': data.sequence_length: expected an integer of at least 2 and at most "
               "1048576, found 1");
-    EXPECT_EQ(refused_override("parallel.zero=2"),
-              "--set 'parallel.zero=2': parallel.zero: expected an integer of at least 0 and at most 1, found 2");
+    EXPECT_EQ(refused_override("parallel.zero=4"),
+              "--set 'parallel.zero=4': parallel.zero: expected an integer of at least 0 and at most 3, found 4");
     EXPECT_EQ(refused_override("launch.max_restarts=99999999999"),
               "--set 'launch.max_restarts=99999999999': launch.max_restarts: expected an integer of at least 0 and at "
               "most 1000000, found "

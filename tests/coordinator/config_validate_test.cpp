@@ -67,15 +67,41 @@ TEST(Validate, ABatchThatDoesNotDivideNamesTheNearestThatWould) {
 }
 
 TEST(Validate, WhatIsNotThereYetIsRefusedByName) {
-    EXPECT_EQ(refusal({"parallel.tensor=2"}), "parallel.tensor = 2 is not available yet: expected 1");
-    EXPECT_EQ(refusal({"parallel.pipeline=4"}), "parallel.pipeline = 4 is not available yet: expected 1");
     EXPECT_EQ(refusal({"parallel.context=2"}), "parallel.context = 2 is not available yet: expected 1");
-    EXPECT_EQ(refusal({"train.reduction=fixed"}), "train.reduction = 'fixed' is not available yet: expected 'fast'");
     EXPECT_EQ(refusal({"train.precision=bf16"}), "train.precision = 'bf16' is not available yet: expected 'fp32'");
     EXPECT_NE(refusal({"data.tokenizer=bpe:8192"}).find("'bpe:8192' is not available yet"), std::string::npos);
     EXPECT_NE(refusal({"data.tokenizer=x/tokenizer.json"}).find("'x/tokenizer.json' is not available yet"),
               std::string::npos);
     EXPECT_NE(refusal({"data.tokenizer=byte"}).find("'bytes'"), std::string::npos);
+}
+
+TEST(Validate, AxesThatDoNotDivideAreRefusedWithTheNumbers) {
+    EXPECT_EQ(refusal({"parallel.tensor=3", "launch.workers=3"}),
+              "parallel.tensor = 3 does not divide model.heads = 4");
+    EXPECT_EQ(refusal({"model.layout=llama", "model.kv_heads=2", "parallel.tensor=4", "launch.workers=4"}),
+              "parallel.tensor = 4 does not divide model.kv_heads = 2");
+    EXPECT_EQ(refusal({"model.d_hidden=129", "parallel.tensor=2", "launch.workers=2"}),
+              "parallel.tensor = 2 does not divide model.d_hidden = 129");
+    EXPECT_EQ(refusal({"parallel.pipeline=5", "launch.workers=5"}),
+              "parallel.pipeline = 5 stages cannot share model.layers = 4: expected at most one stage a layer");
+    EXPECT_EQ(refusal({"parallel.tensor=2", "parallel.pipeline=2", "launch.workers=6"}),
+              "cannot arrange 6 workers: expected a multiple of 4 (pipeline 2 x context 1 x tensor 2)");
+    EXPECT_EQ(refusal({"parallel.tensor=4", "launch.workers=4", "data.sequence_length=9", "train.batch_rows=3",
+                       "train.micro_batch_rows=3"}),
+              "train.micro_batch_rows = 3 rows of data.sequence_length = 9 tokens cannot be shared evenly by "
+              "parallel.tensor = 4");
+    EXPECT_EQ(refusal({"parallel.tensor=2", "parallel.pipeline=2", "launch.workers=4"}), "nothing was refused");
+}
+
+TEST(Validate, FixedReductionNeedsAPowerOfTwoAndSumsByTheStep) {
+    EXPECT_EQ(refusal({"train.reduction=fixed", "launch.workers=3", "train.batch_rows=12", "train.micro_batch_rows=2"}),
+              "train.reduction = 'fixed' with 3 data-parallel workers: expected a power of two, whose blocks of "
+              "micro-batches are branches of one tree");
+    EXPECT_EQ(
+        refusal({"train.reduction=fixed", "parallel.zero=2"}),
+        "train.reduction = 'fixed' with parallel.zero = 2, which sums gradients after each micro-batch: expected 0 "
+        "or 1");
+    EXPECT_EQ(refusal({"train.reduction=fixed", "launch.workers=4"}), "nothing was refused");
 }
 
 TEST(Validate, MuonIsNotThereYetAndItsMomentumIsForItAlone) {

@@ -93,7 +93,7 @@ TEST(Embedding, AddsEachTokensRowsInTheOrderOfTheBatch) {
     const std::vector<float> table = {0, 0, 10, 11, 20, 21, 30, 31, 40, 41};
     const std::vector<float> positions = {0.5F, 0.25F, 100, 200, 1000, 2000};
     std::vector<float> x(12);
-    embedding_forward(tokens, 3, 2, table.data(), positions.data(), x.data());
+    embedding_forward(tokens, 0, 3, 2, table.data(), positions.data(), x.data());
     EXPECT_EQ(x, (std::vector<float>{40.5F, 41.25F, 110, 211, 1040, 2041, 0.5F, 0.25F, 110, 211, 1040, 2041}));
 
     const std::vector<float> dx = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
@@ -104,7 +104,7 @@ TEST(Embedding, AddsEachTokensRowsInTheOrderOfTheBatch) {
     EXPECT_EQ(gradient, (std::vector<float>{14, 16, 24, 28, 0, 0, 0, 0, 34, 40}));
 
     std::vector<float> position_gradient(8, NAN);  // a table of four positions, rows of three
-    positions_backward(2, 3, 4, 2, dx.data(), {position_gradient.data(), 0.0F});
+    positions_backward(0, 6, 3, 4, 2, dx.data(), {position_gradient.data(), 0.0F});
     EXPECT_EQ(position_gradient, (std::vector<float>{8, 10, 12, 14, 16, 18, 0, 0}));
 }
 

@@ -2,18 +2,21 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <string>
 #include <tuple>
 
 #include "coordinator/job/inventory.h"
+#include "coordinator/job/sharding.h"
 #include "monitoring/error.h"
 #include "worker/parallel/mesh.h"
-#include "worker/parallel/parallelize.h"
-#include "worker/parallel/sharding.h"
+#include "worker/parallel/pipeline_schedule.h"
 
 namespace kiban::worker {
 namespace {
 
+using coordinator::matches;
 using coordinator::ParallelConfig;
+using coordinator::placement_of;
 
 template <typename E, typename F>
 std::string message_of(F&& call) {
@@ -37,7 +40,7 @@ TEST(MeshShape, DegreesThatDoNotDivideTheWorldAreRefusedWithTheNumbers) {
         "cannot arrange 6 workers: expected a multiple of 4 (pipeline 2 x context 1 x tensor 2)");
     EXPECT_EQ(
         message_of<ConfigError>([] { (void)MeshShape::of({.zero = 1, .tensor = 0, .pipeline = 1, .context = 1}, 2); }),
-        "cannot arrange 2 workers: expected degrees of at least 1, found data 1, pipeline 1, context 1, tensor 0");
+        "cannot arrange 2 workers: expected degrees of at least 1, found pipeline 1, context 1, tensor 0");
 }
 
 TEST(MeshShape, EveryRankHasItsOwnCoordinatesTensorFastest) {
@@ -51,14 +54,18 @@ TEST(MeshShape, EveryRankHasItsOwnCoordinatesTensorFastest) {
     EXPECT_EQ(seen.size(), 24U);
 }
 
-TEST(Sharding, EveryTensorOfBothLayoutsHasAPlacement) {
-    for (const auto layout : {coordinator::ModelLayout::gpt2, coordinator::ModelLayout::llama}) {
-        coordinator::ModelConfig model;
-        model.layout = layout;
-        for (const coordinator::TensorSpec& spec : coordinator::tensor_inventory(model, 257, 64)) {
-            EXPECT_EQ(placement_of(spec.name), checkpoint::Placement::Replicated()) << spec.name;
-        }
-    }
+TEST(Sharding, HeadsAndFeaturesAreCutAndTheRestIsHeldWhole) {
+    using checkpoint::Placement;
+    for (const char* name : {"q.weight", "k.weight", "v.weight", "q.bias"})
+        EXPECT_EQ(placement_of(std::string("layers.3.attention.") + name), Placement::Split(0)) << name;
+    EXPECT_EQ(placement_of("layers.0.attention.o.weight"), Placement::Split(1));
+    EXPECT_EQ(placement_of("layers.0.attention.o.bias"), Placement::Replicated());
+    EXPECT_EQ(placement_of("layers.0.mlp.gate.weight"), Placement::Split(0));
+    EXPECT_EQ(placement_of("layers.0.mlp.up.bias"), Placement::Split(0));
+    EXPECT_EQ(placement_of("layers.0.mlp.down.weight"), Placement::Split(1));
+    for (const char* name : {"embedding.weight", "positions.weight", "head.weight", "norm.weight",
+                             "layers.7.mlp_norm.weight", "layers.7.attention_norm.bias", "layers.0.mlp.down.bias"})
+        EXPECT_EQ(placement_of(name), Placement::Replicated()) << name;
 }
 
 TEST(Sharding, AnUnknownTensorIsRefusedByName) {
@@ -75,37 +82,42 @@ TEST(Sharding, AStarStandsForAnyCharacters) {
     EXPECT_FALSE(matches("norm", "norm.weight"));
 }
 
-class Parallelize : public ::testing::Test {
-  protected:
-    Parameters parameters_{{{.name = "norm.weight", .shape = {4}, .init = coordinator::Init::ones}}};
+using Kind = PipelineAction::Kind;
 
-    std::string refusal(const MeshShape& shape) {
-        const Mesh mesh(shape, Group::alone());
-        return message_of<ConfigError>([&] { (void)parallelize(parameters_, mesh, {}, {}); });
+TEST(Pipeline, OneStagePassesEachMicroBatchForwardAndBackward) {
+    EXPECT_EQ(one_forward_one_backward(1, 2, 0),
+              (std::vector<PipelineAction>{
+                  {Kind::forward, 0}, {Kind::backward, 0}, {Kind::forward, 1}, {Kind::backward, 1}}));
+}
+
+TEST(Pipeline, TheFirstOfThreeStagesIsTwoMicroBatchesAhead) {
+    EXPECT_EQ(one_forward_one_backward(3, 4, 0), (std::vector<PipelineAction>{{Kind::forward, 0},
+                                                                              {Kind::forward, 1},
+                                                                              {Kind::forward, 2},
+                                                                              {Kind::backward, 0},
+                                                                              {Kind::forward, 3},
+                                                                              {Kind::backward, 1},
+                                                                              {Kind::backward, 2},
+                                                                              {Kind::backward, 3}}));
+}
+
+TEST(Pipeline, EveryMicroBatchGoesBothWaysInOrderAndNoMoreThanAllowedAreUnderWay) {
+    for (int stages = 1; stages <= 5; ++stages) {
+        for (int micro_batches = 0; micro_batches <= 7; ++micro_batches) {
+            for (int stage = 0; stage < stages; ++stage) {
+                int forward = 0;
+                int backward = 0;
+                for (const PipelineAction& action : one_forward_one_backward(stages, micro_batches, stage)) {
+                    int& next = action.kind == Kind::forward ? forward : backward;
+                    EXPECT_EQ(action.micro_batch, next++);
+                    EXPECT_LE(backward, forward);
+                    EXPECT_LE(forward - backward, stages - stage);
+                }
+                EXPECT_EQ(forward, micro_batches);
+                EXPECT_EQ(backward, micro_batches);
+            }
+        }
     }
-};
-
-TEST_F(Parallelize, OnOneWorkerItIsTheIdentity) {
-    const Mesh mesh(MeshShape::of({}, 1), Group::alone());
-    EXPECT_EQ(parallelize(parameters_, mesh, {}, {})->optimizer_bytes(), 2 * 4 * sizeof(float));
-}
-
-TEST_F(Parallelize, AxesThatAreNotThereYetAreRefusedByNumber) {
-    EXPECT_EQ(refusal({.data = 1, .pipeline = 1, .context = 1, .tensor = 2}),
-              "parallel.tensor = 2: this version cuts no model along that axis, expected 1 (asked for: data 1, "
-              "pipeline 1, context 1, tensor 2)");
-    EXPECT_NE(refusal({.data = 1, .pipeline = 3, .context = 1, .tensor = 1}).find("parallel.pipeline = 3"),
-              std::string::npos);
-    EXPECT_NE(refusal({.data = 1, .pipeline = 1, .context = 4, .tensor = 1}).find("parallel.context = 4"),
-              std::string::npos);
-}
-
-TEST_F(Parallelize, AnUnknownZeroStageIsRefused) {
-    const Mesh mesh(MeshShape::of({}, 1), Group::alone());
-    ParallelConfig config;
-    config.zero = 3;
-    EXPECT_EQ(message_of<ConfigError>([&] { (void)parallelize(parameters_, mesh, config, {}); }),
-              "parallel.zero: expected 0 or 1, found 3");
 }
 
 }  // namespace

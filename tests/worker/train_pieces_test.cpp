@@ -213,8 +213,9 @@ TEST_F(Rows, TheHoldoutLossIsTheSameForAnyNumberOfWorkersAndCountsEveryTarget) {
     }
     ASSERT_NE(rows % 7, 0U) << "the last micro-batch must be filled up for this test to mean anything";
 
-    const auto alone = Evaluation(*corpus_, 7, Group::alone()).holdout_loss(model);
-    const auto together = Evaluation(*corpus_, 7, test_world()).holdout_loss(model);
+    const auto loss_sum = [&](const Batch& batch) { return model.loss_sum(batch); };
+    const auto alone = Evaluation(*corpus_, 7, Group::alone(), Group::alone()).holdout_loss(loss_sum);
+    const auto together = Evaluation(*corpus_, 7, test_world(), test_world()).holdout_loss(loss_sum);
     ASSERT_TRUE(alone.has_value());
     EXPECT_EQ(together, alone);
     EXPECT_NEAR(*alone, sum / static_cast<double>(present), 1e-6);

@@ -31,14 +31,14 @@ void prepare(std::int64_t rows, std::int64_t width, Accumulator table) {
 
 }  // namespace
 
-void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t tokens_per_row, std::int64_t width,
-                       const float* table, const float* positions, float* x) {
+void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t first, std::int64_t tokens_per_row,
+                       std::int64_t width, const float* table, const float* positions, float* x) {
     const auto count = static_cast<std::int64_t>(tokens.size());
     const auto row_bytes = static_cast<std::size_t>(width) * sizeof(float);
 #pragma omp parallel for schedule(static)
     for (std::int64_t i = 0; i < count; ++i) {
         std::memcpy(x + i * width, table + tokens[static_cast<std::size_t>(i)] * width, row_bytes);
-        if (positions != nullptr) add_row(width, positions + (i % tokens_per_row) * width, x + i * width);
+        if (positions != nullptr) add_row(width, positions + ((first + i) % tokens_per_row) * width, x + i * width);
     }
 }
 
@@ -63,13 +63,15 @@ void embedding_backward(std::span<const std::int64_t> tokens, std::int64_t vocab
     }
 }
 
-void positions_backward(std::int64_t rows, std::int64_t tokens_per_row, std::int64_t table_rows, std::int64_t width,
-                        const float* dx, Accumulator positions) {
+void positions_backward(std::int64_t first, std::int64_t count, std::int64_t tokens_per_row, std::int64_t table_rows,
+                        std::int64_t width, const float* dx, Accumulator positions) {
     prepare(table_rows, width, positions);
 #pragma omp parallel for schedule(static)
-    for (std::int64_t t = 0; t < tokens_per_row; ++t)
-        for (std::int64_t row = 0; row < rows; ++row)
-            add_row(width, dx + (row * tokens_per_row + t) * width, positions.sums + t * width);
+    for (std::int64_t t = 0; t < tokens_per_row; ++t) {
+        const std::int64_t earliest = (t - first % tokens_per_row + tokens_per_row) % tokens_per_row;
+        for (std::int64_t i = earliest; i < count; i += tokens_per_row)
+            add_row(width, dx + i * width, positions.sums + t * width);
+    }
 }
 
 }  // namespace kiban::worker

@@ -12,17 +12,19 @@
 
 namespace kiban::worker {
 
-/// x[i] = table[tokens[i]] + positions[i % tokens_per_row], rows of `width`; positions may be null.
-void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t tokens_per_row, std::int64_t width,
-                       const float* table, const float* positions, float* x);
+/// x[i] = table[tokens[i]] + positions[(first + i) % tokens_per_row], rows of `width`; positions may be null. `first`
+/// is the place of tokens[0] among the tokens of the batch.
+void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t first, std::int64_t tokens_per_row,
+                       std::int64_t width, const float* table, const float* positions, float* x);
 
 /// Adds dx's rows to the table's gradient [vocabulary, width]; with beta 0 the whole table gradient is set to zero
 /// first.
 void embedding_backward(std::span<const std::int64_t> tokens, std::int64_t vocabulary, std::int64_t width,
                         const float* dx, Accumulator table);
 
-/// Adds dx's rows to the gradient of `positions` [table_rows, width]; with beta 0 all of it is set to zero first.
-void positions_backward(std::int64_t rows, std::int64_t tokens_per_row, std::int64_t table_rows, std::int64_t width,
-                        const float* dx, Accumulator positions);
+/// Adds `count` rows of dx to the gradient of `positions` [table_rows, width]; with beta 0 all of it is set to zero
+/// first. Row i is of position (first + i) % tokens_per_row.
+void positions_backward(std::int64_t first, std::int64_t count, std::int64_t tokens_per_row, std::int64_t table_rows,
+                        std::int64_t width, const float* dx, Accumulator positions);
 
 }  // namespace kiban::worker

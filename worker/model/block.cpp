@@ -20,8 +20,8 @@ NormParameters norm_parameters(const ModelConfig& config, Parameters& parameters
 }
 
 Block::Block(const ModelConfig& config, std::int64_t layer, Parameters& parameters, LinearFactory& linears,
-             std::shared_ptr<const RotaryTable> rotary)
-    : config_(config), rotary_(std::move(rotary)) {
+             std::shared_ptr<const RotaryTable> rotary, bool recompute_mlp)
+    : config_(config), rotary_(std::move(rotary)), recompute_mlp_(recompute_mlp) {
     const std::string name = fmt::format("layers.{}", layer);
     const std::string attention = name + ".attention";
     const std::string mlp = name + ".mlp";
@@ -54,9 +54,14 @@ at::Tensor Block::attend(const at::Tensor& x, std::int64_t rows, std::int64_t to
 at::Tensor Block::forward(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row) {
     const auto [stream, normed] = norm(x, attention_norm_);
     const at::Tensor attended = attention_out_->forward_add(attend(normed, rows, tokens_per_row), stream);
-    const auto [middle, middle_normed] = norm(attended, mlp_norm_);
-    const at::Tensor hidden = up_->forward(middle_normed);
-    return down_->forward_add(config_.layout == ModelLayout::gpt2 ? gelu(hidden) : swiglu(hidden), middle);
+    if (!recompute_mlp_) return mlp(attended);
+    return recompute(attended, [this](const at::Tensor& in) { return mlp(in); });
+}
+
+at::Tensor Block::mlp(const at::Tensor& x) {
+    const auto [stream, normed] = norm(x, mlp_norm_);
+    const at::Tensor hidden = up_->forward(normed);
+    return down_->forward_add(config_.layout == ModelLayout::gpt2 ? gelu(hidden) : swiglu(hidden), stream);
 }
 
 }  // namespace kiban::worker

@@ -2,7 +2,8 @@
 // One pre-norm transformer block: x + attention(norm(x)), then + mlp(norm(.)).
 //
 // A function from [rows, D] to [rows, D] that keeps nothing between calls, so that it can be recomputed in the backward
-// pass or stand on another rank. Not thread-safe.
+// pass or stand on another rank; rows may be a range of the micro-batch's tokens, where the linears gather and scatter
+// them. Not thread-safe.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,17 +23,20 @@ NormParameters norm_parameters(const coordinator::ModelConfig& config, Parameter
 
 class Block {
   public:
-    /// `rotary` is null in the gpt2 shape.
+    /// `rotary` is null in the gpt2 shape. `recompute_mlp`: the second half keeps its input alone and is run again in
+    /// the backward pass.
     Block(const coordinator::ModelConfig& config, std::int64_t layer, Parameters& parameters, LinearFactory& linears,
-          std::shared_ptr<const RotaryTable> rotary);
+          std::shared_ptr<const RotaryTable> rotary, bool recompute_mlp = false);
 
     at::Tensor forward(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row);
 
   private:
     at::Tensor attend(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row);
+    at::Tensor mlp(const at::Tensor& x);
 
     coordinator::ModelConfig config_;
     std::shared_ptr<const RotaryTable> rotary_;
+    bool recompute_mlp_;
     NormParameters attention_norm_;
     NormParameters mlp_norm_;
     std::unique_ptr<Linear> qkv_;

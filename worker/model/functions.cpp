@@ -61,22 +61,25 @@ struct Embed : torch::autograd::Function<Embed> {
         ParameterView table, positions;
     };
 
-    static Tensor forward(AutogradContext* context, const Tensor& table, const OptionalTensor&, const Saved& saved) {
+    static Tensor forward(AutogradContext* context, const Tensor&, const OptionalTensor&, const Saved& saved) {
         const Tokens& tokens = saved.tokens;
-        Tensor x = empty(tokens.rows * tokens.per_row, table.size(1));
-        embedding_forward(tokens.ids, tokens.per_row, table.size(1), floats(table), saved.positions.data(), floats(x));
+        const std::int64_t width = saved.table.size(1);
+        Tensor x = empty(static_cast<std::int64_t>(tokens.ids.size()), width);
+        embedding_forward(tokens.ids, tokens.first, tokens.per_row, width, saved.table.data(), saved.positions.data(),
+                          floats(x));
         keep(context, saved);
         return x;
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
         const auto& [tokens, table, positions] = kept<Saved>(context);
-        const std::int64_t width = table.value().size(1);
+        const std::int64_t width = table.size(1);
         const float* dx = floats(gradients[0]);
         if (const Accumulator sums = table.accumulator(); sums.sums != nullptr)
-            embedding_backward(tokens.ids, table.value().size(0), width, dx, sums);
+            embedding_backward(tokens.ids, table.size(0), width, dx, sums);
         if (const Accumulator sums = positions.accumulator(); sums.sums != nullptr)
-            positions_backward(tokens.rows, tokens.per_row, positions.value().size(0), width, dx, sums);
+            positions_backward(tokens.first, static_cast<std::int64_t>(tokens.ids.size()), tokens.per_row,
+                               positions.size(0), width, dx, sums);
         return {Tensor(), Tensor(), Tensor()};
     }
 };
@@ -88,7 +91,7 @@ struct Linear : torch::autograd::Function<Linear> {
     };
 
     static LinearShape shape(const Tensor& x, const ParameterView& weight) {
-        return {.rows = x.size(0), .in = weight.value().size(1), .out = weight.value().size(0)};
+        return {.rows = x.size(0), .in = weight.size(1), .out = weight.size(0)};
     }
 
     static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor&, const OptionalTensor&,
@@ -238,10 +241,11 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
         double z_loss;
     };
 
-    static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const Inputs& inputs) {
+    static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor&, const Inputs& inputs) {
+        const float* weight = inputs.weight.data();
         const std::int64_t rows = x.size(0);
         const std::int64_t width = x.size(1);
-        const std::int64_t vocabulary = weight.size(0);
+        const std::int64_t vocabulary = inputs.weight.size(0);
         const std::int64_t chunk = std::clamp<std::int64_t>(kLogitBytes / (4 * vocabulary), 1, rows);
         Tensor logits = empty(chunk, vocabulary);
         Tensor dx = inputs.differentiate ? at::empty_like(x) : Tensor();
@@ -250,7 +254,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
             const auto begin = static_cast<std::size_t>(first);
             const auto count = static_cast<std::size_t>(shape.rows);
             const float* chunk_x = floats(x) + first * width;
-            linear_forward(shape, chunk_x, floats(weight), nullptr, nullptr, floats(logits));
+            linear_forward(shape, chunk_x, weight, nullptr, nullptr, floats(logits));
             const auto targets = inputs.targets.subspan(begin, count);
             const auto losses = inputs.losses.subspan(begin, count);
             if (!inputs.differentiate) {
@@ -259,7 +263,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
             }
             cross_entropy_with_gradient(vocabulary, static_cast<float>(inputs.scale), floats(logits), targets, losses,
                                         inputs.z_loss);
-            linear_backward_input(shape, floats(std::as_const(logits)), floats(weight), floats(dx) + first * width);
+            linear_backward_input(shape, floats(std::as_const(logits)), weight, floats(dx) + first * width);
             linear_backward_weight(shape, chunk_x, floats(std::as_const(logits)), inputs.weight.accumulator(), {});
         }
         double sum = 0;
@@ -277,29 +281,57 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
     }
 };
 
+struct OnBackward : torch::autograd::Function<OnBackward> {
+    static Tensor forward(AutogradContext* context, const Tensor& x, std::function<void()> call) {
+        keep(context, std::move(call));
+        return x;
+    }
+
+    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        kept<std::function<void()>>(context)();
+        return {gradients[0], Tensor()};
+    }
+};
+
+struct Recompute : torch::autograd::Function<Recompute> {
+    using Run = std::function<Tensor(const Tensor&)>;
+
+    static Tensor forward(AutogradContext* context, const Tensor& x, Run run) {
+        Tensor y = run(x);
+        context->save_for_backward({x});
+        keep(context, std::move(run));
+        return y;
+    }
+
+    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+        const at::AutoGradMode with_gradients(true);
+        const Tensor x = context->get_saved_variables()[0].detach().requires_grad_();
+        const Tensor y = kept<Run>(context)(x);
+        y.backward(gradients[0]);
+        return {x.grad(), Tensor()};
+    }
+};
+
 OptionalTensor optional(const Tensor& tensor) { return tensor.defined() ? OptionalTensor(tensor) : OptionalTensor(); }
 
 }  // namespace
 
 Tensor embed(const Tokens& tokens, const ParameterView& table, const ParameterView& positions) {
-    const auto count = static_cast<std::size_t>(tokens.rows * tokens.per_row);
-    KIBAN_CHECK(tokens.ids.size() == count, "embed {} rows of {} tokens: got {} ids", tokens.rows, tokens.per_row,
-                tokens.ids.size());
-    const std::int64_t vocabulary = table.value().size(0);
-    for (std::size_t i = 0; i < count; ++i)
+    const std::int64_t vocabulary = table.size(0);
+    for (std::size_t i = 0; i < tokens.ids.size(); ++i)
         KIBAN_CHECK(tokens.ids[i] >= 0 && tokens.ids[i] < vocabulary,
                     "embed token {} of the batch: id {} is outside the vocabulary of {}", i, tokens.ids[i], vocabulary);
-    return Embed::apply(table.value(), optional(positions.value()), Embed::Saved{tokens, table, positions});
+    return Embed::apply(table.leaf(), optional(positions.leaf()), Embed::Saved{tokens, table, positions});
 }
 
 Tensor linear(const Tensor& x, const ParameterView& weight, const ParameterView& bias, const Tensor& residual) {
-    return Linear::apply(x, weight.value(), optional(bias.value()), optional(residual),
+    return Linear::apply(x, weight.leaf(), optional(bias.leaf()), optional(residual),
                          Linear::Saved{weight, bias, residual.defined()});
 }
 
 std::pair<Tensor, Tensor> norm(const Tensor& x, const NormParameters& parameters) {
     const variable_list outputs =
-        Norm::apply(x, parameters.weight.value(), optional(parameters.bias.value()), parameters);
+        Norm::apply(x, parameters.weight.leaf(), optional(parameters.bias.leaf()), parameters);
     return {outputs[0], outputs[1]};
 }
 
@@ -325,10 +357,17 @@ Tensor head_loss(const Tensor& x, const ParameterView& weight, std::span<const s
     KIBAN_CHECK(targets.size() == rows && losses.size() == rows,
                 "loss of {} rows: got {} targets and room for {} losses", rows, targets.size(), losses.size());
     for (const std::int64_t target : targets)
-        KIBAN_CHECK(target >= -1 && target < weight.value().size(0), "loss of target {}: outside the vocabulary of {}",
-                    target, weight.value().size(0));
+        KIBAN_CHECK(target >= -1 && target < weight.size(0), "loss of target {}: outside the vocabulary of {}", target,
+                    weight.size(0));
     const bool differentiate = at::GradMode::is_enabled() && x.requires_grad();
-    return HeadLoss::apply(x, weight.value(), HeadLoss::Inputs{weight, targets, scale, losses, differentiate, z_loss});
+    return HeadLoss::apply(x, weight.leaf(), HeadLoss::Inputs{weight, targets, scale, losses, differentiate, z_loss});
+}
+
+Tensor on_backward(const Tensor& x, std::function<void()> call) { return OnBackward::apply(x, std::move(call)); }
+
+Tensor recompute(const Tensor& x, std::function<Tensor(const Tensor&)> run) {
+    if (!at::GradMode::is_enabled()) return run(x);
+    return Recompute::apply(x, std::move(run));
 }
 
 }  // namespace kiban::worker

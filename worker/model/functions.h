@@ -10,6 +10,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
@@ -21,13 +22,13 @@
 
 namespace kiban::worker {
 
-struct Tokens {                         // of one micro-batch; must outlive its backward pass
-    std::span<const std::int64_t> ids;  // [rows * per_row]
-    std::int64_t rows = 0;
+struct Tokens {                         // neighbours of one micro-batch; must outlive its backward pass
+    std::span<const std::int64_t> ids;  // [count]
+    std::int64_t first = 0;             // place of ids[0] among the micro-batch's tokens
     std::int64_t per_row = 0;
 };
 
-/// [rows * per_row, D]; `positions` may be undefined. Throws InternalError naming a token outside the table.
+/// [count, D]; `positions` may be undefined. Throws InternalError naming a token outside the table.
 at::Tensor embed(const Tokens& tokens, const ParameterView& table, const ParameterView& positions);
 
 /// x W^T + bias (+ residual); bias and residual may be undefined.
@@ -61,5 +62,12 @@ at::Tensor attention(const at::Tensor& qkv, const AttentionShape& shape);
 /// result must then be the root of backward() itself. `z_loss` enters those gradients alone (kernels/cross_entropy.h).
 at::Tensor head_loss(const at::Tensor& x, const ParameterView& weight, std::span<const std::int64_t> targets,
                      double scale, std::span<double> losses, double z_loss = 0);
+
+/// x itself. The backward pass calls `call` when the gradient of what came after it is complete.
+at::Tensor on_backward(const at::Tensor& x, std::function<void()> call);
+
+/// run(x), keeping only x: the backward pass runs it again (Chen et al. 2016, section 4). `run` must add to gradients
+/// in its backward pass alone and give the same bits each time.
+at::Tensor recompute(const at::Tensor& x, std::function<at::Tensor(const at::Tensor&)> run);
 
 }  // namespace kiban::worker

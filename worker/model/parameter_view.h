@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// One matrix or vector of the model as the autograd functions meet it: a leaf tensor over the flat values, and where
-// its gradient goes.
+// One matrix or vector of the model as the autograd functions meet it: where its values stand now, and where its
+// gradient goes.
 //
-// Gradients never travel through autograd: a backward function adds them to the flat buffer and returns an undefined
-// tensor for the leaf. The leaf only tells autograd whether a gradient is wanted. Lives no longer than its Parameters.
-// Not thread-safe.
+// Neither values nor gradients travel through autograd: a function reads data() when it runs, a backward function adds
+// to the flat buffer and returns an undefined tensor for the leaf. The leaf is empty and only tells autograd whether a
+// gradient is wanted. Lives no longer than its Parameters. Not thread-safe.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "worker/kernels/accumulator.h"
 
@@ -24,17 +26,20 @@ class ParameterView {
     /// Neighbours `first` .. `last` of the flat buffer, stacked along dimension 0.
     ParameterView(Parameters& parameters, const std::string& first, const std::string& last);
 
-    bool defined() const { return value_.defined(); }
-    const at::Tensor& value() const { return value_; }
-    const float* data() const { return defined() ? value_.data_ptr<float>() : nullptr; }
+    bool defined() const { return leaf_.defined(); }
+    const at::Tensor& leaf() const { return leaf_; }
+    std::int64_t size(std::size_t dim) const { return shape_.at(dim); }
+    /// Null when undefined. InternalError when the values are not on this worker now.
+    const float* data() const;
     /// For one addition to the gradient; the sums are null when the leaf wants none.
     Accumulator accumulator() const;
 
   private:
-    at::Tensor value_;
+    at::Tensor leaf_;
     Parameters* parameters_ = nullptr;
     std::size_t first_ = 0;
     std::size_t last_ = 0;
+    std::vector<std::int64_t> shape_;
 };
 
 }  // namespace kiban::worker

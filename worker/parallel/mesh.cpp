@@ -3,23 +3,15 @@
 
 #include <fmt/format.h>
 
-#include "monitoring/error.h"
+#include "coordinator/job/layout.h"
 
 namespace kiban::worker {
 
 MeshShape MeshShape::of(const coordinator::ParallelConfig& config, int world_size) {
-    MeshShape shape{.data = 1, .pipeline = config.pipeline, .context = config.context, .tensor = config.tensor};
-    if (shape.pipeline < 1 || shape.context < 1 || shape.tensor < 1) {
-        throw ConfigError("cannot arrange {} workers: expected degrees of at least 1, found {}", world_size,
-                          shape.text());
-    }
-    const int others = shape.pipeline * shape.context * shape.tensor;
-    if (world_size < others || world_size % others != 0) {
-        throw ConfigError("cannot arrange {} workers: expected a multiple of {} (pipeline {} x context {} x tensor {})",
-                          world_size, others, shape.pipeline, shape.context, shape.tensor);
-    }
-    shape.data = world_size / others;
-    return shape;
+    return {.data = coordinator::data_degree(config, world_size),
+            .pipeline = config.pipeline,
+            .context = config.context,
+            .tensor = config.tensor};
 }
 
 MeshShape::Coordinates MeshShape::coordinates_of(int world_rank) const {
@@ -33,10 +25,33 @@ std::string MeshShape::text() const {
     return fmt::format("data {}, pipeline {}, context {}, tensor {}", data, pipeline, context, tensor);
 }
 
-Mesh::Mesh(const MeshShape& mesh_shape, const Group& whole_world)
+namespace {
+
+// A number that is equal exactly for the workers whose coordinates differ on one axis alone.
+int line_of(const MeshShape& shape, MeshShape::Coordinates at, int MeshShape::Coordinates::*axis) {
+    at.*axis = 0;
+    return ((at.data * shape.pipeline + at.pipeline) * shape.context + at.context) * shape.tensor + at.tensor;
+}
+
+Group line(const MeshShape& shape, const Group& world, int MeshShape::Coordinates::*axis, const char* name) {
+    return world.split(line_of(shape, shape.coordinates_of(world.rank()), axis), world.rank(), name);
+}
+
+Group ends(const MeshShape& shape, const Group& pipeline, bool tied) {
+    if (!tied || shape.pipeline == 1) return Group::alone("tied");
+    const int stage = pipeline.rank();
+    const bool end = stage == 0 || stage == shape.pipeline - 1;
+    return pipeline.split(end ? 0 : stage, stage, "tied");
+}
+
+}  // namespace
+
+Mesh::Mesh(const MeshShape& mesh_shape, const Group& whole_world, bool ties_ends)
     : shape(mesh_shape),
       world(whole_world),
-      data(whole_world.split(whole_world.rank() % (mesh_shape.tensor * mesh_shape.context * mesh_shape.pipeline),
-                             whole_world.rank(), "data")) {}
+      data(line(mesh_shape, whole_world, &MeshShape::Coordinates::data, "data")),
+      pipeline(line(mesh_shape, whole_world, &MeshShape::Coordinates::pipeline, "pipeline")),
+      tensor(line(mesh_shape, whole_world, &MeshShape::Coordinates::tensor, "tensor")),
+      tied(ends(mesh_shape, pipeline, ties_ends)) {}
 
 }  // namespace kiban::worker

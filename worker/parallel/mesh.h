@@ -35,11 +35,15 @@ struct MeshShape {
 
 /// The groups this worker belongs to. Construction is collective.
 struct Mesh {
-    Mesh(const MeshShape& mesh_shape, const Group& whole_world);
+    /// `ties_ends`: the first and the last pipeline stage hold copies of the same embedding.
+    Mesh(const MeshShape& mesh_shape, const Group& whole_world, bool ties_ends = false);
 
     MeshShape shape;
     Group world;
-    Group data;  // the workers that hold the same parameters and see other rows
+    Group data;      // the workers that hold the same parameters and see other rows
+    Group pipeline;  // the stages of one model; the rank is the stage
+    Group tensor;    // the workers that share out each layer
+    Group tied;      // the ends of `pipeline` where they are tied; a group of one elsewhere
 };
 
 }  // namespace kiban::worker

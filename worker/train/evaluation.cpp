@@ -11,31 +11,34 @@
 
 namespace kiban::worker {
 
-Evaluation::Evaluation(const data::Corpus& corpus, std::uint64_t micro_batch_rows, Group data_group)
+Evaluation::Evaluation(const data::Corpus& corpus, std::uint64_t micro_batch_rows, Group data_group, Group world)
     : corpus_(corpus),
       rows_(micro_batch_rows),
       micro_batches_((corpus.holdout_rows() + rows_ - 1) / rows_),
       group_(std::move(data_group)),
+      world_(std::move(world)),
       inputs_(static_cast<std::size_t>(rows_ * corpus.sequence_length())),
       targets_(inputs_.size()) {}
 
-std::optional<double> Evaluation::holdout_loss(Transformer& model) {
+std::optional<double> Evaluation::holdout_loss(const LossSum& loss_sum) {
     if (micro_batches_ == 0) return std::nullopt;
     const checkpoint::Part mine =
         checkpoint::part_of(static_cast<std::int64_t>(micro_batches_), group_.rank(), group_.size());
     std::vector<double> sums(static_cast<std::size_t>(micro_batches_));
     targets_seen_ = 0;
     for (std::int64_t index = mine.begin; index < mine.end; ++index) {
-        sums[static_cast<std::size_t>(index)] = micro_batch_loss(model, static_cast<std::uint64_t>(index));
+        sums[static_cast<std::size_t>(index)] = micro_batch_loss(loss_sum, static_cast<std::uint64_t>(index));
     }
-    group_.all_gather(std::span<double>(sums));
+    // One term of each sum is not zero, or several where a micro-batch's tokens are shared out: the order of the data
+    // workers does not matter.
+    world_.all_reduce_sum(std::span<double>(sums));
     std::array<std::uint64_t, 1> targets = {targets_seen_};
     group_.all_reduce_sum(std::span<std::uint64_t>(targets));
     KIBAN_CHECK(targets[0] > 0, "the holdout has {} rows but no target", corpus_.holdout_rows());
     return std::accumulate(sums.begin(), sums.end(), 0.0) / static_cast<double>(targets[0]);
 }
 
-double Evaluation::micro_batch_loss(Transformer& model, std::uint64_t index) {
+double Evaluation::micro_batch_loss(const LossSum& loss_sum, std::uint64_t index) {
     const std::uint64_t first = index * rows_;
     const std::uint64_t rows = std::min(rows_, corpus_.holdout_rows() - first);
     const auto values = static_cast<std::size_t>(rows * corpus_.sequence_length());
@@ -45,7 +48,7 @@ double Evaluation::micro_batch_loss(Transformer& model, std::uint64_t index) {
     std::fill(targets_.begin() + static_cast<std::ptrdiff_t>(values), targets_.end(), data::kMasked);
     targets_seen_ +=
         targets_.size() - static_cast<std::uint64_t>(std::count(targets_.begin(), targets_.end(), data::kMasked));
-    return model.loss_sum({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_});
+    return loss_sum({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_});
 }
 
 }  // namespace kiban::worker

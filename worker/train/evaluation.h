@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -18,18 +19,21 @@ namespace kiban::worker {
 class Evaluation {
   public:
     /// `corpus` must outlive it.
-    Evaluation(const data::Corpus& corpus, std::uint64_t micro_batch_rows, Group data_group);
+    /// `data_group` shares out the micro-batches; `world` holds whoever scores some of their tokens.
+    Evaluation(const data::Corpus& corpus, std::uint64_t micro_batch_rows, Group data_group, Group world);
 
+    using LossSum = std::function<double(const Batch&)>;  // over the tokens that are scored here
     /// Communicates. nullopt when nothing is held out.
-    std::optional<double> holdout_loss(Transformer& model);
+    std::optional<double> holdout_loss(const LossSum& loss_sum);
 
   private:
-    double micro_batch_loss(Transformer& model, std::uint64_t index);
+    double micro_batch_loss(const LossSum& loss_sum, std::uint64_t index);
 
     const data::Corpus& corpus_;
     std::uint64_t rows_;  // of one micro-batch
     std::uint64_t micro_batches_;
     Group group_;
+    Group world_;
     std::uint64_t targets_seen_ = 0;
     std::vector<std::int64_t> inputs_;
     std::vector<std::int64_t> targets_;

@@ -9,8 +9,8 @@
 namespace kiban::worker {
 namespace {
 
-coordinator::ShardWritten write_own_shard(const std::string& directory, const Group& world,
-                                          const ShardedOptimizer& optimizer, std::uint64_t step) {
+coordinator::ShardWritten write_own_shard(const std::string& directory, const Group& world, ShardedOptimizer& optimizer,
+                                          std::uint64_t step) {
     coordinator::ShardWritten written{.step = step, .error = "", .report = nullptr};
     try {
         const std::vector<checkpoint::TensorSlice> slices = optimizer.slices();
@@ -23,7 +23,7 @@ coordinator::ShardWritten write_own_shard(const std::string& directory, const Gr
 
 }  // namespace
 
-bool save_checkpoint(Control& control, const Group& world, const ShardedOptimizer& optimizer,
+bool save_checkpoint(Control& control, const Group& world, ShardedOptimizer& optimizer,
                      const checkpoint::RunState& state) {
     const std::uint64_t step = state.step;
     control.enter("save", step);

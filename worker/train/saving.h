@@ -14,7 +14,7 @@ namespace kiban::worker {
 
 /// All workers call it at the same step. Whether the checkpoint is committed; otherwise the reason is logged and
 /// training may go on.
-bool save_checkpoint(Control& control, const Group& world, const ShardedOptimizer& optimizer,
+bool save_checkpoint(Control& control, const Group& world, ShardedOptimizer& optimizer,
                      const checkpoint::RunState& state);
 
 }  // namespace kiban::worker

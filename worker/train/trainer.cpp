@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/train/trainer.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
 #include "coordinator/job/inventory.h"
 #include "coordinator/job/version.h"
 #include "coordinator/protocol/wire.h"
 #include "monitoring/fault.h"
 #include "monitoring/log.h"
-#include "worker/parallel/parallelize.h"
+#include "worker/kernels/reduce.h"
 #include "worker/train/loading.h"
 #include "worker/train/saving.h"
 
@@ -34,10 +36,21 @@ checkpoint::RunState initial_state(const coordinator::Job& job, const RunFile& r
     state.threads_per_worker = runtime.threads;
     state.micro_batch_rows = run_file.train.micro_batch_rows;
     state.reduction = run_file.train.reduction;
+    state.layout = fmt::format("tensor {}, pipeline {}, context {}, gradients summed each {}", run_file.parallel.tensor,
+                               run_file.parallel.pipeline, run_file.parallel.context,
+                               run_file.parallel.zero >= 2 ? "micro-batch" : "step");
     state.kernels = runtime.kernels;
     state.torch_version = runtime.torch_version;
     state.kiban_version = coordinator::version();
     return state;
+}
+
+ModelSetup setup_of(const RunFile& run_file, const data::Corpus& corpus) {
+    return {.model = run_file.model,
+            .vocabulary = resolved_vocabulary(run_file.model, corpus.vocabulary()),
+            .sequence_length = run_file.data.sequence_length,
+            .parallel = run_file.parallel,
+            .train = run_file.train};
 }
 
 MicroBatches own_micro_batches(const coordinator::TrainConfig& train, const Group& data_group) {
@@ -75,17 +88,14 @@ std::int64_t resolved_vocabulary(const coordinator::ModelConfig& model, std::uin
 Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime& runtime, Control& control)
     : run_file_(coordinator::parse_run_file(job.run_file, {}, "run file of the job")),
       control_(control),
-      mesh_(MeshShape::of(run_file_.parallel, world.size()), world),
       corpus_(open_corpus(job, run_file_)),
-      vocabulary_(resolved_vocabulary(run_file_.model, corpus_.vocabulary())),
-      parameters_(coordinator::tensor_inventory(run_file_.model, vocabulary_, run_file_.data.sequence_length)),
-      model_(run_file_.model, vocabulary_, run_file_.data.sequence_length, parameters_,
-             {.z_loss = run_file_.train.z_loss}),
-      optimizer_(parallelize(parameters_, mesh_, run_file_.parallel, run_file_.train)),
-      rows_(corpus_, own_micro_batches(run_file_.train, mesh_.data)),
-      evaluation_(corpus_, evaluation_rows(run_file_.train), mesh_.data),
+      model_(setup_of(run_file_, corpus_), world),
+      mine_(own_micro_batches(run_file_.train, mesh().data)),
+      rows_(corpus_, mine_),
+      passes_(model_, static_cast<int>(mine_.count), fixed()),
+      evaluation_(corpus_, evaluation_rows(run_file_.train), mesh().data, world),
       state_(initial_state(job, run_file_, world, runtime)) {
-    control_.set_optimizer_bytes(optimizer_->optimizer_bytes());
+    control_.set_optimizer_bytes(model_.optimizer().optimizer_bytes());
 }
 
 bool Trainer::start_from(const std::string& checkpoint) {
@@ -94,7 +104,7 @@ bool Trainer::start_from(const std::string& checkpoint) {
     if (checkpoint.empty()) {
         start_from_initial_weights();
     } else {
-        const LoadOutcome loaded = load_checkpoint(checkpoint, state_, mesh_.world, *optimizer_);
+        const LoadOutcome loaded = load_checkpoint(checkpoint, state_, mesh().world, model_.optimizer());
         result.error = loaded.error;
         result.exactness = loaded.exactness;
         state_.step = loaded.state.step;
@@ -103,19 +113,19 @@ bool Trainer::start_from(const std::string& checkpoint) {
         state_.best_eval_loss = loaded.state.best_eval_loss;
     }
     saved_ = !checkpoint.empty() && result.error.empty();
-    if (mesh_.world.rank() == 0) control_.send(result);
+    if (mesh().world.rank() == 0) control_.send(result);
     if (!result.error.empty()) {
         monitoring::log_warning("cannot start from '{}': {}", checkpoint, result.error);
         return false;
     }
-    log_info("starts at step {} of {}, {} parameters, {}", state_.step, last_step(), parameters_.elements(),
-             result.exactness);
+    log_info("starts at step {} of {}, {} parameters here, {}", state_.step, last_step(),
+             model_.parameters().elements(), result.exactness);
     return true;
 }
 
 void Trainer::start_from_initial_weights() {
-    parameters_.initialise(run_file_.run.seed);
-    optimizer_->reset();
+    model_.sharding().initialise(run_file_.run.seed);
+    model_.optimizer().reset();
     state_.step = state_.tokens = state_.position = 0;
     state_.best_eval_loss = 0;
 }
@@ -144,19 +154,19 @@ StepReport Trainer::train_step(std::uint64_t step) {
     const double began = coordinator::monotonic_seconds();
     control_.take_phase_seconds();
     const std::uint64_t all_targets = read_rows(step);
-    const double loss_sum = forward_backward(step, all_targets);
+    const std::vector<double> loss_sums = forward_backward(step, all_targets);
     control_.enter("reduce", step);
     fault_point("step.reduce");
-    optimizer_->reduce_scatter_gradients();
-    const Outcome outcome = agree_on_outcome(loss_sum, all_targets);
+    model_.sharding().reduce_gradients();
+    const Outcome outcome = agree_on_outcome(loss_sums, all_targets);
     refuse_non_finite(step, outcome);
     control_.enter("optimizer", step);
     fault_point("step.update");
     const double learning_rate =
         coordinator::learning_rate_at(run_file_.train.optimizer, run_file_.train.schedule, step, run_file_.train.steps);
-    optimizer_->update_own_part(step, learning_rate, outcome.gradient_norm);
+    model_.optimizer().update_own_part(step, learning_rate, outcome.gradient_norm);
     control_.enter("reduce", step);
-    optimizer_->all_gather_parameters();
+    model_.sharding().publish_values();
     stop_ = outcome.stop;
     saved_ = false;
     state_.step = step;
@@ -168,7 +178,7 @@ StepReport Trainer::train_step(std::uint64_t step) {
             .loss = outcome.loss,
             .learning_rate = learning_rate,
             .grad_norm = outcome.gradient_norm,
-            .clipped = optimizer_->clipping_factor(outcome.gradient_norm) < 1.0,
+            .clipped = model_.optimizer().clipping_factor(outcome.gradient_norm) < 1.0,
             .eval_loss = std::nullopt,
             .step_seconds = coordinator::monotonic_seconds() - began,
             .phase_seconds = {}};
@@ -180,36 +190,51 @@ std::uint64_t Trainer::read_rows(std::uint64_t step) {
     fault_point("step.data");
     std::array<std::uint64_t, 1> targets = {rows_.read(state_.position)};
     control_.enter("reduce", step);
-    mesh_.data.all_reduce_sum(std::span<std::uint64_t>(targets));
+    mesh().data.all_reduce_sum(std::span<std::uint64_t>(targets));
     KIBAN_CHECK(targets[0] > 0, "step {} covers {} rows from position {}, and none has a target", step,
                 run_file_.train.batch_rows, state_.position);
     return targets[0];
 }
 
-double Trainer::forward_backward(std::uint64_t step, std::uint64_t all_targets) {
+std::vector<double> Trainer::forward_backward(std::uint64_t step, std::uint64_t all_targets) {
     control_.enter("forward", step);
     fault_point("step.forward");
-    parameters_.zero_gradients();
+    model_.sharding().begin_step();
     PassSeconds seconds;
-    double loss_sum = 0;
-    for (std::uint64_t index = 0; index < rows_.micro_batches(); ++index) {
-        PassSeconds pass;
-        loss_sum +=
-            model_.accumulate_gradients(rows_.micro_batch(index), 1.0 / static_cast<double>(all_targets), &pass);
-        seconds.backward += pass.backward;
-    }
+    std::vector<double> loss_sums =
+        passes_.accumulate_gradients([this](std::uint64_t index) { return rows_.micro_batch(index); },
+                                     1.0 / static_cast<double>(all_targets), seconds);
     control_.attribute("backward", seconds.backward);
-    return loss_sum;
+    return loss_sums;
 }
 
 // One small reduction carries loss, squares of the gradients, and a stop that has reached worker 0, so that all act at
 // the same step.
-Trainer::Outcome Trainer::agree_on_outcome(double loss_sum, std::uint64_t all_targets) {
-    const bool stop_here = mesh_.world.rank() == 0 && control_.stop_requested();
-    std::array<double, 3> sums = {loss_sum, optimizer_->own_sum_of_squares(), stop_here ? 1.0 : 0.0};
-    mesh_.data.all_reduce_sum(std::span<double>(sums));
+Trainer::Outcome Trainer::agree_on_outcome(const std::vector<double>& loss_sums, std::uint64_t all_targets) {
+    const bool stop_here = mesh().world.rank() == 0 && control_.stop_requested();
+    const double loss =
+        fixed() ? sum_in_fixed_tree(loss_sums) : std::accumulate(loss_sums.begin(), loss_sums.end(), 0.0);
+    const double squares = fixed() ? squares_in_fixed_tree() : model_.optimizer().own_sum_of_squares();
+    std::array<double, 3> sums = {loss, squares, stop_here ? 1.0 : 0.0};
+    mesh().world.all_reduce_sum(std::span<double>(sums));
     return {
         .loss = sums[0] / static_cast<double>(all_targets), .gradient_norm = std::sqrt(sums[1]), .stop = sums[2] > 0};
+}
+
+// The sum over all data workers, on the first of them; zero on the others, which changes no bit of the sum over the
+// world.
+double Trainer::sum_in_fixed_tree(const std::vector<double>& loss_sums) {
+    const Group& data = mesh().data;
+    std::vector<double> all(mine_.count * static_cast<std::uint64_t>(data.size()));
+    std::copy(loss_sums.begin(), loss_sums.end(), all.begin() + static_cast<std::ptrdiff_t>(mine_.first));
+    data.all_reduce_sum(std::span<double>(all));
+    return data.rank() == 0 ? tree_sum(all) : 0.0;
+}
+
+double Trainer::squares_in_fixed_tree() {
+    std::vector<double> blocks = model_.optimizer().block_sums_of_squares();
+    mesh().data.all_reduce_sum(std::span<double>(blocks));
+    return mesh().data.rank() == 0 ? tree_sum(blocks) : 0.0;
 }
 
 // Every worker has the same sums, so every worker decides alike.
@@ -225,7 +250,7 @@ void Trainer::refuse_non_finite(std::uint64_t step, const Outcome& outcome) cons
 void Trainer::finish_step(std::uint64_t step, StepReport& report) {
     if (step == last_step() || falls_on(step, run_file_.train.eval_interval_steps)) {
         control_.enter("evaluate", step);
-        report.eval_loss = evaluation_.holdout_loss(model_);
+        report.eval_loss = evaluation_.holdout_loss([this](const Batch& batch) { return passes_.evaluate(batch); });
         if (report.eval_loss && !std::isfinite(*report.eval_loss)) {
             throw InternalError("the holdout loss after step {} is not finite: {}", step, *report.eval_loss);
         }
@@ -233,11 +258,11 @@ void Trainer::finish_step(std::uint64_t step, StepReport& report) {
             state_.best_eval_loss = *report.eval_loss;
         }
     }
-    if (mesh_.world.rank() != 0) return;
+    if (mesh().world.rank() != 0) return;
     report.phase_seconds = control_.take_phase_seconds();
     control_.send(report);
 }
 
-void Trainer::save() { saved_ = save_checkpoint(control_, mesh_.world, *optimizer_, state_); }
+void Trainer::save() { saved_ = save_checkpoint(control_, mesh().world, model_.optimizer(), state_); }
 
 }  // namespace kiban::worker

@@ -8,17 +8,16 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
+#include <vector>
 
 #include "checkpoint/state.h"
 #include "coordinator/config/run_file.h"
 #include "data/corpus.h"
-#include "worker/model/transformer.h"
-#include "worker/optim/sharded_optimizer.h"
-#include "worker/parallel/mesh.h"
+#include "worker/parallel/parallelize.h"
 #include "worker/train/control.h"
 #include "worker/train/evaluation.h"
+#include "worker/train/passes.h"
 #include "worker/train/rows.h"
 #include "worker/train/runtime.h"
 
@@ -45,8 +44,12 @@ class Trainer {
     void start_from_initial_weights();
     coordinator::StepReport train_step(std::uint64_t step);
     std::uint64_t read_rows(std::uint64_t step);
-    double forward_backward(std::uint64_t step, std::uint64_t all_targets);
-    Outcome agree_on_outcome(double loss_sum, std::uint64_t all_targets);
+    std::vector<double> forward_backward(std::uint64_t step, std::uint64_t all_targets);
+    Outcome agree_on_outcome(const std::vector<double>& loss_sums, std::uint64_t all_targets);
+    double sum_in_fixed_tree(const std::vector<double>& loss_sums);
+    double squares_in_fixed_tree();
+    bool fixed() const { return run_file_.train.reduction == "fixed"; }
+    const Mesh& mesh() const { return model_.mesh(); }
     void refuse_non_finite(std::uint64_t step, const Outcome& outcome) const;
     void finish_step(std::uint64_t step, coordinator::StepReport& report);
     void save();
@@ -54,13 +57,11 @@ class Trainer {
 
     coordinator::RunFile run_file_;
     Control& control_;
-    Mesh mesh_;
     data::Corpus corpus_;
-    std::int64_t vocabulary_;
-    Parameters parameters_;
-    Transformer model_;
-    std::unique_ptr<ShardedOptimizer> optimizer_;
+    ParallelModel model_;
+    MicroBatches mine_;
     StepRows rows_;
+    Passes passes_;
     Evaluation evaluation_;
     checkpoint::RunState state_;  // after the last completed step
     bool saved_ = false;          // state_ is in a committed checkpoint

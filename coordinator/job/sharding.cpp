@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "worker/parallel/sharding.h"
+#include "coordinator/job/sharding.h"
 
 #include <array>
 
 #include "monitoring/error.h"
 
-namespace kiban::worker {
+namespace kiban::coordinator {
 
 using checkpoint::Placement;
 
@@ -13,7 +13,13 @@ std::span<const ShardingRule> sharding_rules() {
     static const std::array rules = {
         ShardingRule{"embedding.weight", Placement::Replicated()},
         ShardingRule{"positions.weight", Placement::Replicated()},
-        ShardingRule{"layers.*", Placement::Replicated()},
+        ShardingRule{"layers.*.attention.o.weight", Placement::Split(1)},
+        ShardingRule{"layers.*.attention.o.bias", Placement::Replicated()},
+        ShardingRule{"layers.*.attention.*", Placement::Split(0)},  // q, k, v: whole heads
+        ShardingRule{"layers.*.mlp.down.weight", Placement::Split(1)},
+        ShardingRule{"layers.*.mlp.down.bias", Placement::Replicated()},
+        ShardingRule{"layers.*.mlp.*", Placement::Split(0)},  // gate, up
+        ShardingRule{"layers.*", Placement::Replicated()},    // the norms
         ShardingRule{"norm.*", Placement::Replicated()},
         ShardingRule{"head.weight", Placement::Replicated()},
     };
@@ -39,4 +45,4 @@ checkpoint::Placement placement_of(std::string_view tensor) {
     throw InternalError("no sharding rule names the tensor '{}'", tensor);
 }
 
-}  // namespace kiban::worker
+}  // namespace kiban::coordinator

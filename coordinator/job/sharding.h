@@ -8,7 +8,7 @@
 
 #include "checkpoint/placement.h"
 
-namespace kiban::worker {
+namespace kiban::coordinator {
 
 struct ShardingRule {
     std::string_view pattern;  // of a tensor name; '*' stands for any characters
@@ -23,4 +23,4 @@ checkpoint::Placement placement_of(std::string_view tensor);
 
 bool matches(std::string_view pattern, std::string_view name);
 
-}  // namespace kiban::worker
+}  // namespace kiban::coordinator

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole runs with the model cut along its axes: the curve of the uncut run, and with fixed reduction its very digits.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <sstream>
+
+#include "tests/integration/run_test.h"
+
+namespace kiban::testing {
+namespace {
+
+class Sharding : public RunTest {
+  protected:
+    static std::vector<std::string> settings(std::vector<std::string> more) {
+        std::vector<std::string> words;
+        for (const std::string& setting : more) words.insert(words.end(), {"--set", setting});
+        return words;
+    }
+
+    // Losses of a curve by step.
+    std::vector<double> losses(const std::string& run) {
+        std::istringstream text(csv(run));
+        std::vector<double> result;
+        std::string line;
+        for (std::getline(text, line); std::getline(text, line);) {
+            std::istringstream fields(line);
+            std::string field;
+            for (int i = 0; i < 3; ++i) std::getline(fields, field, ',');
+            result.push_back(std::stod(field));
+        }
+        return result;
+    }
+
+    void expect_near(const std::string& run, const std::vector<double>& expected) {
+        const std::vector<double> found = losses(run);
+        ASSERT_EQ(found.size(), expected.size()) << run;
+        for (std::size_t i = 0; i < expected.size(); ++i)
+            ASSERT_NEAR(found[i], expected[i], 1e-4 * expected[i]) << run << ", step " << i + 1;
+    }
+};
+
+TEST_F(Sharding, WithFixedReductionTheCurveHasTheSameDigitsFor1248Workers) {
+    const auto fixed = [](int steps) {
+        return settings({"train.reduction=fixed", "train.batch_rows=16", "train.micro_batch_rows=2",
+                         fmt::format("train.steps={}", steps), "launch.threads_per_worker=1"});
+    };
+    ASSERT_EQ(kiban(pretrain("1 worker", 1, fixed(200))).exit_code, 0);
+    const std::string expected = csv("1 worker");
+    ASSERT_EQ(std::count(expected.begin(), expected.end(), '\n'), 201);
+    for (const int workers : {2, 4, 8}) {
+        const std::string run = fmt::format("{} workers", workers);
+        const Ended ended = kiban(pretrain(run, workers, fixed(200)));
+        ASSERT_EQ(ended.exit_code, 0) << ended.output;
+        EXPECT_EQ(csv(run), expected) << run;
+    }
+}
+
+TEST_F(Sharding, AResumeOnOtherWorkersIsExactWithFixedReductionAndSaysSo) {
+    const auto fixed = [](int steps) {
+        return settings({"train.reduction=fixed", "train.batch_rows=16", "train.micro_batch_rows=2",
+                         fmt::format("train.steps={}", steps), "launch.threads_per_worker=1",
+                         "train.schedule.name=constant", "train.schedule.warmup_steps=10"});
+    };
+    ASSERT_EQ(kiban(pretrain("whole", 1, fixed(120))).exit_code, 0);
+    ASSERT_EQ(kiban(pretrain("moved", 2, fixed(60))).exit_code, 0);
+    const Ended ended = kiban(pretrain("moved", 4, fixed(120)));
+    ASSERT_EQ(ended.exit_code, 0) << ended.output;
+    EXPECT_TRUE(contains(ended.output, "resuming from step 60 (exact)")) << ended.output;
+    EXPECT_EQ(losses("moved"), losses("whole"));
+}
+
+TEST_F(Sharding, EveryAxisTrainsTheUncutRunAndSavesWhatOthersLoad) {
+    const auto of = [](const std::vector<std::string>& more, int steps) {
+        std::vector<std::string> all = {"train.batch_rows=8",
+                                        "train.micro_batch_rows=2",
+                                        "train.schedule.name=constant",
+                                        "train.schedule.warmup_steps=10",
+                                        fmt::format("train.steps={}", steps),
+                                        "launch.threads_per_worker=1"};
+        all.insert(all.end(), more.begin(), more.end());
+        return settings(all);
+    };
+    ASSERT_EQ(kiban(pretrain("uncut", 1, of({}, 40))).exit_code, 0);
+    const std::vector<double> expected = losses("uncut");
+    const std::vector<std::pair<int, std::vector<std::string>>> cuts = {
+        {2, {"parallel.zero=3"}},
+        {2, {"parallel.tensor=2"}},
+        {2, {"parallel.pipeline=2"}},
+        {4, {"parallel.tensor=2", "parallel.pipeline=2", "train.activation_checkpointing=full"}},
+        {4, {"parallel.tensor=2", "parallel.zero=2"}},
+    };
+    for (std::size_t i = 0; i < cuts.size(); ++i) {
+        const auto& [workers, cut] = cuts[i];
+        const std::string run = fmt::format("cut {}", i);
+        const Ended first = kiban(pretrain(run, workers, of(cut, 20)));
+        ASSERT_EQ(first.exit_code, 0) << first.output;
+        const auto& [others, other_cut] = cuts[(i + 1) % cuts.size()];  // goes on, cut in another way
+        const Ended second = kiban(pretrain(run, others, of(other_cut, 40)));
+        ASSERT_EQ(second.exit_code, 0) << second.output;
+        EXPECT_TRUE(contains(second.output, "sample-exact")) << second.output;
+        expect_near(run, expected);
+    }
+}
+
+}  // namespace
+}  // namespace kiban::testing

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// The same model, cut along every axis: losses, gradients, weights and evaluation against the uncut model.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support/mpi_world.h"
+#include "tests/worker/parallel_training.h"
+
+namespace kiban::worker {
+namespace {
+
+using coordinator::ActivationCheckpointing;
+using coordinator::ModelLayout;
+
+using Tensors = std::map<std::string, std::vector<float>>;
+
+double norm_of(const std::vector<float>& values) {
+    double sum = 0;
+    for (const float value : values) sum += static_cast<double>(value) * value;
+    return std::sqrt(sum);
+}
+
+double norm_of(const Tensors& tensors) {
+    double sum = 0;
+    for (const auto& [name, values] : tensors) sum += std::pow(norm_of(values), 2);
+    return std::sqrt(sum);
+}
+
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+    if (a.size() != b.size()) return INFINITY;
+    double sum = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) sum += std::pow(static_cast<double>(a[i]) - b[i], 2);
+    return std::sqrt(sum);
+}
+
+void expect_same_gradients(const Tensors& found, const Tensors& expected, const std::string& what) {
+    ASSERT_EQ(found.size(), expected.size()) << what;
+    const double all = norm_of(expected);
+    for (const auto& [name, gradient] : expected) {
+        ASSERT_TRUE(found.contains(name)) << what << ": " << name;
+        EXPECT_LE(distance(found.at(name), gradient), 1e-5 * std::max(norm_of(gradient), 1e-4 * all))
+            << what << ": " << name;
+    }
+}
+
+void expect_same(const Trained& found, const Trained& expected, const std::string& what) {
+    ASSERT_EQ(found.losses.size(), expected.losses.size());
+    for (std::size_t i = 0; i < expected.losses.size(); ++i) {
+        EXPECT_NEAR(found.losses[i], expected.losses[i], 1e-5 * expected.losses[i]) << what << ", step " << i + 1;
+        EXPECT_NEAR(found.norms[i], expected.norms[i], 1e-4 * expected.norms[i]) << what << ", step " << i + 1;
+    }
+    EXPECT_NEAR(found.holdout, expected.holdout, 1e-5 * expected.holdout) << what;
+    expect_same_gradients(found.first, expected.first, what);
+}
+
+// Every combination of degrees for the number of ranks there is.
+std::vector<Recipe> recipes_of(int workers) {
+    std::vector<Recipe> recipes;
+    int number = 0;
+    for (int tensor = 1; tensor <= std::min(workers, 4); tensor *= 2) {
+        for (int pipeline = 1; pipeline <= std::min(workers / tensor, 4); pipeline *= 2) {
+            const int data = workers / tensor / pipeline;
+            for (int zero = 0; zero <= 3; ++zero) {
+                if (data == 1 && zero > 1 && tensor * pipeline > 1 && zero != 3) continue;
+                const auto checkpointing = static_cast<ActivationCheckpointing>(number++ % 3);
+                recipes.push_back({.data = data,
+                                   .tensor = tensor,
+                                   .pipeline = pipeline,
+                                   .zero = zero,
+                                   .checkpointing = checkpointing});
+            }
+        }
+    }
+    return recipes;
+}
+
+class Axes : public ::testing::TestWithParam<ModelLayout> {
+  protected:
+    static Trained uncut(ModelLayout layout) {
+        Recipe recipe{.zero = 0, .layout = layout};
+        return train(recipe, Group::alone());
+    }
+};
+
+TEST_P(Axes, EveryCombinationTrainsTheUncutModel) {
+    const int me = test_world().rank();
+    const Trained expected = me == 0 ? uncut(GetParam()) : Trained{};
+    for (Recipe recipe : recipes_of(test_world().size())) {
+        recipe.layout = GetParam();
+        const Trained found = train(recipe, test_world());
+        if (me == 0) expect_same(found, expected, recipe.text());
+        if (::testing::Test::HasFatalFailure()) return;
+    }
+}
+
+TEST_P(Axes, FixedReductionGivesTheBitsOfOneWorker) {
+    const int me = test_world().rank();
+    Recipe recipe{.zero = 1, .layout = GetParam(), .fixed = true};
+    const Trained expected = me == 0 ? train(recipe, Group::alone()) : Trained{};
+    recipe.data = test_world().size();
+    for (recipe.zero = 0; recipe.zero <= 1; ++recipe.zero) {
+        const Trained found = train(recipe, test_world());
+        if (me != 0) continue;
+        EXPECT_EQ(found.losses, expected.losses) << recipe.text();
+        EXPECT_EQ(found.norms, expected.norms) << recipe.text();
+        EXPECT_EQ(found.first, expected.first) << recipe.text();
+        EXPECT_EQ(found.last, expected.last) << recipe.text();
+        EXPECT_EQ(found.holdout, expected.holdout) << recipe.text();
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Both, Axes, ::testing::Values(ModelLayout::gpt2, ModelLayout::llama),
+                         [](const auto& shape) { return shape.param == ModelLayout::gpt2 ? "gpt2" : "llama"; });
+
+}  // namespace
+}  // namespace kiban::worker

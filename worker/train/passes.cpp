@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/train/passes.h"
+
+#include <chrono>
+#include <utility>
+
+#include "monitoring/error.h"
+#include "worker/parallel/pipeline_schedule.h"
+
+namespace kiban::worker {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kActivations = 11;  // tags between neighbouring stages
+constexpr int kGradients = 12;
+
+double seconds_since(Clock::time_point from) { return std::chrono::duration<double>(Clock::now() - from).count(); }
+
+}  // namespace
+
+Passes::Passes(ParallelModel& model, int micro_batches, bool fixed) : model_(model), micro_batches_(micro_batches) {
+    if (fixed) tree_ = std::make_unique<GradientTree>(model.parameters(), micro_batches);
+}
+
+std::vector<float> Passes::receive_input(std::int64_t rows) {
+    if (model_.embeds()) return {};
+    const Group& stages = model_.mesh().pipeline;
+    std::vector<float> input(static_cast<std::size_t>(model_.model().tokens_here(rows) * model_.model().width()));
+    stages.receive(std::span<float>(input), stages.rank() - 1, kActivations);
+    return input;
+}
+
+// The head's gradients come in its forward pass, so a leaf of the tree begins before it.
+void Passes::pass_forward(const Batch& batch, double scale) {
+    if (tree_ && model_.scores()) tree_->begin_leaf();
+    auto pass = model_.model().forward(batch, scale, receive_input(batch.rows));
+    const double loss_sum = pass->loss_sum();
+    if (!model_.scores()) {
+        const Group& stages = model_.mesh().pipeline;
+        activations_.push_back(stages.start_send(pass->output(), stages.rank() + 1, kActivations));
+    }
+    under_way_.push_back({std::move(pass), loss_sum});
+}
+
+double Passes::pass_backward(bool last) {
+    UnderWay oldest = std::move(under_way_.front());
+    under_way_.pop_front();
+    const Group& stages = model_.mesh().pipeline;
+    std::vector<float> output_gradient;
+    if (!model_.scores()) {
+        activations_.front().wait();
+        activations_.pop_front();
+        output_gradient.resize(oldest.pass->output().size());
+        stages.receive(std::span<float>(output_gradient), stages.rank() + 1, kGradients);
+    }
+    if (tree_ && !model_.scores()) tree_->begin_leaf();
+    if (last && (!tree_ || micro_batches_ == 1)) model_.sharding().last_micro_batch();
+    const std::span<const float> input_gradient = oldest.pass->backward(output_gradient);
+    if (tree_) tree_->end_leaf();
+    const double loss_sum = oldest.loss_sum;
+    if (!model_.embeds()) {
+        Handle sent = stages.start_send(input_gradient, stages.rank() - 1, kGradients);
+        if (gradient_) gradient_->handle.wait();
+        gradient_.emplace(Sent{std::move(sent), std::move(oldest.pass)});
+    }
+    return loss_sum;
+}
+
+std::vector<double> Passes::accumulate_gradients(const BatchOf& batch_of, double scale, PassSeconds& seconds) {
+    const Group& stages = model_.mesh().pipeline;
+    std::vector<double> losses;
+    for (const PipelineAction& action : one_forward_one_backward(stages.size(), micro_batches_, stages.rank())) {
+        const Clock::time_point began = Clock::now();
+        if (action.kind == PipelineAction::Kind::forward) {
+            pass_forward(batch_of(static_cast<std::uint64_t>(action.micro_batch)), scale);
+            seconds.forward += seconds_since(began);
+        } else {
+            losses.push_back(pass_backward(action.micro_batch + 1 == micro_batches_));
+            seconds.backward += seconds_since(began);
+        }
+    }
+    if (gradient_) gradient_->handle.wait();
+    gradient_.reset();
+    return losses;
+}
+
+double Passes::evaluate(const Batch& batch) {
+    const auto pass = model_.model().evaluate(batch, receive_input(batch.rows));
+    if (!model_.scores()) {
+        const Group& stages = model_.mesh().pipeline;
+        stages.send(pass->output(), stages.rank() + 1, kActivations);
+    }
+    return pass->loss_sum();
+}
+
+}  // namespace kiban::worker
