@@ -12,6 +12,7 @@ class App;
 namespace kiban::coordinator {
 
 void add_pretrain_command(CLI::App& app, int& exit_code);
+void add_plan_command(CLI::App& app, int& exit_code);
 void add_prepare_command(CLI::App& app, int& exit_code);
 void add_status_command(CLI::App& app, int& exit_code);
 void add_curve_command(CLI::App& app, int& exit_code);

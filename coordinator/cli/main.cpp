@@ -21,6 +21,7 @@ namespace {
 // In the order of --help.
 void add_commands(CLI::App& app, int& exit_code) {
     add_pretrain_command(app, exit_code);
+    add_plan_command(app, exit_code);
     add_prepare_command(app, exit_code);
     add_status_command(app, exit_code);
     add_curve_command(app, exit_code);

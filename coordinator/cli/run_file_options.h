@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The arguments that pretrain, prepare and submit share: RUN.toml, --workers, --run-dir, --set.
+// The arguments that pretrain, plan, prepare and submit share: RUN.toml, --workers, --run-dir, --set.
 #pragma once
 
 #include <CLI/CLI.hpp>

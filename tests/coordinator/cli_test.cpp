@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The real `kiban` as a child process: exit codes, messages and output.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -17,6 +16,7 @@
 #include "monitoring/curve.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "tests/coordinator/kiban_process.h"
 #include "tests/coordinator/made_run.h"
 
 namespace kiban::coordinator {
@@ -24,56 +24,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Result {
-    int exit_code = -1;  // 128 + signal
-    std::string out;
-    std::string err;
-};
-
-struct Call {
-    std::vector<std::string> arguments;
-    std::string stdout_path;               // empty: captured
-    std::vector<std::string> environment;  // NAME=value
-};
-
-Result run(const Call& call) {
-    const fs::path directory = fs::temp_directory_path() / fmt::format("kiban-cli-{}", ::getpid());
-    fs::create_directories(directory);
-    const fs::path out = call.stdout_path.empty() ? directory / "out" : fs::path(call.stdout_path);
-    const pid_t child = ::fork();
-    if (child == 0) {
-        std::vector<std::string> words = {KIBAN_BIN_DIR "/kiban"};
-        words.insert(words.end(), call.arguments.begin(), call.arguments.end());
-        std::vector<char*> argv;
-        for (std::string& word : words) argv.push_back(word.data());
-        argv.push_back(nullptr);
-        ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
-        ::dup2(::open((directory / "err").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
-        for (const std::string& setting : call.environment) ::putenv(const_cast<char*>(setting.c_str()));
-        ::execv(argv[0], argv.data());
-        ::_exit(126);
-    }
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    Result result;
-    result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    if (call.stdout_path.empty()) result.out = monitoring::read_text(out);
-    result.err = monitoring::read_text(directory / "err");
-    fs::remove_all(directory);
-    return result;
-}
-
-Result kiban(const std::vector<std::string>& arguments) { return run({arguments, "", {}}); }
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 // --- The command line itself ---
 
 TEST(CommandLine, HelpNamesEveryCommandButTheHiddenOne) {
     const Result help = kiban({"--help"});
     EXPECT_EQ(help.exit_code, 0);
-    for (const char* command :
-         {"pretrain", "prepare", "status", "curve", "report", "verify", "inspect", "generate", "submit", "doctor"}) {
+    for (const char* command : {"pretrain", "prepare", "status", "curve", "report", "verify", "inspect", "generate",
+                                "submit", "doctor", "plan"}) {
         EXPECT_TRUE(contains(help.out, std::string("\n  ") + command)) << command;
         EXPECT_EQ(kiban({command, "--help"}).exit_code, 0) << command;
     }
