@@ -12,7 +12,7 @@ kiban_room(trainer
           parallel/bucket_pool.cpp parallel/gradient_tree.cpp parallel/mesh.cpp parallel/parallelize.cpp
           parallel/pipeline_schedule.cpp parallel/tensor_linear.cpp parallel/zero_sharding.cpp
           train/control.cpp train/evaluation.cpp train/generation.cpp train/jobs.cpp train/launched_as.cpp
-          train/loading.cpp train/passes.cpp train/rows.cpp train/runtime.cpp
+          train/loading.cpp train/memory_limit.cpp train/passes.cpp train/rows.cpp train/runtime.cpp
           train/saving.cpp train/trainer.cpp
   LINK kiban::comm kiban::model kiban::checkpoint kiban::data kiban::job kiban::config kiban::protocol)
 

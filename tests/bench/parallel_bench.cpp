@@ -197,10 +197,10 @@ void run(const Shape& shape, std::uint32_t steps, const Options& options, const 
     std::string cut;
     for (const auto& [key, value] : options.values) cut += fmt::format("\"{}\": {}, ", key, value);
     fmt::print(
-        "{{\"shape\": \"{}\", \"workers\": {}, {}\"tokens_per_second\": {:.1f}, \"step_ms\": {:.2f}, \"peak_mb\": "
-        "{:.1f}, \"start_mb\": {:.1f}, \"loss\": {:.6f}, \"per_step\": {{{}}}}}\n",
+        "{{\"shape\": \"{}\", \"workers\": {}, {}\"tokens_per_second\": {:.1f}, \"step_ms\": {:.2f}, \"peak_mib\": "
+        "{:.1f}, \"start_mib\": {:.1f}, \"loss\": {:.6f}, \"per_step\": {{{}}}}}\n",
         shape.name, world.size(), cut, bench.tokens_per_step() / median(seconds), median(seconds) * 1e3,
-        static_cast<double>(peak[0]) / 1e3, static_cast<double>(without_model_kb) / 1e3, bench.loss(), exchanged);
+        static_cast<double>(peak[0]) / 1024, static_cast<double>(without_model_kb) / 1024, bench.loss(), exchanged);
 }
 
 }  // namespace

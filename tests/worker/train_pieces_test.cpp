@@ -14,6 +14,7 @@
 #include "tests/support/mpi_world.h"
 #include "worker/train/evaluation.h"
 #include "worker/train/generation.h"
+#include "worker/train/memory_limit.h"
 #include "worker/train/rows.h"
 #include "worker/train/trainer.h"
 
@@ -219,6 +220,20 @@ TEST_F(Rows, TheHoldoutLossIsTheSameForAnyNumberOfWorkersAndCountsEveryTarget) {
     ASSERT_TRUE(alone.has_value());
     EXPECT_EQ(together, alone);
     EXPECT_NEAR(*alone, sum / static_cast<double>(present), 1e-6);
+}
+
+TEST(MemoryLimit, AModelThatFitsIsNotRefusedAndOneThatDoesNotIsRefusedWithTheNumbers) {
+    const std::uint64_t mib = std::uint64_t{1} << 20;
+    coordinator::MemoryPlan memory;
+    memory.weights = memory.gradients = 100 * mib;
+    memory.optimizer = 200 * mib;
+    memory.activations = 30 * mib;
+    memory.rows = 20 * mib;
+    memory.process = 500 * mib;
+    EXPECT_EQ(beyond(memory, {"RLIMIT_AS (ulimit -v)", 1450 * mib, 1000 * mib}), std::nullopt);
+    EXPECT_EQ(beyond(memory, {"RLIMIT_AS (ulimit -v)", 1449 * mib, 1000 * mib}),
+              "this worker needs 450 MiB more (weights 100 MiB, gradients 100 MiB, optimizer 200 MiB, activations 30 "
+              "MiB, buffers 20 MiB), and RLIMIT_AS (ulimit -v) leaves it 449 MiB");
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "monitoring/log.h"
 #include "worker/kernels/reduce.h"
 #include "worker/train/loading.h"
+#include "worker/train/memory_limit.h"
 #include "worker/train/saving.h"
 
 namespace kiban::worker {
@@ -53,6 +54,20 @@ ModelSetup setup_of(const RunFile& run_file, const data::Corpus& corpus) {
             .train = run_file.train};
 }
 
+// Refuses before memory is asked for what this process may not hold.
+ModelSetup checked_setup(const RunFile& run_file, const data::Corpus& corpus, int rank) {
+    ModelSetup setup = setup_of(run_file, corpus);
+    refuse_beyond_limits({.model = setup.model,
+                          .vocabulary = setup.vocabulary,
+                          .sequence_length = setup.sequence_length,
+                          .train = setup.train,
+                          .parallel = setup.parallel,
+                          .workers = run_file.launch.workers,
+                          .threads_per_worker = run_file.launch.threads_per_worker},
+                         rank);
+    return setup;
+}
+
 MicroBatches own_micro_batches(const coordinator::TrainConfig& train, const Group& data_group) {
     return micro_batches_of(train.batch_rows, train.micro_batch_rows, data_group.rank(), data_group.size());
 }
@@ -89,7 +104,7 @@ Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime&
     : run_file_(coordinator::parse_run_file(job.run_file, {}, "run file of the job")),
       control_(control),
       corpus_(open_corpus(job, run_file_)),
-      model_(setup_of(run_file_, corpus_), world),
+      model_(checked_setup(run_file_, corpus_, world.rank()), world),
       mine_(own_micro_batches(run_file_.train, mesh().data)),
       rows_(corpus_, mine_),
       passes_(model_, static_cast<int>(mine_.count), fixed()),
