@@ -46,10 +46,9 @@ measure() {  # WORKERS key=value...
     done
     peak=$("$mpirun" "$workers" "$bench" M200 1 rows=4 micro_rows=1 "$@" 2>/dev/null | number peak_mib)
     # shellcheck disable=SC2086
-    planned=$(cd "$dir" && "$kiban" plan run.toml --workers "$workers" $settings --json | /usr/bin/python3 -c '
-import json, sys
-print(max(stage["memory"]["total"] for stage in json.load(sys.stdin)["stages"]) / 2**20)')
+    planned=$(cd "$dir" && "$kiban" plan run.toml --workers "$workers" $settings --json | number peak_bytes)
     awk -v name="$workers workers $*" -v peak="$peak" -v planned="$planned" 'BEGIN {
+        planned /= 1048576
         off = planned / peak - 1
         printf "%-44s %6.0f MiB %6.0f MiB %+7.1f%%\n", name, peak, planned, 100 * off
         exit off > 0.1 || off < -0.1 }'
@@ -67,7 +66,7 @@ for workers in 1 4; do
     code=0
     (ulimit -d 2097152 && "$kiban" pretrain run.toml --run-dir "run$workers" --workers "$workers" --set parallel.zero=3 \
         --set train.steps=3 --set train.schedule.warmup_steps=1 --set launch.launcher=mpirun --set monitoring.listen= \
-        --set checkpoint.interval_steps=0) >"output$workers" 2>&1 || code=$?
+        --set checkpoint.interval_steps=0 --set train.eval_micro_batch_rows=16) >"output$workers" 2>&1 || code=$?
     echo "$workers worker(s): exit code $code: $(grep -oE 'cannot hold the model.{0,220}|done: .*' "output$workers" | head -n 1)"
     [ "$code" = "$([ "$workers" = 1 ] && echo 78 || echo 0)" ] || { tail -n 20 "output$workers"; failed=1; }
 done

@@ -214,11 +214,19 @@ TEST_F(Rows, TheHoldoutLossIsTheSameForAnyNumberOfWorkersAndCountsEveryTarget) {
     }
     ASSERT_NE(rows % 7, 0U) << "the last micro-batch must be filled up for this test to mean anything";
 
-    const auto loss_sum = [&](const Batch& batch) { return model.loss_sum(batch); };
+    std::uint64_t passes = 0;
+    const auto loss_sum = [&](const Batch& batch) {
+        ++passes;
+        return model.loss_sum(batch);
+    };
     const auto alone = Evaluation(*corpus_, 7, Group::alone(), Group::alone()).holdout_loss(loss_sum);
     const auto together = Evaluation(*corpus_, 7, test_world(), test_world()).holdout_loss(loss_sum);
     ASSERT_TRUE(alone.has_value());
     EXPECT_EQ(together, alone);
+    const std::uint64_t all = (rows + 6) / 7;
+    const auto workers = static_cast<std::uint64_t>(test_world().size());
+    EXPECT_EQ(passes, all + (all + workers - 1) / workers)
+        << "alone, and on each of the workers as many as on the others";
     EXPECT_NEAR(*alone, sum / static_cast<double>(present), 1e-6);
 }
 

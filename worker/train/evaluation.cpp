@@ -26,8 +26,15 @@ std::optional<double> Evaluation::holdout_loss(const LossSum& loss_sum) {
         checkpoint::part_of(static_cast<std::int64_t>(micro_batches_), group_.rank(), group_.size());
     std::vector<double> sums(static_cast<std::size_t>(micro_batches_));
     targets_seen_ = 0;
-    for (std::int64_t index = mine.begin; index < mine.end; ++index) {
-        sums[static_cast<std::size_t>(index)] = micro_batch_loss(loss_sum, static_cast<std::uint64_t>(index));
+    // A worker whose share is shorter passes a masked micro-batch more: where parameters are gathered for each pass,
+    // all workers must come to it equally often.
+    const std::int64_t longest =
+        checkpoint::part_of(static_cast<std::int64_t>(micro_batches_), 0, group_.size()).size();
+    for (std::int64_t index = mine.begin; index < mine.begin + longest; ++index) {
+        if (index < mine.end)
+            sums[static_cast<std::size_t>(index)] = micro_batch_loss(loss_sum, static_cast<std::uint64_t>(index));
+        else
+            masked_micro_batch_loss(loss_sum);
     }
     // One term of each sum is not zero, or several where a micro-batch's tokens are shared out: the order of the data
     // workers does not matter.
@@ -49,6 +56,12 @@ double Evaluation::micro_batch_loss(const LossSum& loss_sum, std::uint64_t index
     targets_seen_ +=
         targets_.size() - static_cast<std::uint64_t>(std::count(targets_.begin(), targets_.end(), data::kMasked));
     return loss_sum({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_});
+}
+
+void Evaluation::masked_micro_batch_loss(const LossSum& loss_sum) {
+    std::fill(inputs_.begin(), inputs_.end(), 0);
+    std::fill(targets_.begin(), targets_.end(), data::kMasked);
+    loss_sum({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_});
 }
 
 }  // namespace kiban::worker

@@ -28,6 +28,7 @@ class Evaluation {
 
   private:
     double micro_batch_loss(const LossSum& loss_sum, std::uint64_t index);
+    void masked_micro_batch_loss(const LossSum& loss_sum);
 
     const data::Corpus& corpus_;
     std::uint64_t rows_;  // of one micro-batch
