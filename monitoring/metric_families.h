@@ -56,6 +56,9 @@ struct MetricFamilies {
     Counters& model_flops_total;
     Histograms& step_duration_seconds;
     Counters& phase_seconds_total;
+    Counters& comm_operations_total;
+    Counters& comm_bytes_total;
+    Counters& comm_seconds_total;
 
     Counters& prepared_units_total;
     Counters& prepared_bytes_total;

@@ -23,6 +23,15 @@ constexpr std::size_t kWindowSteps = 100;
 constexpr double kTokensPerParameter = 20;  // Hoffmann et al. 2022 (arXiv 2203.15556), table 3
 constexpr std::array<std::string_view, 7> kStates = {"preparing",  "starting", "training", "saving",
                                                      "restarting", "done",     "failed"};
+constexpr std::array<std::string_view, 6> kAxes = {"world", "data", "tensor", "pipeline", "context", "tied"};
+constexpr std::array<std::string_view, 6> kOperations = {"reduce_scatter", "all_gather", "all_reduce",
+                                                         "broadcast",      "send",       "receive"};
+
+// A label's value that comes from outside: one of a closed set, so that no caller can make the number of series grow.
+template <std::size_t Size>
+std::string known_or_other(const std::array<std::string_view, Size>& known, const std::string& value) {
+    return std::find(known.begin(), known.end(), value) != known.end() ? value : "other";
+}
 
 prometheus::Histogram::BucketBoundaries step_buckets() {
     return {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100};
@@ -185,6 +194,14 @@ void RunMetrics::step(const CurveRow& row, std::uint64_t step_tokens, bool clipp
     impl_->record_position(row);
     impl_->record_learning(row, tokens, clipped);
     impl_->record_speed(row, tokens, phase_seconds);
+}
+
+void RunMetrics::communicated(const Communication& part) {
+    const prometheus::Labels labels = {{"axis", known_or_other(kAxes, part.axis)},
+                                       {"operation", known_or_other(kOperations, part.operation)}};
+    impl_->families.comm_operations_total.Add(labels).Increment(static_cast<double>(part.calls));
+    impl_->families.comm_bytes_total.Add(labels).Increment(static_cast<double>(part.bytes));
+    impl_->families.comm_seconds_total.Add(labels).Increment(part.seconds);
 }
 
 void RunMetrics::prepared_unit(std::uint64_t bytes, std::uint64_t documents, std::uint64_t tokens) {

@@ -32,6 +32,15 @@ struct RunIdentity {
     double flops_per_token = 0;  // forward and backward
 };
 
+/// What worker 0 exchanged along an axis of the mesh: calls, and what they came to.
+struct Communication {
+    std::string axis;       // world, data, tensor, pipeline, context, tied; anything else counts as "other"
+    std::string operation;  // reduce_scatter, all_gather, all_reduce, broadcast, send, receive; likewise
+    std::uint64_t calls = 0;
+    std::uint64_t bytes = 0;
+    double seconds = 0;
+};
+
 /// The cause of a restart that says that a step's loss or gradient was not finite.
 constexpr const char* kNonFiniteCause = "non_finite";
 
@@ -52,6 +61,8 @@ class RunMetrics {
     /// backward, allreduce, optimizer, eval.
     void step(const CurveRow& row, std::uint64_t step_tokens, bool clipped,
               const std::map<std::string, double>& phase_seconds);
+    /// Adds to the counters by axis and operation.
+    void communicated(const Communication& part);
     void prepared_unit(std::uint64_t bytes, std::uint64_t documents, std::uint64_t tokens);
     void checkpoint_committed(std::uint64_t step, std::uint64_t bytes, double seconds);
     /// A cause is a word of a small set (signal, exit, heartbeat, ...), never a message: after 15 of them come

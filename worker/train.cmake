@@ -13,7 +13,7 @@ kiban_room(trainer
           parallel/pipeline_schedule.cpp parallel/tensor_linear.cpp parallel/zero_sharding.cpp
           train/control.cpp train/evaluation.cpp train/generation.cpp train/jobs.cpp train/launched_as.cpp
           train/loading.cpp train/memory_limit.cpp train/passes.cpp train/rows.cpp train/runtime.cpp
-          train/saving.cpp train/trainer.cpp
+          train/saving.cpp train/step_traffic.cpp train/trainer.cpp
   LINK kiban::comm kiban::model kiban::checkpoint kiban::data kiban::job kiban::config kiban::protocol)
 
 add_executable(kiban-worker main.cpp)

@@ -28,11 +28,17 @@ void fields(V& v, Heartbeat& m) {
     v("resident_bytes", m.resident_bytes), v("optimizer_bytes", m.optimizer_bytes);
 }
 template <typename V>
+void fields(V& v, Traffic& m) {
+    v("group", m.group), v("operation", m.operation), v("calls", m.calls), v("bytes", m.bytes);
+    v("seconds", m.seconds);
+}
+template <typename V>
 void fields(V& v, StepReport& m) {
     v("step", m.step), v("tokens", m.tokens), v("step_tokens", m.step_tokens), v("loss", m.loss);
     v("learning_rate", m.learning_rate), v("grad_norm", m.grad_norm), v("clipped", m.clipped),
         v("eval_loss", m.eval_loss);
     v("step_seconds", m.step_seconds), v("phase_seconds", m.phase_seconds);
+    v.may_be_absent("traffic", m.traffic);
 }
 template <typename V>
 void fields(V& v, StageRequest& m) {
@@ -107,7 +113,14 @@ KIBAN_MESSAGE_TYPE(Stop, "stop")
 #undef KIBAN_MESSAGE_TYPE
 
 constexpr std::size_t kMaxPhases = 32;
-constexpr std::size_t kMaxPhaseName = 32;
+constexpr std::size_t kMaxLabel = 32;
+constexpr std::size_t kMaxTraffic = 64;
+
+// What becomes the value of a metric's label.
+bool is_label(const std::string& word) {
+    return !word.empty() && word.size() <= kMaxLabel &&
+           std::all_of(word.begin(), word.end(), [](char c) { return c == '_' || (c >= 'a' && c <= 'z'); });
+}
 
 // JSON has no NaN and no infinity, and a diverging run must still be able to say so.
 json number_to_json(double value) {
@@ -128,9 +141,20 @@ struct Writer {
         } else if constexpr (std::is_same_v<T, std::map<std::string, double>>) {
             out[name] = json::object();
             for (const auto& [key, number] : value) out[name][key] = number_to_json(number);
+        } else if constexpr (std::is_same_v<T, std::vector<Traffic>>) {
+            out[name] = json::array();
+            for (Traffic row : value) {
+                Writer writer{out[name].emplace_back()};
+                fields(writer, row);
+            }
         } else {
             out[name] = value;
         }
+    }
+
+    template <typename T>
+    void may_be_absent(const char* name, const T& value) {
+        (*this)(name, value);
     }
 };
 
@@ -140,7 +164,8 @@ std::string excerpt(const json& value) {
 
 class Reader {
   public:
-    Reader(const json& in, const char* type) : in_(in), type_(type) {}
+    Reader(const json& in, const char* type, std::set<std::string> known = {"type"})
+        : in_(in), type_(type), known_(std::move(known)) {}
 
     template <typename T>
     void operator()(const char* name, T& value) {
@@ -148,6 +173,11 @@ class Reader {
         if (found == in_.end()) throw ConfigError("message '{}': field '{}' is missing", type_, name);
         known_.insert(name);
         read(name, *found, value);
+    }
+
+    template <typename T>
+    void may_be_absent(const char* name, T& value) {
+        if (in_.contains(name)) (*this)(name, value);
     }
 
     void refuse_unknown() const {
@@ -196,17 +226,29 @@ class Reader {
         if (!from.is_object() || from.size() > kMaxPhases) refuse(name, "an object of at most 32 numbers", from);
         value.clear();
         for (const auto& [key, item] : from.items()) {  // keys become metric labels: bounded
-            const bool plain =
-                std::all_of(key.begin(), key.end(), [](char c) { return c == '_' || (c >= 'a' && c <= 'z'); });
-            if (!plain || key.empty() || key.size() > kMaxPhaseName) refuse(name, "keys of a-z and _", key);
+            if (!is_label(key)) refuse(name, "keys of a-z and _", key);
             value[key] = number(name, item);
+        }
+    }
+    void read(const char* name, const json& from, std::vector<Traffic>& value) const {
+        if (!from.is_array() || from.size() > kMaxTraffic) refuse(name, "an array of at most 64 rows", from);
+        value.clear();
+        for (const json& item : from) {
+            if (!item.is_object()) refuse(name, "rows that are objects", item);
+            Reader row(item, "step: traffic", {});
+            fields(row, value.emplace_back());
+            row.refuse_unknown();
+            if (!is_label(value.back().group)) refuse("group", "a word of a-z and _", value.back().group);
+            if (!is_label(value.back().operation)) refuse("operation", "a word of a-z and _", value.back().operation);
+            if (!std::isfinite(value.back().seconds) || value.back().seconds < 0)
+                refuse("seconds", "a finite number of at least 0", item);  // it would spoil a sum for good
         }
     }
     void read(const char*, const json& from, json& value) const { value = from; }
 
     const json& in_;
     const char* type_;
-    std::set<std::string> known_ = {"type"};
+    std::set<std::string> known_;
 };
 
 template <typename Variant>

@@ -22,6 +22,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace kiban::coordinator {
 
@@ -46,6 +47,13 @@ struct Heartbeat {
     std::uint64_t resident_bytes = 0;
     std::uint64_t optimizer_bytes = 0;
 };
+struct Traffic {            // of worker 0 with the group of that name (worker/comm/traffic.h)
+    std::string group;      // world, data, tensor, pipeline or tied
+    std::string operation;  // reduce_scatter, all_gather, ...
+    std::uint64_t calls = 0;
+    std::uint64_t bytes = 0;
+    double seconds = 0;
+};
 struct StepReport {  // worker 0 alone, after each step
     std::uint64_t step = 0;
     std::uint64_t tokens = 0;       // in all
@@ -57,6 +65,7 @@ struct StepReport {  // worker 0 alone, after each step
     std::optional<double> eval_loss;
     double step_seconds = 0;
     std::map<std::string, double> phase_seconds;
+    std::vector<Traffic> traffic;  // since the report before: of the step and its evaluation. May be absent: none
 };
 struct StageRequest {
     std::uint64_t step = 0;

@@ -117,6 +117,13 @@ void TrainMode::on_step(const StepReport& report) {
                                       .attempt = attempt_};
     training_.curve.append(row);
     session_.board.metrics().step(row, report.step_tokens, report.clipped, report.phase_seconds);
+    for (const Traffic& part : report.traffic) {
+        session_.board.metrics().communicated({.axis = part.group,
+                                               .operation = part.operation,
+                                               .calls = part.calls,
+                                               .bytes = part.bytes,
+                                               .seconds = part.seconds});
+    }
     training_.speed.add(report.step, report.tokens, monotonic_seconds());
     RunStatus& status = session_.board.status;
     status.step = report.step;

@@ -28,7 +28,17 @@ TEST(Messages, EveryWorkerMessageComesBackAsItWasSent) {
     const std::vector<WorkerMessage> all = {
         Hello{1, 2, "node", 4711, "0.1.0", "1.13.1", "Open MPI 4.1.4", "1.10.8", "SkylakeX", 2},
         Heartbeat{"forward", 7, 99, 1u << 30, 1u << 20},
-        StepReport{3, 300, 100, 2.5, 1e-3, 0.1, true, 1.75, 0.25, {{"forward", 0.1}, {"data_wait", 0.01}}},
+        StepReport{3,
+                   300,
+                   100,
+                   2.5,
+                   1e-3,
+                   0.1,
+                   true,
+                   1.75,
+                   0.25,
+                   {{"forward", 0.1}, {"data_wait", 0.01}},
+                   {{"data", "all_gather", 7, 4096, 0.125}, {"tied", "all_reduce", 1, 64, 1e-6}}},
         StageRequest{5, std::numeric_limits<std::uint64_t>::max(), {{"step", 5}}},
         ShardWritten{5, "", {{"file", "shard-00000.h5"}}},
         TaskRequest{},
@@ -131,6 +141,51 @@ TEST(Messages, PhaseNamesAreBoundedBecauseTheyBecomeLabels) {
     step["phase_seconds"] = json::object();
     for (int i = 0; i < 33; ++i) step["phase_seconds"][std::string(static_cast<std::size_t>(i + 1), 'a')] = 1.0;
     EXPECT_NE(message_of([&] { worker_message_from_json(step); }).find("at most 32"), std::string::npos);
+}
+
+TEST(Messages, TrafficArrivesRowByRow) {
+    StepReport report;
+    report.traffic = {{"data", "reduce_scatter", 7, 1ULL << 40, 0.125}, {"pipeline", "send", 3, 12, 0}};
+    const auto back = std::get<StepReport>(worker_message_from_json(through_text(to_json(WorkerMessage(report)))));
+    ASSERT_EQ(back.traffic.size(), 2U);
+    EXPECT_EQ(back.traffic[0].group, "data");
+    EXPECT_EQ(back.traffic[0].operation, "reduce_scatter");
+    EXPECT_EQ(back.traffic[0].calls, 7U);
+    EXPECT_EQ(back.traffic[0].bytes, 1ULL << 40);
+    EXPECT_EQ(back.traffic[0].seconds, 0.125);
+    EXPECT_EQ(back.traffic[1].group, "pipeline");
+}
+
+TEST(Messages, AStepThatSaysNothingOfTrafficHasNone) {
+    json step = to_json(WorkerMessage(StepReport{}));
+    step.erase("traffic");
+    EXPECT_TRUE(std::get<StepReport>(worker_message_from_json(step)).traffic.empty());
+    step.erase("loss");
+    EXPECT_NE(message_of([&] { worker_message_from_json(step); }).find("field 'loss' is missing"), std::string::npos);
+}
+
+TEST(Messages, TrafficIsBoundedBecauseItsWordsBecomeLabelsAndItsNumbersSums) {
+    const json row = {{"group", "data"}, {"operation", "send"}, {"calls", 1}, {"bytes", 4}, {"seconds", 0.5}};
+    const auto refusal = [](const json& traffic) {
+        json step = to_json(WorkerMessage(StepReport{}));
+        step["traffic"] = traffic;
+        return message_of([&] { worker_message_from_json(through_text(step)); });
+    };
+    const auto refusal_of = [&](const char* field, const json& value) {
+        json changed = row;
+        changed[field] = value;
+        return refusal(json::array({changed}));
+    };
+    EXPECT_EQ(refusal(json::array({row})), "nothing was thrown");
+    EXPECT_NE(refusal(json::array({1})).find("rows that are objects, found 1"), std::string::npos);
+    EXPECT_NE(refusal(json::object()).find("an array of at most 64 rows"), std::string::npos);
+    EXPECT_NE(refusal(json(65, row)).find("an array of at most 64 rows"), std::string::npos);
+    EXPECT_NE(refusal_of("group", "a b").find("field 'group': expected a word of a-z and _"), std::string::npos);
+    EXPECT_NE(refusal_of("operation", std::string(33, 'a')).find("field 'operation'"), std::string::npos);
+    EXPECT_NE(refusal_of("bytes", -4).find("field 'bytes': expected an integer of at least 0"), std::string::npos);
+    EXPECT_NE(refusal_of("colour", 1).find("unknown field \"colour\""), std::string::npos);
+    for (const json& seconds : {json(-0.5), json("nan"), json("inf")})
+        EXPECT_NE(refusal_of("seconds", seconds).find("a finite number of at least 0"), std::string::npos) << seconds;
 }
 
 TEST(Messages, WhatIsNoMessageIsRefused) {

@@ -183,7 +183,7 @@ TEST_F(Pretrain, AWorkerThatStandsStillIsNoticedAndReplaced) {
 }
 
 TEST_F(Pretrain, ARealPrometheusScrapesALiveRun) {
-    const auto run = start(pretrain("run", 1, {"--set", "train.steps=100000"}));
+    const auto run = start(pretrain("run", 2, {"--set", "train.steps=100000"}));
     ASSERT_TRUE(wait_for_step("run", 5, *run));
     const std::string address = status("run")->metrics;  // http://127.0.0.1:PORT/metrics
     const std::string target = address.substr(7, address.rfind('/') - 7);
@@ -202,6 +202,8 @@ TEST_F(Pretrain, ARealPrometheusScrapesALiveRun) {
     EXPECT_TRUE(eventually(60, [&] { return contains(answer("(" + loss + ")%3E0"), "\"run\":\"small\""); }))
         << answer(loss) << prometheus.output();
     EXPECT_TRUE(contains(answer("kiban_worker_up"), "\"rank\":\"0\"")) << answer("kiban_worker_up");
+    const std::string gathered = "rate(kiban_comm_bytes_total{axis='data',operation='all_gather'}[1m])%3E0";
+    EXPECT_TRUE(eventually(60, [&] { return contains(answer(gathered), "\"run\":\"small\""); })) << answer(gathered);
     run->send(SIGTERM);
     EXPECT_EQ(run->wait(kPatienceSeconds), 75);
 }

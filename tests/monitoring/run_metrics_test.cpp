@@ -53,6 +53,7 @@ void every_event(RunMetrics& metrics) {
     CurveRow row = row_of(10, 2.0);
     row.eval_loss = 2.5;
     metrics.step(row, 100, true, {{"forward", 0.01}, {"backward", 0.02}});
+    metrics.communicated({"data", "reduce_scatter", 5, 4096, 0.25});
     metrics.prepared_unit(1000, 3, 900);
     metrics.checkpoint_committed(10, 4096, 0.2);
     metrics.checkpoint_failed("enospc");
@@ -286,9 +287,47 @@ TEST(RunMetrics, CausesAreBoundedWhateverTheCallerSays) {
     EXPECT_EQ(value_of(metrics, "kiban_restarts_total", "run=\"demo\",cause=\"other\""), 85);
 }
 
+TEST(RunMetrics, CommunicationAddsUpByAxisAndOperation) {
+    RunMetrics metrics(identity());
+    metrics.communicated({"data", "reduce_scatter", 5, 4096, 0.25});
+    metrics.communicated({"data", "reduce_scatter", 5, 4096, 0.5});
+    metrics.communicated({"data", "all_gather", 5, 1024, 0.125});
+    metrics.communicated({"tensor", "all_gather", 1, 8, 0.0625});
+    const std::string scattered = "run=\"demo\",axis=\"data\",operation=\"reduce_scatter\"";
+    EXPECT_EQ(value_of(metrics, "kiban_comm_operations_total", scattered), 10);
+    EXPECT_EQ(value_of(metrics, "kiban_comm_bytes_total", scattered), 8192);
+    EXPECT_EQ(value_of(metrics, "kiban_comm_seconds_total", scattered), 0.75);
+    const std::string gathered = "run=\"demo\",axis=\"data\",operation=\"all_gather\"";
+    EXPECT_EQ(value_of(metrics, "kiban_comm_bytes_total", gathered), 1024);
+    EXPECT_EQ(value_of(metrics, "kiban_comm_bytes_total", "run=\"demo\",axis=\"tensor\",operation=\"all_gather\""), 8);
+    EXPECT_TRUE(exposes(metrics, "# HELP kiban_comm_bytes_total Bytes that worker 0 "));
+}
+
+TEST(RunMetrics, AxesAndOperationsAreAClosedSetWhateverTheCallerSays) {
+    RunMetrics metrics(identity());
+    for (int i = 0; i < 100; ++i) metrics.communicated({fmt::format("axis {}", i), fmt::format("op {}", i), 1, 2, 3});
+    metrics.communicated({"data", "juggle", 1, 2, 3});
+    EXPECT_EQ(value_of(metrics, "kiban_comm_bytes_total", "run=\"demo\",axis=\"other\",operation=\"other\""), 200);
+    EXPECT_EQ(value_of(metrics, "kiban_comm_bytes_total", "run=\"demo\",axis=\"data\",operation=\"other\""), 2);
+    EXPECT_FALSE(exposes(metrics, "axis 1"));
+}
+
+// What worker 0 does in a model that every axis cuts.
+void communicate_on_every_axis(RunMetrics& metrics) {
+    const std::map<std::string, std::vector<std::string>> operations = {
+        {"world", {"all_reduce", "broadcast", "receive"}},
+        {"data", {"reduce_scatter", "all_gather", "all_reduce"}},
+        {"tensor", {"reduce_scatter", "all_gather", "all_reduce"}},
+        {"pipeline", {"send", "receive"}},
+        {"tied", {"all_reduce"}}};
+    for (const auto& [axis, of_axis] : operations)
+        for (const std::string& operation : of_axis) metrics.communicated({axis, operation, 1, 1, 1});
+}
+
 TEST(RunMetrics, TheNumberOfSeriesStaysInItsBudgetAt64Ranks) {
     RunMetrics metrics(identity());
     every_event(metrics);
+    communicate_on_every_axis(metrics);
     for (int rank = 0; rank < 64; ++rank) {
         metrics.worker_up(rank, true);
         metrics.worker_heartbeat_age(rank, 0.1);

@@ -12,6 +12,7 @@
 #include <functional>
 
 #include "coordinator/config/run_file.h"
+#include "coordinator/job/layout.h"
 #include "coordinator/protocol/worker_channel.h"
 #include "data/prepare.h"
 #include "monitoring/error.h"
@@ -132,6 +133,43 @@ TEST_F(Jobs, TrainingReportsEveryStepSavesAndFinishes) {
     for (const auto& [rank, finished] : heard->finished) {
         EXPECT_EQ(finished.step, 12U);
         EXPECT_FALSE(finished.stopped);
+    }
+}
+
+struct Exchanged {
+    std::uint64_t calls = 0;
+    std::uint64_t bytes = 0;
+    bool operator==(const Exchanged&) const = default;
+};
+
+Exchanged exchanged(const StepReport& step, const std::string& group, const std::string& operation) {
+    for (const coordinator::Traffic& row : step.traffic) {
+        EXPECT_GE(row.seconds, 0.0);
+        if (row.group == group && row.operation == operation) return {row.calls, row.bytes};
+    }
+    return {};
+}
+
+// ZeRO-1: a rank sends the others their parts of each padded bucket's gradients, then its own values to each of them.
+TEST_F(Jobs, AStepReportsTheTrafficOfWorker0AsTheLayoutHasIt) {
+    const auto heard = run({.job = job({"parallel.zero=1"})});
+    ASSERT_EQ(failure_, "");
+    if (!heard) return;
+    const auto workers = static_cast<std::uint64_t>(ranks());
+    const coordinator::Layout layout = coordinator::layout_of(run_file().model, 257, kTokens, {}, ranks());
+    Exchanged expected;
+    if (workers > 1) {
+        for (const coordinator::Bucket& bucket : layout.buckets) {
+            ++expected.calls;
+            expected.bytes += 4 * static_cast<std::uint64_t>(bucket.padded) / workers * (workers - 1);
+        }
+    }
+    ASSERT_EQ(heard->steps.size(), 12U);
+    for (const StepReport& step : heard->steps) {
+        EXPECT_EQ(exchanged(step, "data", "reduce_scatter"), expected) << step.step;
+        EXPECT_EQ(exchanged(step, "data", "all_gather"), expected) << step.step;
+        EXPECT_EQ(exchanged(step, "tensor", "all_gather"), Exchanged{}) << step.step;
+        EXPECT_EQ(step.traffic.empty(), workers == 1);
     }
 }
 

@@ -146,6 +146,7 @@ void Trainer::start_from_initial_weights() {
 }
 
 coordinator::Finished Trainer::run() {
+    traffic_.take();
     if (!saved_) save();  // step 0
     while (state_.step < last_step() && !stop_) {
         StepReport report = train_step(state_.step + 1);
@@ -196,7 +197,8 @@ StepReport Trainer::train_step(std::uint64_t step) {
             .clipped = model_.optimizer().clipping_factor(outcome.gradient_norm) < 1.0,
             .eval_loss = std::nullopt,
             .step_seconds = coordinator::monotonic_seconds() - began,
-            .phase_seconds = {}};
+            .phase_seconds = {},
+            .traffic = {}};
 }
 
 // The global count of targets is needed before backward: every worker's loss is divided by it.
@@ -275,6 +277,7 @@ void Trainer::finish_step(std::uint64_t step, StepReport& report) {
     }
     if (mesh().world.rank() != 0) return;
     report.phase_seconds = control_.take_phase_seconds();
+    report.traffic = traffic_.take();
     control_.send(report);
 }
 

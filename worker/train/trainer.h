@@ -20,6 +20,7 @@
 #include "worker/train/passes.h"
 #include "worker/train/rows.h"
 #include "worker/train/runtime.h"
+#include "worker/train/step_traffic.h"
 
 namespace kiban::worker {
 
@@ -63,6 +64,7 @@ class Trainer {
     StepRows rows_;
     Passes passes_;
     Evaluation evaluation_;
+    StepTraffic traffic_;
     checkpoint::RunState state_;  // after the last completed step
     bool saved_ = false;          // state_ is in a committed checkpoint
     bool stop_ = false;
