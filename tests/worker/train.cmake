@@ -18,6 +18,10 @@ kiban_test(worker_axes_test
   SOURCES parallel_axes_test.cpp parallel_training.cpp
   LINK kiban_mpi_main kiban::trainer RANKS 1 2 4 8 TIMEOUT 300)
 
+kiban_test(worker_bytes_test
+  SOURCES parallel_bytes_test.cpp parallel_training.cpp
+  LINK kiban_mpi_main kiban::trainer RANKS 2 4)
+
 kiban_test(worker_optim_test
   SOURCES optim_sharded_test.cpp
   LINK kiban_mpi_main kiban::trainer RANKS 1 2 4)

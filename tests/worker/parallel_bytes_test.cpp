@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one training step exchanges on every axis, against closed forms: calls and bytes by group and operation.
+//
+// Of a micro-batch of t tokens, T tensor ranks, D data ranks, P stages, M micro-batches a data rank, width d and the
+// padded buckets b of the layout (4 bytes an element; a rank's part of b is b/D):
+//     data      a bucket's gather or scatter sends (D - 1) b/D. Stage 0 and 1: each bucket scattered once and gathered
+//               once; 2: scattered M times, gathered once; 3: scattered M times, and gathered M times for the forward
+//               pass (a tied embedding twice where it is read at both ends) and M times more for the backward pass of
+//               layers and last norm
+//     tensor    of t d elements a gather or scatter sends (T - 1)/T. A layer has two cut pairs: two gathers and two
+//               scatters forward, the same backward, the same again where it is recomputed. What all tensor ranks hold
+//               whole, h elements of a bucket, is summed before each scatter over the data axis: about 2 (T - 1)/T h
+//     pipeline  t d/T elements of activations to the next stage and of gradients to the one before, M times
+//     tied      b/D of the embedding's bucket, summed once by two ranks
+#include <gtest/gtest.h>
+
+#include <map>
+#include <numeric>
+#include <string>
+#include <utility>
+
+#include "coordinator/job/layout.h"
+#include "tests/support/mpi_world.h"
+#include "tests/worker/parallel_training.h"
+#include "worker/comm/traffic.h"
+#include "worker/train/passes.h"
+
+namespace kiban::worker {
+namespace {
+
+using coordinator::ActivationCheckpointing;
+using coordinator::Bucket;
+using coordinator::ModelLayout;
+
+constexpr std::uint64_t kFloat = 4;
+constexpr std::uint64_t kWidth = 32;  // the model of parallel_training.cpp
+constexpr std::uint64_t kLayers = 4;
+constexpr auto kRowTokens = static_cast<std::uint64_t>(kTokens);
+
+using Exchanged = std::map<std::string, std::pair<std::uint64_t, std::uint64_t>>;  // "group operation": calls, bytes
+
+class ClosedForms {
+  public:
+    ClosedForms(const Recipe& recipe, int world_rank)
+        : recipe_(recipe),
+          tensor_rank_(static_cast<std::uint64_t>(world_rank % recipe.tensor)),
+          stage_(world_rank / recipe.tensor % recipe.pipeline),
+          micro_batches_(kRows / count(recipe.data)) {
+        const ModelSetup setup = setup_of(recipe);
+        const coordinator::ModelCut cut = {.tensor = recipe.tensor,
+                                           .tensor_rank = world_rank % recipe.tensor,
+                                           .pipeline = recipe.pipeline,
+                                           .stage = stage_};
+        buckets_ =
+            coordinator::layout_of(setup.model, setup.vocabulary, setup.sequence_length, cut, recipe.data).buckets;
+    }
+
+    Exchanged all() {
+        if (recipe_.data > 1) along_data();
+        if (recipe_.tensor > 1) along_tensor();
+        if (recipe_.pipeline > 1) along_pipeline();
+        return std::move(all_);
+    }
+
+  private:
+    static std::uint64_t count(int degree) { return static_cast<std::uint64_t>(degree); }
+    bool gpt2() const { return recipe_.layout == ModelLayout::gpt2; }
+    bool first() const { return stage_ == 0; }
+    bool last() const { return stage_ == recipe_.pipeline - 1; }
+    static bool is_layer(const Bucket& bucket) { return bucket.name.starts_with("layers."); }
+
+    void add(const std::string& what, std::uint64_t calls, std::uint64_t bytes_of_each) {
+        if (calls == 0) return;
+        all_[what].first += calls;
+        all_[what].second += calls * bytes_of_each;
+    }
+
+    // Times that stage 3 gathers a bucket for a micro-batch.
+    std::uint64_t uses(const Bucket& bucket) const {
+        if (is_layer(bucket) || bucket.name == "norm") return 2;
+        return bucket.name == "embedding.weight" && gpt2() && first() && last() ? 2 : 1;
+    }
+
+    void along_data() {
+        const std::uint64_t others = count(recipe_.data) - 1;
+        for (const Bucket& bucket : buckets_) {
+            const std::uint64_t bytes =
+                others * static_cast<std::uint64_t>(bucket.padded) / count(recipe_.data) * kFloat;
+            add("data reduce_scatter", recipe_.zero >= 2 ? micro_batches_ : 1, bytes);
+            add("data all_gather", recipe_.zero == 3 ? micro_batches_ * uses(bucket) : 1, bytes);
+        }
+    }
+
+    // Elements of a bucket that no tensor rank gives away: norms, and biases of what was summed over them.
+    std::uint64_t held_whole(const Bucket& bucket) const {
+        if (is_layer(bucket)) return (gpt2() ? 6 : 2) * kWidth;
+        if (bucket.name == "norm") return (gpt2() ? 2 : 1) * kWidth;
+        if (bucket.name == "positions.weight") return kRowTokens * kWidth;
+        return static_cast<std::uint64_t>(kVocabulary) * kWidth;  // embedding, head
+    }
+
+    void along_tensor() {
+        const std::uint64_t ranks = count(recipe_.tensor);
+        const std::uint64_t passes = micro_batches_ * kLayers / count(recipe_.pipeline);
+        std::uint64_t again = 0;
+        if (recipe_.checkpointing == ActivationCheckpointing::selective) again = 1;  // the second pair
+        if (recipe_.checkpointing == ActivationCheckpointing::full) again = 2;
+        const std::uint64_t bytes = (ranks - 1) * kRowTokens * kWidth / ranks * kFloat;
+        add("tensor all_gather", passes * (4 + again), bytes);
+        add("tensor reduce_scatter", passes * (4 + again), bytes);
+        for (const Bucket& bucket : buckets_) {
+            const std::uint64_t whole = held_whole(bucket);
+            const std::uint64_t own = whole / ranks + (tensor_rank_ < whole % ranks ? 1 : 0);
+            add("tensor all_reduce", recipe_.zero >= 2 ? micro_batches_ : 1,
+                (whole - own + (ranks - 1) * own) * kFloat);
+        }
+    }
+
+    void along_pipeline() {
+        const std::uint64_t neighbours = (first() ? 0U : 1U) + (last() ? 0U : 1U);
+        const std::uint64_t bytes = kRowTokens * kWidth / count(recipe_.tensor) * kFloat;
+        add("pipeline send", neighbours * micro_batches_, bytes);
+        add("pipeline receive", neighbours * micro_batches_, bytes);
+        if (!gpt2() || (!first() && !last())) return;
+        for (const Bucket& bucket : buckets_) {
+            if (bucket.name == "embedding.weight")
+                add("tied all_reduce", 1, static_cast<std::uint64_t>(bucket.padded) / count(recipe_.data) * kFloat);
+        }
+    }
+
+    Recipe recipe_;
+    std::uint64_t tensor_rank_;
+    int stage_;
+    std::uint64_t micro_batches_;
+    std::vector<Bucket> buckets_;
+    Exchanged all_;
+};
+
+// Of one step: what the tokens are does not matter.
+Exchanged measured(const Recipe& recipe, const Group& world) {
+    ParallelModel model(setup_of(recipe), world);
+    const int micro_batches = static_cast<int>(kRows) / recipe.data;
+    Passes passes(model, micro_batches, false);
+    model.sharding().initialise(11);
+    std::vector<std::int64_t> tokens(kRowTokens);
+    std::iota(tokens.begin(), tokens.end(), 1);
+    PassSeconds seconds;
+    reset_traffic();
+    model.sharding().begin_step();
+    passes.accumulate_gradients([&](std::uint64_t) { return Batch{1, tokens, tokens}; }, 1.0, seconds);
+    model.sharding().reduce_gradients();
+    model.optimizer().update_own_part(1, 1e-3, 1.0);
+    model.sharding().publish_values();
+    Exchanged all;
+    for (const TrafficRow& row : traffic()) all[row.group + " " + row.operation] = {row.calls, row.bytes};
+    world.barrier();  // the next model's groups are not counted here
+    return all;
+}
+
+class Bytes : public ::testing::TestWithParam<ModelLayout> {
+  protected:
+    static void expect_closed_forms(Recipe recipe) {
+        recipe.layout = GetParam();
+        ASSERT_EQ(recipe.workers(), test_world().size()) << recipe.text();
+        const Exchanged expected = ClosedForms(recipe, test_world().rank()).all();
+        EXPECT_FALSE(expected.empty());
+        EXPECT_EQ(measured(recipe, test_world()), expected) << recipe.text() << ", rank " << test_world().rank();
+    }
+};
+
+TEST_P(Bytes, EveryZeroStageExchangesWhatItsClosedFormSays) {
+    for (int zero = 0; zero <= 3; ++zero) expect_closed_forms({.data = test_world().size(), .zero = zero});
+}
+
+TEST_P(Bytes, TensorRanksGatherAndScatterTokensTwiceALayerAndWay) {
+    for (const auto checkpointing :
+         {ActivationCheckpointing::none, ActivationCheckpointing::selective, ActivationCheckpointing::full})
+        expect_closed_forms({.tensor = test_world().size(), .checkpointing = checkpointing});
+}
+
+TEST_P(Bytes, StagesExchangeActivationsGradientsAndTheTiedEmbedding) {
+    expect_closed_forms({.pipeline = test_world().size()});
+}
+
+TEST_P(Bytes, CombinedAxesAddUp) {
+    if (test_world().size() == 2) return expect_closed_forms({.pipeline = 2, .zero = 3});
+    for (int zero = 0; zero <= 3; ++zero) {
+        expect_closed_forms({.data = 2, .tensor = 2, .zero = zero});
+        expect_closed_forms({.data = 2, .pipeline = 2, .zero = zero});
+    }
+    for (const int zero : {1, 3}) {
+        expect_closed_forms({.tensor = 2, .pipeline = 2, .zero = zero, .checkpointing = ActivationCheckpointing::full});
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Both, Bytes, ::testing::Values(ModelLayout::gpt2, ModelLayout::llama),
+                         [](const auto& shape) { return shape.param == ModelLayout::gpt2 ? "gpt2" : "llama"; });
+
+}  // namespace
+}  // namespace kiban::worker
