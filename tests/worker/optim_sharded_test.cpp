@@ -275,7 +275,7 @@ TEST_F(ShardedOptimizerTest, ACheckpointOfAnotherModelIsRefusedByTensor) {
     fewer.pop_back();
     Replica smaller(test_world(), 1, fewer);
     EXPECT_EQ(message_of<ConfigError>([&] { smaller.optimizer.load(reader); }),
-              "checkpoint of step 1: expected 9 tensors (parameters and their AdamW state), found 12");
+              "checkpoint of step 1: expected 9 tensors (parameters and their optimizer state), found 12");
 }
 
 TEST_F(ShardedOptimizerTest, ADamagedBlockIsACheckpointError) {

@@ -20,23 +20,19 @@ using checkpoint::TensorInfo;
 using checkpoint::TensorSlice;
 using coordinator::Bucket;
 
-constexpr const char* kParam = "param";
-constexpr const char* kExpAvg = "exp_avg";
-constexpr const char* kExpAvgSq = "exp_avg_sq";
-constexpr const char* kGradient = "gradient";  // never stored
-constexpr const char* kKinds[] = {kParam, kExpAvg, kExpAvgSq};
+constexpr std::string_view kParam = "param";
+constexpr std::string_view kGradient = "gradient";  // never stored
 
-TensorInfo info_of(const ParameterEntry& entry, const std::string& kind) {
-    return {.id = {entry.spec.name, kind}, .dtype = checkpoint::DType::f32, .shape = entry.spec.shape};
+TensorInfo info_of(const ParameterEntry& entry, std::string_view kind) {
+    return {.id = {entry.spec.name, std::string(kind)}, .dtype = checkpoint::DType::f32, .shape = entry.spec.shape};
 }
 
-// The elements of the part of a tensor that is here, counted from its first, that lie in a range of its bucket.
-std::optional<Part> part_inside(const ParameterEntry& entry, const Bucket& bucket, const Part& range) {
-    const std::int64_t offset = entry.offset - bucket.offset;
-    const std::int64_t begin = std::max(range.begin, offset);
-    const std::int64_t end = std::min(range.end, offset + entry.elements());
-    if (begin >= end) return std::nullopt;
-    return Part{begin - offset, end - offset};
+// Parameters first, then every kind of state that some model's optimizer has.
+std::vector<std::string_view> stored_kinds() {
+    std::vector<std::string_view> kinds = {kParam};
+    const auto of_state = OptimizerState::all_kinds();
+    kinds.insert(kinds.end(), of_state.begin(), of_state.end());
+    return kinds;
 }
 
 // Elements [begin, end) of the part of a tensor that is here, as boxes of the whole tensor.
@@ -48,29 +44,34 @@ std::vector<Box> boxes_of(const ParameterEntry& entry, const Part& part) {
     return boxes;
 }
 
+using StoredTensors = std::map<TensorId, const TensorInfo*>;
+
+void check_tensor(const TensorInfo& wanted, const StoredTensors& stored, std::uint64_t step) {
+    const auto place = stored.find(wanted.id);
+    if (place == stored.end()) {
+        throw ConfigError("checkpoint of step {}: the model needs tensor {}, which is not there: it is another {}",
+                          step, to_string(wanted.id), wanted.id.kind == kParam ? "model's" : "optimizer's");
+    }
+    if (const TensorInfo& found = *place->second; found != wanted) {
+        throw ConfigError("checkpoint of step {}, tensor {}: expected {} {}, found {} {}", step, to_string(wanted.id),
+                          name_of(wanted.dtype), checkpoint::to_string(wanted.shape), name_of(found.dtype),
+                          checkpoint::to_string(found.shape));
+    }
+}
+
 // A manifest is checked as a whole, so other tensors mean another model, not damage.
-void check_tensors(const Parameters& parameters, std::size_t whole, const checkpoint::CheckpointReader& reader) {
-    std::map<TensorId, const TensorInfo*> stored;
+void check_tensors(const Parameters& parameters, const OptimizerState& state, std::size_t expected,
+                   const checkpoint::CheckpointReader& reader) {
+    StoredTensors stored;
     for (const TensorInfo& tensor : reader.tensors()) stored[tensor.id] = &tensor;
     for (const ParameterEntry& entry : parameters.entries()) {
-        for (const char* kind : kKinds) {
-            const TensorInfo wanted = info_of(entry, kind);
-            const auto place = stored.find(wanted.id);
-            if (place == stored.end()) {
-                throw ConfigError(
-                    "checkpoint of step {}: the model needs tensor {}, which is not there: it is another model's",
-                    reader.step(), to_string(wanted.id));
-            }
-            if (const TensorInfo& found = *place->second; found != wanted) {
-                throw ConfigError("checkpoint of step {}, tensor {}: expected {} {}, found {} {}", reader.step(),
-                                  to_string(wanted.id), name_of(wanted.dtype), checkpoint::to_string(wanted.shape),
-                                  name_of(found.dtype), checkpoint::to_string(found.shape));
-            }
+        check_tensor(info_of(entry, kParam), stored, reader.step());
+        for (const std::string_view kind : state.kinds_of(entry)) {
+            check_tensor(info_of(entry, kind), stored, reader.step());
         }
     }
-    const std::size_t expected = whole * std::size(kKinds);
     if (stored.size() != expected) {
-        throw ConfigError("checkpoint of step {}: expected {} tensors (parameters and their AdamW state), found {}",
+        throw ConfigError("checkpoint of step {}: expected {} tensors (parameters and their optimizer state), found {}",
                           reader.step(), expected, stored.size());
     }
 }
@@ -84,20 +85,16 @@ ShardedOptimizer::ShardedOptimizer(Parameters& parameters, const coordinator::Op
       clip_norm_(clip_norm),
       mesh_(mesh),
       whole_(whole),
-      sharding_(parameters, zero_stage, mesh) {
-    std::int64_t state = 0;
+      sharding_(parameters, zero_stage, mesh),
+      state_(parameters, sharding_.updated_pieces(), config.name == "muon") {
     std::int64_t blocks = 0;
     for (const OwnedPiece& piece : sharding_.updated_pieces()) {
         const Bucket& bucket = parameters_.layout().buckets[static_cast<std::size_t>(piece.bucket)];
-        state_begin_.push_back(state);
         first_block_.push_back(blocks);
-        state += piece.range.size();
         blocks += (bucket.elements + bucket.block - 1) / bucket.block;
     }
     first_block_.push_back(blocks);
     note_runs();
-    exp_avg_.resize(static_cast<std::size_t>(state));
-    exp_avg_sq_.resize(static_cast<std::size_t>(state));
 }
 
 void ShardedOptimizer::note_runs() {
@@ -107,7 +104,7 @@ void ShardedOptimizer::note_runs() {
         for (std::size_t i = bucket.first; i <= bucket.last; ++i) {
             const ParameterEntry& entry = parameters_.entries()[i];
             const auto inside = part_inside(entry, bucket, pieces[number].range);
-            if (!inside) continue;
+            if (!inside || state_.is_muons(entry)) continue;
             const std::int64_t offset = entry.offset - bucket.offset;
             const Part range{offset + inside->begin, offset + inside->end};
             Run* last = runs_.empty() ? nullptr : &runs_.back();
@@ -115,7 +112,7 @@ void ShardedOptimizer::note_runs() {
                 last->range.end == range.begin) {
                 last->range.end = range.end;
             } else {
-                runs_.push_back({number, range, entry.spec.decay});
+                runs_.push_back({number, i, range, entry.spec.decay});
             }
         }
     }
@@ -191,42 +188,30 @@ void ShardedOptimizer::update_own_part(std::uint64_t step, double learning_rate,
         adamw.weight_decay = run.decay ? config_.weight_decay : 0.0;
         const OwnedPiece& piece = pieces[run.piece];
         const std::int64_t begin = run.range.begin - piece.range.begin;
-        const std::int64_t in_state = state_begin_[run.piece] + begin;
-        adamw_update(adamw, run.range.size(), piece.gradients + begin, piece.values + begin, exp_avg_.data() + in_state,
-                     exp_avg_sq_.data() + in_state);
+        adamw_update(adamw, run.range.size(), piece.gradients + begin, piece.values + begin,
+                     state_.at(0, run.first, run.range.begin), state_.at(1, run.first, run.range.begin));
     }
 }
 
-void ShardedOptimizer::reset() {
-    std::fill(exp_avg_.begin(), exp_avg_.end(), 0.0F);
-    std::fill(exp_avg_sq_.begin(), exp_avg_sq_.end(), 0.0F);
-}
-
-std::uint64_t ShardedOptimizer::optimizer_bytes() const {
-    return (exp_avg_.size() + exp_avg_sq_.size()) * sizeof(float);
-}
-
-float* ShardedOptimizer::state_of(std::vector<float>& state, int bucket, std::int64_t element) {
-    const std::int64_t begin = sharding_.stage() == 0 ? 0 : sharding_.own_range(bucket).begin;
-    return state.data() + state_begin_[static_cast<std::size_t>(bucket)] + (element - begin);
-}
-
-float* ShardedOptimizer::place(const OwnedPiece& piece, const std::string& kind, std::int64_t element) {
+// Null where the entry has nothing of this kind.
+float* ShardedOptimizer::place(const OwnedPiece& piece, std::string_view kind, std::size_t index,
+                               std::int64_t element) {
     if (kind == kParam) return piece.values + (element - piece.range.begin);
     if (kind == kGradient) return piece.gradients + (element - piece.range.begin);
-    return state_of(kind == kExpAvg ? exp_avg_ : exp_avg_sq_, piece.bucket, element);
+    return state_.find(kind, index, element);
 }
 
 // visit(entry, box of the whole tensor, data) for every box of the own pieces.
 template <typename Visit>
-void ShardedOptimizer::for_each_part(const std::string& kind, Visit visit) {
+void ShardedOptimizer::for_each_part(std::string_view kind, Visit visit) {
     for (const OwnedPiece& piece : sharding_.own_pieces()) {
         const Bucket& bucket = parameters_.layout().buckets[static_cast<std::size_t>(piece.bucket)];
         for (std::size_t i = bucket.first; i <= bucket.last; ++i) {
             const ParameterEntry& entry = parameters_.entries()[i];
             const auto inside = part_inside(entry, bucket, piece.range);
             if (!inside) continue;
-            float* data = place(piece, kind, entry.offset - bucket.offset + inside->begin);
+            float* data = place(piece, kind, i, entry.offset - bucket.offset + inside->begin);
+            if (data == nullptr) continue;
             for (const Box& box : boxes_of(entry, *inside)) {
                 visit(entry, box, data);
                 data += checkpoint::num_elements(box.extent);
@@ -237,7 +222,7 @@ void ShardedOptimizer::for_each_part(const std::string& kind, Visit visit) {
 
 std::vector<TensorSlice> ShardedOptimizer::slices() {
     std::vector<TensorSlice> all;
-    for (const char* kind : kKinds) {
+    for (const std::string_view kind : stored_kinds()) {
         for_each_part(kind, [&](const ParameterEntry& entry, const Box& box, const float* data) {
             if (counts(entry)) all.push_back({info_of(entry, kind), box, data});
         });
@@ -254,14 +239,14 @@ std::vector<TensorSlice> ShardedOptimizer::reduced_gradients() {
 }
 
 std::uint64_t ShardedOptimizer::checkpoint_bytes() const {
-    return static_cast<std::uint64_t>(whole_.elements) * std::size(kKinds) * sizeof(float);
+    return static_cast<std::uint64_t>(3 * whole_.elements - whole_.muons_elements) * sizeof(float);
 }
 
 void ShardedOptimizer::load(const checkpoint::CheckpointReader& reader) {
-    check_tensors(parameters_, whole_.tensors, reader);
-    for (const char* kind : kKinds) {
+    check_tensors(parameters_, state_, 3 * whole_.tensors - whole_.muons_tensors, reader);
+    for (const std::string_view kind : stored_kinds()) {
         for_each_part(kind, [&](const ParameterEntry& entry, const Box& box, float* data) {
-            reader.read({entry.spec.name, kind}, box, data);
+            reader.read(info_of(entry, kind).id, box, data);
         });
     }
     if (sharding_.stage() == 0) load_whole_state(reader);
@@ -269,11 +254,12 @@ void ShardedOptimizer::load(const checkpoint::CheckpointReader& reader) {
 
 // Stage 0: every worker updates everything, so it needs all of the state.
 void ShardedOptimizer::load_whole_state(const checkpoint::CheckpointReader& reader) {
-    for (const ParameterEntry& entry : parameters_.entries()) {
+    for (std::size_t i = 0; i < parameters_.entries().size(); ++i) {
+        const ParameterEntry& entry = parameters_.entries()[i];
         const Bucket& bucket = parameters_.layout().buckets[static_cast<std::size_t>(entry.bucket)];
-        const std::int64_t element = entry.offset - bucket.offset;
-        reader.read({entry.spec.name, kExpAvg}, entry.box, state_of(exp_avg_, entry.bucket, element));
-        reader.read({entry.spec.name, kExpAvgSq}, entry.box, state_of(exp_avg_sq_, entry.bucket, element));
+        for (const std::string_view kind : state_.kinds_of(entry)) {
+            reader.read(info_of(entry, kind).id, entry.box, state_.find(kind, i, entry.offset - bucket.offset));
+        }
     }
 }
 

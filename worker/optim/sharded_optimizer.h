@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/placement.h"
@@ -17,6 +18,7 @@
 #include "checkpoint/tensor.h"
 #include "coordinator/job/train_config.h"
 #include "worker/model/parameters.h"
+#include "worker/optim/optimizer_state.h"
 #include "worker/parallel/mesh.h"
 #include "worker/parallel/zero_sharding.h"
 
@@ -25,6 +27,8 @@ namespace kiban::worker {
 struct WholeModel {  // over all workers
     std::size_t tensors = 0;
     std::int64_t elements = 0;
+    std::size_t muons_tensors = 0;  // of these, what Muon updates: one kind of state, not two
+    std::int64_t muons_elements = 0;
 };
 
 class ShardedOptimizer {
@@ -48,10 +52,10 @@ class ShardedOptimizer {
     /// `step` counts updates from 1: bias correction is computed from it.
     void update_own_part(std::uint64_t step, double learning_rate, double gradient_norm);
     /// Forgets all moving averages.
-    void reset();
+    void reset() { state_.reset(); }
 
     /// Memory of the optimizer state of this worker.
-    std::uint64_t optimizer_bytes() const;
+    std::uint64_t optimizer_bytes() const { return state_.bytes(); }
 
     /// This worker's share of the checkpoint: parameters and state of the own pieces, as far as no other worker stores
     /// them. Views, valid until the next update.
@@ -70,8 +74,9 @@ class ShardedOptimizer {
     std::string complete_load(const checkpoint::CheckpointReader& reader);
 
   private:
-    struct Run {  // neighbouring elements that are updated alike
+    struct Run {  // neighbouring elements that AdamW updates alike
         std::size_t piece = 0;
+        std::size_t first = 0;   // entry
         checkpoint::Part range;  // within the bucket
         bool decay = false;
     };
@@ -81,10 +86,9 @@ class ShardedOptimizer {
     template <typename Visit>
     void for_each_counted(Visit visit);
     template <typename Visit>
-    void for_each_part(const std::string& kind, Visit visit);
+    void for_each_part(std::string_view kind, Visit visit);
     void load_whole_state(const checkpoint::CheckpointReader& reader);
-    float* state_of(std::vector<float>& state, int bucket, std::int64_t element);
-    float* place(const OwnedPiece& piece, const std::string& kind, std::int64_t element);
+    float* place(const OwnedPiece& piece, std::string_view kind, std::size_t index, std::int64_t element);
 
     Parameters& parameters_;
     coordinator::OptimizerConfig config_;
@@ -92,11 +96,9 @@ class ShardedOptimizer {
     Mesh mesh_;
     WholeModel whole_;
     ZeroSharding sharding_;
-    std::vector<std::int64_t> state_begin_;  // per bucket: where its updated piece begins in the state
+    OptimizerState state_;
     std::vector<std::int64_t> first_block_;  // per bucket, over all buckets
     std::vector<Run> runs_;
-    std::vector<float> exp_avg_;
-    std::vector<float> exp_avg_sq_;
 };
 
 }  // namespace kiban::worker

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/optim/optimizer_state.h"
+
+#include <algorithm>
+#include <array>
+
+#include "coordinator/job/inventory.h"
+
+namespace kiban::worker {
+namespace {
+
+using checkpoint::Part;
+using coordinator::Bucket;
+
+constexpr std::array<std::string_view, 3> kAllKinds = {"exp_avg", "exp_avg_sq", "momentum"};
+constexpr std::span kAll(kAllKinds);
+
+}  // namespace
+
+std::optional<Part> part_inside(const ParameterEntry& entry, const Bucket& bucket, const Part& range) {
+    const std::int64_t offset = entry.offset - bucket.offset;
+    const std::int64_t begin = std::max(range.begin, offset);
+    const std::int64_t end = std::min(range.end, offset + entry.elements());
+    if (begin >= end) return std::nullopt;
+    return Part{begin - offset, end - offset};
+}
+
+OptimizerState::OptimizerState(const Parameters& parameters, const std::vector<OwnedPiece>& pieces, bool muon)
+    : parameters_(parameters), muon_(muon) {
+    std::int64_t sizes[2] = {0, 0};
+    for (const OwnedPiece& piece : pieces) {
+        const Bucket& bucket = parameters.layout().buckets[static_cast<std::size_t>(piece.bucket)];
+        std::int64_t left_out = 0;  // of the second slot, in this piece
+        for (std::size_t i = bucket.first; i <= bucket.last; ++i) {
+            const ParameterEntry& entry = parameters.entries()[i];
+            shifts_[0].push_back(sizes[0] - piece.range.begin);
+            shifts_[1].push_back(sizes[1] - piece.range.begin - left_out);
+            if (!is_muons(entry)) continue;
+            if (const auto inside = part_inside(entry, bucket, piece.range)) left_out += inside->size();
+        }
+        sizes[0] += piece.range.size();
+        sizes[1] += piece.range.size() - left_out;
+    }
+    for (const int slot : {0, 1}) slots_[slot].resize(static_cast<std::size_t>(sizes[slot]));
+}
+
+bool OptimizerState::is_muons(const ParameterEntry& entry) const {
+    return muon_ && coordinator::muon_updates(entry.spec);
+}
+
+std::span<const std::string_view> OptimizerState::kinds_of(const ParameterEntry& entry) const {
+    return is_muons(entry) ? kAll.last(1) : kAll.first(2);
+}
+
+std::span<const std::string_view> OptimizerState::all_kinds() { return kAll; }
+
+float* OptimizerState::at(std::size_t slot, std::size_t index, std::int64_t element) {
+    return slots_[slot].data() + (shifts_[slot][index] + element);
+}
+
+float* OptimizerState::find(std::string_view kind, std::size_t index, std::int64_t element) {
+    const auto kinds = kinds_of(parameters_.entries()[index]);
+    const auto place = std::find(kinds.begin(), kinds.end(), kind);
+    return place == kinds.end() ? nullptr : at(static_cast<std::size_t>(place - kinds.begin()), index, element);
+}
+
+void OptimizerState::reset() {
+    for (std::vector<float>& slot : slots_) std::fill(slot.begin(), slot.end(), 0.0F);
+}
+
+}  // namespace kiban::worker
