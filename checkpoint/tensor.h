@@ -19,7 +19,7 @@ std::size_t element_bytes(DType dtype);
 const char* name_of(DType dtype);
 DType dtype_of(const std::string& name);  // CheckpointError for an unknown one
 
-/// kind: param | exp_avg | exp_avg_sq. The pair (name, kind) is unique in a checkpoint.
+/// kind: param | exp_avg | exp_avg_sq | momentum. The pair (name, kind) is unique in a checkpoint.
 /// Both are made of letters, digits, '_', '-' and '.', with no '.' first: they become HDF5 link names.
 struct TensorId {
     std::string name;  // such as layers.3.attention.q.weight: global layer index, q k v gate up stored apart

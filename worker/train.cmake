@@ -8,7 +8,7 @@ kiban_room(comm
   LINK kiban::monitoring MPI::MPI_CXX)
 
 kiban_room(trainer
-  SOURCES optim/optimizer_state.cpp optim/sharded_optimizer.cpp
+  SOURCES optim/muon_update.cpp optim/optimizer_state.cpp optim/sharded_optimizer.cpp
           parallel/bucket_pool.cpp parallel/gradient_tree.cpp parallel/mesh.cpp parallel/parallelize.cpp
           parallel/pipeline_schedule.cpp parallel/tensor_linear.cpp parallel/zero_sharding.cpp
           train/control.cpp train/evaluation.cpp train/generation.cpp train/jobs.cpp train/launched_as.cpp

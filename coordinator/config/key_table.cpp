@@ -95,7 +95,7 @@ std::vector<Key<RunFile>> train_keys() {
         KIBAN_RUN_KEY(train.activation_checkpointing, kActivationCheckpointing, kResumable, "",
                       "memory against time: `selective` recomputes the second half of each block, `full` whole blocks"),
         KIBAN_RUN_KEY(train.optimizer.name, (Words{{"adamw", "muon"}}), kFixed, "",
-                      "adamw: decoupled weight decay, bias-corrected; `muon` (block matrices orthogonalised, AdamW for the rest) is not available yet"),
+                      "adamw: decoupled weight decay, bias-corrected; `muon`: the updates of block matrices orthogonalised, AdamW for the rest"),
         KIBAN_RUN_KEY(train.optimizer.learning_rate, above(0), kFixed, "", "peak; the schedule scales it"),
         KIBAN_RUN_KEY(train.optimizer.betas, from_to_below(0, 1), kFixed, "", "decay of the gradient's two moving averages"),
         KIBAN_RUN_KEY(train.optimizer.epsilon, above(0), kFixed, "", "keeps the update's division finite"),

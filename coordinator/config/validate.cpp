@@ -75,7 +75,6 @@ void check_available(const RunFile& file) {
     only_one("context", file.parallel.context);
     if (file.train.precision != "fp32")
         throw ConfigError("train.precision = '{}' is not available yet: expected 'fp32'", file.train.precision);
-    if (file.train.optimizer.name == "muon") throw ConfigError("train.optimizer.name = 'muon' is not available yet");
 }
 
 // Every worker takes the same number of whole micro-batches (design: contiguous blocks of them).

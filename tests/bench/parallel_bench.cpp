@@ -103,7 +103,7 @@ class Bench {
         model_.sharding().reduce_gradients();
         std::array<double, 2> sums = {tree_sum(losses), squares()};
         model_.mesh().world.all_reduce_sum(std::span<double>(sums));
-        model_.optimizer().update_own_part(number + 1, 1e-4, std::sqrt(sums[1]));
+        model_.optimizer().update(number + 1, 1e-4, std::sqrt(sums[1]));
         model_.sharding().publish_values();
         loss_ = sums[0] / tokens;
         return std::chrono::duration<double>(Clock::now() - start).count();

@@ -104,8 +104,9 @@ TEST(Validate, FixedReductionNeedsAPowerOfTwoAndSumsByTheStep) {
     EXPECT_EQ(refusal({"train.reduction=fixed", "launch.workers=4"}), "nothing was refused");
 }
 
-TEST(Validate, MuonIsNotThereYetAndItsMomentumIsForItAlone) {
-    EXPECT_EQ(refusal({"train.optimizer.name=muon"}), "train.optimizer.name = 'muon' is not available yet");
+TEST(Validate, MuonIsTakenAndItsMomentumIsForItAlone) {
+    EXPECT_EQ(refusal({"train.optimizer.name=muon"}), "nothing was refused");
+    EXPECT_EQ(refusal({"train.optimizer.name=muon", "train.optimizer.muon_momentum=0.9"}), "nothing was refused");
     EXPECT_EQ(refusal({"train.optimizer.muon_momentum=0.9"}),
               "train.optimizer.muon_momentum = 0.9 is for train.optimizer.name = 'muon' only: leave it out");
     EXPECT_EQ(refusal({"train.optimizer.muon_momentum=0.95"}), "nothing was refused");

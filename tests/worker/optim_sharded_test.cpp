@@ -1,24 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sharded optimizer against itself on one worker, and through real checkpoints onto other numbers of workers.
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
-#include <functional>
-#include <map>
 
-#include "checkpoint/commit.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/shard.h"
-#include "checkpoint/state.h"
 #include "coordinator/job/inventory.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 #include "tests/support/mpi_world.h"
+#include "tests/worker/optim_checkpoints.h"
 #include "worker/model/transformer.h"
 #include "worker/optim/sharded_optimizer.h"
 
@@ -67,7 +62,7 @@ void run_steps(Parameters& parameters, ShardedOptimizer& optimizer, const Group&
     for (std::uint64_t step = from; step <= to; ++step) {
         fill_gradients(parameters, group.rank(), group.size(), step);
         optimizer.sharding().reduce_gradients();
-        optimizer.update_own_part(step, 1e-2, 1.0);
+        optimizer.update(step, 1e-2, 1.0);
         optimizer.sharding().publish_values();
     }
 }
@@ -86,72 +81,11 @@ struct Replica {  // of one member of a group
     ShardedOptimizer optimizer;
 };
 
-// Every stored element by (tensor, kind, flat index).
-using Elements = std::map<std::tuple<std::string, std::string, std::int64_t>, float>;
-
-Elements elements_of(const std::vector<checkpoint::TensorSlice>& slices) {
-    Elements elements;
-    for (const checkpoint::TensorSlice& slice : slices) {
-        checkpoint::for_each_run(slice.box, slice.box, checkpoint::whole(slice.tensor.shape),
-                                 [&](std::int64_t from, std::int64_t to, std::int64_t count) {
-                                     for (std::int64_t i = 0; i < count; ++i) {
-                                         elements[{slice.tensor.id.name, slice.tensor.id.kind, to + i}] =
-                                             static_cast<const float*>(slice.data)[from + i];
-                                     }
-                                 });
-    }
-    return elements;
-}
-
-template <typename E>
-std::string message_of(const std::function<void()>& call) {
-    try {
-        call();
-    } catch (const E& error) {
-        return error.what();
-    }
-    return "nothing was thrown";
-}
-
-class ShardedOptimizerTest : public ::testing::Test {
+class ShardedOptimizerTest : public OptimizerCheckpoints {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "kiban-optim-XXXXXX").string();
-        if (me() == 0) {
-            ASSERT_NE(::mkdtemp(name.data()), nullptr);
-        }
-        test_world().broadcast(std::as_writable_bytes(std::span<char>(name)), 0);
-        run_dir_ = name;
-    }
-    void TearDown() override {
-        test_world().barrier();
-        if (me() == 0) fs::remove_all(run_dir_);
-    }
-
-    // As in a real save: every member writes its shard, member 0 commits.
     fs::path save(Replica& replica, std::uint64_t step) {
-        std::string staging;
-        if (replica.group.rank() == 0)
-            staging = checkpoint::begin_checkpoint(run_dir_, step, 1, replica.optimizer.checkpoint_bytes()).string();
-        staging = replica.group.all_gather(staging)[0];
-        const auto report = checkpoint::write_shard(staging, replica.group.rank(), replica.optimizer.slices());
-        const std::vector<std::string> reports = replica.group.gather(checkpoint::to_json(report).dump(), 0);
-        std::string directory;
-        if (replica.group.rank() == 0) {
-            std::vector<checkpoint::ShardReport> shards;
-            for (const std::string& text : reports)
-                shards.push_back(checkpoint::shard_report_from_json(nlohmann::json::parse(text)));
-            checkpoint::RunState state;
-            state.step = step;
-            directory =
-                checkpoint::commit_checkpoint(run_dir_, staging, step, 1, shards, checkpoint::to_json(state), [] {
-                    return true;
-                }).directory.string();
-        }
-        return replica.group.all_gather(directory)[0];
+        return OptimizerCheckpoints::save(replica.optimizer, replica.group, step);
     }
-
-    fs::path run_dir_;
 };
 
 TEST_F(ShardedOptimizerTest, StateShrinksAsOneOverTheNumberOfWorkers) {
@@ -178,7 +112,7 @@ TEST_F(ShardedOptimizerTest, OnlyMatricesDecay) {
     const std::vector<float> before = replica.values();
     std::fill_n(replica.parameters.gradients(), kElements, 0.0F);
     replica.optimizer.sharding().reduce_gradients();
-    replica.optimizer.update_own_part(1, 0.5, 1.0);
+    replica.optimizer.update(1, 0.5, 1.0);
     replica.optimizer.sharding().publish_values();
     const std::vector<float> after = replica.values();
     for (std::size_t i = 0; i < 35; ++i) EXPECT_FLOAT_EQ(after[i], before[i] * (1 - 0.5F * 0.1F));
@@ -321,7 +255,7 @@ class Training {
         optimizer_.sharding().reduce_gradients();
         sums[1] = optimizer_.own_sum_of_squares();
         group_.all_reduce_sum(std::span<double>(sums));
-        optimizer_.update_own_part(number, 3e-3, std::sqrt(sums[1]));
+        optimizer_.update(number, 3e-3, std::sqrt(sums[1]));
         optimizer_.sharding().publish_values();
         return sums[0] / kTargets;
     }

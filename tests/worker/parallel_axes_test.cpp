@@ -77,38 +77,43 @@ std::vector<Recipe> recipes_of(int workers) {
 
 class Axes : public ::testing::TestWithParam<ModelLayout> {
   protected:
-    static Trained uncut(ModelLayout layout) {
-        Recipe recipe{.zero = 0, .layout = layout};
-        return train(recipe, Group::alone());
+    static void expect_uncut_model(bool muon) {
+        const int me = test_world().rank();
+        const Trained expected =
+            me == 0 ? train({.zero = 0, .layout = GetParam(), .muon = muon}, Group::alone()) : Trained{};
+        for (Recipe recipe : recipes_of(test_world().size())) {
+            recipe.layout = GetParam();
+            recipe.muon = muon;
+            const Trained found = train(recipe, test_world());
+            if (me == 0) expect_same(found, expected, recipe.text());
+            if (::testing::Test::HasFatalFailure()) return;
+        }
+    }
+
+    static void expect_bits_of_one_worker(bool muon) {
+        const int me = test_world().rank();
+        Recipe recipe{.zero = 1, .layout = GetParam(), .fixed = true, .muon = muon};
+        const Trained expected = me == 0 ? train(recipe, Group::alone()) : Trained{};
+        recipe.data = test_world().size();
+        for (recipe.zero = 0; recipe.zero <= 1; ++recipe.zero) {
+            const Trained found = train(recipe, test_world());
+            if (me != 0) continue;
+            EXPECT_EQ(found.losses, expected.losses) << recipe.text();
+            EXPECT_EQ(found.norms, expected.norms) << recipe.text();
+            EXPECT_EQ(found.first, expected.first) << recipe.text();
+            EXPECT_EQ(found.last, expected.last) << recipe.text();
+            EXPECT_EQ(found.holdout, expected.holdout) << recipe.text();
+        }
     }
 };
 
-TEST_P(Axes, EveryCombinationTrainsTheUncutModel) {
-    const int me = test_world().rank();
-    const Trained expected = me == 0 ? uncut(GetParam()) : Trained{};
-    for (Recipe recipe : recipes_of(test_world().size())) {
-        recipe.layout = GetParam();
-        const Trained found = train(recipe, test_world());
-        if (me == 0) expect_same(found, expected, recipe.text());
-        if (::testing::Test::HasFatalFailure()) return;
-    }
-}
+TEST_P(Axes, EveryCombinationTrainsTheUncutModel) { expect_uncut_model(false); }
 
-TEST_P(Axes, FixedReductionGivesTheBitsOfOneWorker) {
-    const int me = test_world().rank();
-    Recipe recipe{.zero = 1, .layout = GetParam(), .fixed = true};
-    const Trained expected = me == 0 ? train(recipe, Group::alone()) : Trained{};
-    recipe.data = test_world().size();
-    for (recipe.zero = 0; recipe.zero <= 1; ++recipe.zero) {
-        const Trained found = train(recipe, test_world());
-        if (me != 0) continue;
-        EXPECT_EQ(found.losses, expected.losses) << recipe.text();
-        EXPECT_EQ(found.norms, expected.norms) << recipe.text();
-        EXPECT_EQ(found.first, expected.first) << recipe.text();
-        EXPECT_EQ(found.last, expected.last) << recipe.text();
-        EXPECT_EQ(found.holdout, expected.holdout) << recipe.text();
-    }
-}
+TEST_P(Axes, EveryCombinationTrainsTheUncutModelWithMuon) { expect_uncut_model(true); }
+
+TEST_P(Axes, FixedReductionGivesTheBitsOfOneWorker) { expect_bits_of_one_worker(false); }
+
+TEST_P(Axes, FixedReductionGivesTheBitsOfOneWorkerWithMuon) { expect_bits_of_one_worker(true); }
 
 INSTANTIATE_TEST_SUITE_P(Both, Axes, ::testing::Values(ModelLayout::gpt2, ModelLayout::llama),
                          [](const auto& shape) { return shape.param == ModelLayout::gpt2 ? "gpt2" : "llama"; });

@@ -84,9 +84,9 @@ double squares(ShardedOptimizer& optimizer, const Mesh& mesh, bool fixed) {
 }  // namespace
 
 std::string Recipe::text() const {
-    return fmt::format("{}, data {}, tensor {}, pipeline {}, ZeRO {}, recompute {}{}",
+    return fmt::format("{}, data {}, tensor {}, pipeline {}, ZeRO {}, recompute {}{}{}",
                        layout == coordinator::ModelLayout::gpt2 ? "gpt2" : "llama", data, tensor, pipeline, zero,
-                       static_cast<int>(checkpointing), fixed ? ", fixed" : "");
+                       static_cast<int>(checkpointing), fixed ? ", fixed" : "", muon ? ", Muon" : "");
 }
 
 ModelSetup setup_of(const Recipe& recipe) {
@@ -104,6 +104,7 @@ ModelSetup setup_of(const Recipe& recipe) {
     setup.train.micro_batch_rows = 1;
     setup.train.clip_norm = 0.5;
     setup.train.activation_checkpointing = recipe.checkpointing;
+    setup.train.optimizer.name = recipe.muon ? "muon" : "adamw";
     setup.train.optimizer.learning_rate = 3e-3;
     return setup;
 }
@@ -136,7 +137,7 @@ Trained train(const Recipe& recipe, const Group& group) {
         result.losses.push_back(tree_sum(all) / targets);
         result.norms.push_back(std::sqrt(square[0]));
         if (step == 0) result.first = whole_tensors(model.optimizer().reduced_gradients(), group);
-        model.optimizer().update_own_part(static_cast<std::uint64_t>(step) + 1, 3e-3, result.norms.back());
+        model.optimizer().update(static_cast<std::uint64_t>(step) + 1, 3e-3, result.norms.back());
         model.sharding().publish_values();
     }
     std::array<double, 1> holdout = {0};

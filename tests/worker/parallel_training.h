@@ -21,6 +21,7 @@ struct Recipe {
     coordinator::ModelLayout layout = coordinator::ModelLayout::gpt2;
     coordinator::ActivationCheckpointing checkpointing = coordinator::ActivationCheckpointing::none;
     bool fixed = false;
+    bool muon = false;
     int steps = 10;
 
     int workers() const { return data * tensor * pipeline; }

@@ -23,7 +23,7 @@ kiban_test(worker_bytes_test
   LINK kiban_mpi_main kiban::trainer RANKS 2 4)
 
 kiban_test(worker_optim_test
-  SOURCES optim_sharded_test.cpp
+  SOURCES optim_checkpoints.cpp optim_muon_test.cpp optim_sharded_test.cpp
   LINK kiban_mpi_main kiban::trainer RANKS 1 2 4)
 
 kiban_test(worker_train_test

@@ -86,7 +86,8 @@ ShardedOptimizer::ShardedOptimizer(Parameters& parameters, const coordinator::Op
       mesh_(mesh),
       whole_(whole),
       sharding_(parameters, zero_stage, mesh),
-      state_(parameters, sharding_.updated_pieces(), config.name == "muon") {
+      state_(parameters, sharding_.updated_pieces(), config.name == "muon"),
+      muon_(parameters, mesh, state_) {
     std::int64_t blocks = 0;
     for (const OwnedPiece& piece : sharding_.updated_pieces()) {
         const Bucket& bucket = parameters_.layout().buckets[static_cast<std::size_t>(piece.bucket)];
@@ -174,13 +175,23 @@ double ShardedOptimizer::clipping_factor(double gradient_norm) const {
     return clip_norm_ > 0 && gradient_norm > clip_norm_ ? clip_norm_ / (gradient_norm + 1e-6) : 1.0;
 }
 
-void ShardedOptimizer::update_own_part(std::uint64_t step, double learning_rate, double gradient_norm) {
+void ShardedOptimizer::update(std::uint64_t step, double learning_rate, double gradient_norm) {
+    const double gradient_scale = clipping_factor(gradient_norm);
+    update_adamws(step, learning_rate, gradient_scale);
+    muon_.update({.learning_rate = learning_rate,
+                  .momentum = config_.muon_momentum,
+                  .weight_decay = config_.weight_decay,
+                  .gradient_scale = gradient_scale},
+                 sharding_.updated_pieces());
+}
+
+void ShardedOptimizer::update_adamws(std::uint64_t step, double learning_rate, double gradient_scale) {
     AdamWStep adamw;
     adamw.learning_rate = learning_rate;
     adamw.beta1 = config_.betas[0];
     adamw.beta2 = config_.betas[1];
     adamw.epsilon = config_.epsilon;
-    adamw.gradient_scale = clipping_factor(gradient_norm);
+    adamw.gradient_scale = gradient_scale;
     adamw.bias_correction1 = 1.0 - std::pow(config_.betas[0], static_cast<double>(step));
     adamw.bias_correction2 = 1.0 - std::pow(config_.betas[1], static_cast<double>(step));
     const auto pieces = sharding_.updated_pieces();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// AdamW over a mesh: each worker updates the pieces of the parameters that ZeroSharding gives it, and keeps their
-// optimizer state.
+// AdamW, or Muon and AdamW, over a mesh: each worker updates the pieces of the parameters that ZeroSharding gives it,
+// and keeps their optimizer state.
 //
-// A step: sharding().reduce_gradients(); the caller sums squares over the world and decides; update_own_part, which
-// clips by the global norm; sharding().publish_values(). State is stored by tensor name as boxes of the whole tensor,
+// A step: sharding().reduce_gradients(); the caller sums squares over the world and decides; update, which clips by the
+// global norm; sharding().publish_values(). State is stored by tensor name as boxes of the whole tensor,
 // so a checkpoint loads on any mesh. Functions that communicate say so; all ranks call them in the same order. One
 // thread. Errors: CheckpointError, ConfigError, CommError.
 #pragma once
@@ -18,6 +18,7 @@
 #include "checkpoint/tensor.h"
 #include "coordinator/job/train_config.h"
 #include "worker/model/parameters.h"
+#include "worker/optim/muon_update.h"
 #include "worker/optim/optimizer_state.h"
 #include "worker/parallel/mesh.h"
 #include "worker/parallel/zero_sharding.h"
@@ -49,8 +50,9 @@ class ShardedOptimizer {
     /// What gradients are multiplied with before the update: 1, or clip_norm / (norm + 1e-6) when the norm is above
     /// clip_norm.
     double clipping_factor(double gradient_norm) const;
-    /// `step` counts updates from 1: bias correction is computed from it.
-    void update_own_part(std::uint64_t step, double learning_rate, double gradient_norm);
+    /// Communicates where Muon is used, within Mesh::layer. `step` counts updates from 1: bias correction is computed
+    /// from it.
+    void update(std::uint64_t step, double learning_rate, double gradient_norm);
     /// Forgets all moving averages.
     void reset() { state_.reset(); }
 
@@ -81,6 +83,7 @@ class ShardedOptimizer {
         bool decay = false;
     };
 
+    void update_adamws(std::uint64_t step, double learning_rate, double gradient_scale);
     bool counts(const ParameterEntry& entry) const;
     void note_runs();
     template <typename Visit>
@@ -97,6 +100,7 @@ class ShardedOptimizer {
     WholeModel whole_;
     ZeroSharding sharding_;
     OptimizerState state_;
+    MuonUpdate muon_;
     std::vector<std::int64_t> first_block_;  // per bucket, over all buckets
     std::vector<Run> runs_;
 };

@@ -37,6 +37,12 @@ Group line(const MeshShape& shape, const Group& world, int MeshShape::Coordinate
     return world.split(line_of(shape, shape.coordinates_of(world.rank()), axis), world.rank(), name);
 }
 
+// Ranked by tensor coordinate first: the parts that the data axis makes of a buffer follow each other.
+Group plane_of_layer(const MeshShape& shape, const Group& world) {
+    const MeshShape::Coordinates at = shape.coordinates_of(world.rank());
+    return world.split(at.pipeline * shape.context + at.context, at.tensor * shape.data + at.data, "layer");
+}
+
 Group ends(const MeshShape& shape, const Group& pipeline, bool tied) {
     if (!tied || shape.pipeline == 1) return Group::alone("tied");
     const int stage = pipeline.rank();
@@ -52,6 +58,7 @@ Mesh::Mesh(const MeshShape& mesh_shape, const Group& whole_world, bool ties_ends
       data(line(mesh_shape, whole_world, &MeshShape::Coordinates::data, "data")),
       pipeline(line(mesh_shape, whole_world, &MeshShape::Coordinates::pipeline, "pipeline")),
       tensor(line(mesh_shape, whole_world, &MeshShape::Coordinates::tensor, "tensor")),
+      layer(plane_of_layer(mesh_shape, whole_world)),
       tied(ends(mesh_shape, pipeline, ties_ends)) {}
 
 }  // namespace kiban::worker

@@ -43,6 +43,7 @@ struct Mesh {
     Group data;      // the workers that hold the same parameters and see other rows
     Group pipeline;  // the stages of one model; the rank is the stage
     Group tensor;    // the workers that share out each layer
+    Group layer;     // the workers that hold parts of the same layers: data and tensor axes, ranks data fastest
     Group tied;      // the ends of `pipeline` where they are tied; a group of one elsewhere
 };
 

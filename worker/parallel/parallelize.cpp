@@ -37,6 +37,9 @@ WholeModel whole_model(const ModelSetup& setup) {
     for (const auto& spec : coordinator::tensor_inventory(setup.model, setup.vocabulary, setup.sequence_length)) {
         ++whole.tensors;
         whole.elements += spec.elements();
+        if (setup.train.optimizer.name != "muon" || !coordinator::muon_updates(spec)) continue;
+        ++whole.muons_tensors;
+        whole.muons_elements += spec.elements();
     }
     return whole;
 }

@@ -180,7 +180,7 @@ StepReport Trainer::train_step(std::uint64_t step) {
     fault_point("step.update");
     const double learning_rate =
         coordinator::learning_rate_at(run_file_.train.optimizer, run_file_.train.schedule, step, run_file_.train.steps);
-    model_.optimizer().update_own_part(step, learning_rate, outcome.gradient_norm);
+    model_.optimizer().update(step, learning_rate, outcome.gradient_norm);
     control_.enter("reduce", step);
     model_.sharding().publish_values();
     stop_ = outcome.stop;
