@@ -149,7 +149,7 @@ Exchanged measured(const Recipe& recipe, const Group& world) {
     model.sharding().begin_step();
     passes.accumulate_gradients([&](std::uint64_t) { return Batch{1, tokens, tokens}; }, 1.0, seconds);
     model.sharding().reduce_gradients();
-    model.optimizer().update_own_part(1, 1e-3, 1.0);
+    model.optimizer().update(1, 1e-3, 1.0);
     model.sharding().publish_values();
     Exchanged all;
     for (const TrafficRow& row : traffic()) all[row.group + " " + row.operation] = {row.calls, row.bytes};
