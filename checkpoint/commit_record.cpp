@@ -67,7 +67,10 @@ std::string encode(const CommitRecord& record) {
 CommitRecord read_commit_record(const std::filesystem::path& checkpoint) {
     const auto name = checkpoint / kCommitName;
     std::error_code error;
-    if (!std::filesystem::is_regular_file(std::filesystem::symlink_status(name, error))) {
+    const std::filesystem::file_status status = std::filesystem::symlink_status(name, error);
+    if (error && status.type() != std::filesystem::file_type::not_found)
+        throw IoError("cannot stat '{}': {}", name.string(), error.message());
+    if (!std::filesystem::is_regular_file(status)) {
         throw CheckpointError("cannot trust checkpoint '{}': it has no file {}", checkpoint.string(), kCommitName);
     }
     const auto file = monitoring::File::open_read(name);

@@ -13,7 +13,10 @@ namespace fs = std::filesystem;
 
 std::optional<std::uint64_t> size_of_regular_file(const fs::path& name) {
     std::error_code error;
-    if (!fs::is_regular_file(fs::symlink_status(name, error))) return std::nullopt;
+    const fs::file_status status = fs::symlink_status(name, error);
+    if (error && status.type() != fs::file_type::not_found)
+        throw IoError("cannot stat '{}': {}", name.string(), error.message());
+    if (!fs::is_regular_file(status)) return std::nullopt;
     const std::uint64_t bytes = fs::file_size(name, error);
     if (error) throw IoError("cannot stat '{}': {}", name.string(), error.message());
     return bytes;

@@ -53,6 +53,14 @@ struct CurveWriter::Impl {
         torn = 0;
     }
 
+    // An owner that was overtaken may have ended its last entry after this object read the record.
+    void adopt_what_others_wrote() {
+        if (file.size() == end) return;
+        const std::string content = read_text(file.name());
+        end = decode_record(bytes_of(content), file.name()).intact_bytes;
+        if (end < content.size()) file.truncate(end);
+    }
+
     void sync() {
         file.sync("curve.sync");
         if (unmarked) write(encode_durable_mark());
@@ -95,6 +103,7 @@ void CurveWriter::begin_attempt(std::uint32_t attempt, std::uint64_t from_step) 
             "it",
             impl_->file.name().string(), impl_->last_step, attempt, from_step);
     }
+    impl_->adopt_what_others_wrote();
     impl_->sync();
     impl_->write(encode_attempt(attempt, from_step));
     impl_->file.sync("curve.sync");

@@ -89,7 +89,7 @@ std::vector<Key<RunFile>> train_keys() {
         KIBAN_RUN_KEY(train.z_loss, at_least(0), kFixed, "",
                       "times logsumexp(logits)^2 of each target, in the gradients alone: holds logits near 0; PaLM: 1e-4; 0: none"),
         KIBAN_RUN_KEY(train.reduction, (Words{{"fast", "fixed"}}), kResumable, "",
-                      "order of gradient sums; `fixed`: losses are bit-equal for 1, 2, 4, 8, ... data-parallel workers"),
+                      "order of gradient sums; `fixed`: with the same micro_batch_rows and threads_per_worker, losses are bit-equal for 1, 2, 4, 8, ... data-parallel workers"),
         KIBAN_RUN_KEY(train.precision, (Words{{"fp32", "bf16"}}), kFixed, "",
                       "of the arithmetic; `bf16` is not available yet"),
         KIBAN_RUN_KEY(train.activation_checkpointing, kActivationCheckpointing, kResumable, "",

@@ -126,6 +126,15 @@ void check_tokens_of_tensor_ranks(const RunFile& file) {
     check("train.eval_micro_batch_rows", file.train.eval_micro_batch_rows);
 }
 
+// A derived shape would change with the number of workers, and with it every digit.
+void check_shape_is_said(const TrainConfig& train) {
+    if (train.reduction != "fixed" || train.micro_batch_rows != 0) return;
+    throw ConfigError(
+        "train.reduction = 'fixed' without train.micro_batch_rows: expected a number of rows, which stays as it is "
+        "when "
+        "the number of workers changes");
+}
+
 void check_reduction(const RunFile& file, int data) {
     if (file.train.reduction != "fixed") return;
     if ((data & (data - 1)) != 0) {
@@ -204,6 +213,7 @@ void validate(RunFile& file) {
     check_available(file);
     check_cut(file.model, file.parallel);
     const int data = data_degree(file.parallel, file.launch.workers);
+    check_shape_is_said(file.train);
     check_batch(file.train, static_cast<std::uint64_t>(data));
     check_tokens_of_tensor_ranks(file);
     check_reduction(file, data);

@@ -48,7 +48,7 @@ struct Heartbeat {
     std::uint64_t optimizer_bytes = 0;
 };
 struct Traffic {            // of worker 0 with the group of that name (worker/comm/traffic.h)
-    std::string group;      // world, data, tensor, pipeline or tied
+    std::string group;      // world, data, tensor, layer, pipeline or tied
     std::string operation;  // reduce_scatter, all_gather, ...
     std::uint64_t calls = 0;
     std::uint64_t bytes = 0;

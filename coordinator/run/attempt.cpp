@@ -119,6 +119,7 @@ void Attempt::tell_mode(const Arrival& arrival) {
     try {
         mode_.on_message(channel_, arrival.rank, arrival.message);
     } catch (const Error& error) {
+        if (!mode_.survives_errors()) throw;
         on_failure(arrival.rank, {.type = error.type_name(),
                                   .message = fmt::format("the coordinator, at its message: {}", error.what()),
                                   .step = 0,

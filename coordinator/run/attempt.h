@@ -23,8 +23,8 @@
 
 namespace kiban::coordinator {
 
-/// What the workers of an attempt do. An Error thrown by on_message ends the attempt, as a worker's failure does; from
-/// the other functions it ends the run.
+/// What the workers of an attempt do. An Error thrown by on_message ends the attempt, as a worker's failure does, where
+/// the mode can be taken up again after it; it ends the run otherwise, and from the other functions.
 class AttemptMode {
   public:
     virtual ~AttemptMode() = default;
@@ -36,6 +36,8 @@ class AttemptMode {
     /// A stop was asked for: true when the workers were told and will finish by themselves, false when there is nothing
     /// to save.
     virtual bool request_stop(CoordinatorChannel& channel, const std::string& reason) = 0;
+    /// Whether another attempt can go on after on_message threw.
+    virtual bool survives_errors() const { return false; }
     /// Grows whenever something durable is added: restarts in between are progress.
     virtual std::uint64_t progress() const = 0;
     /// Steps done since the last durable state: a restart does them again.

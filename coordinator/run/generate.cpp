@@ -73,6 +73,7 @@ int generate(const std::filesystem::path& given, const GenerateOptions& options)
     RunFile run_file =
         parse_run_file(monitoring::read_text(directory.run_file()), run_dir, directory.run_file().string());
     run_file.launch.workers = 1;
+    run_file.parallel = {};  // one worker holds all of it, however it was trained
     run_file.launch.launcher = "mpirun";
     const CorpusReference corpus = read_corpus_reference(directory);
     const Job job{.mode = "generate",

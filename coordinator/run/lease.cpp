@@ -178,9 +178,13 @@ std::uint32_t Lease::next_attempt() {
 
 bool Lease::is_current() const { return highest_epoch(directory_) == epoch_; }
 
+void Lease::require_current() const {
+    if (!is_current()) refuse_lost();
+}
+
 void Lease::renew() {
     if (monotonic_seconds() < next_renewal_) return;
-    if (!is_current()) refuse_lost();
+    require_current();
     beat(epoch_);
 }
 

@@ -31,6 +31,8 @@ class Lease {
     std::uint32_t next_attempt();
     /// False when another coordinator has taken a higher epoch: nothing may be published any more.
     bool is_current() const;
+    /// CommError when is_current() is false.
+    void require_current() const;
     /// Renews the counter when it is time; cheap otherwise. CommError when another coordinator has taken the run: this
     /// one must end its workers and write nothing more.
     void renew();

@@ -44,7 +44,7 @@ SaveOutcome SaveFlow::conclude(CoordinatorChannel& channel) {
             if (!answers_[rank]->error.empty()) throw CheckpointError("worker {}: {}", rank, answers_[rank]->error);
             reports.push_back(checkpoint::shard_report_from_json(answers_[rank]->report));
         }
-        setup_.before_commit();
+        if (setup_.is_current()) setup_.before_commit();  // else the commit refuses
         outcome.committed = checkpoint::commit_checkpoint(setup_.run_dir, staging_, request_.step, setup_.attempt,
                                                           reports, request_.state, setup_.is_current);
         active_ = false;

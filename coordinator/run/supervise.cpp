@@ -54,6 +54,7 @@ Outcome supervise(Session& session,
         const std::uint32_t attempt = begin_attempt(session);
         const auto mode = make_mode(attempt);
         AttemptEnd end = Attempt(setup_of(session, attempt), *mode, session.signals).run();
+        session.lease.require_current();  // before anything is written
         if (mode->progress() > progress) history = {};
         progress = std::max(progress, mode->progress());
         ++history.ends_without_progress;

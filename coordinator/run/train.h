@@ -33,6 +33,7 @@ class TrainMode : public AttemptMode {
     void joined(CoordinatorChannel& channel) override;
     void on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) override;
     bool request_stop(CoordinatorChannel& channel, const std::string& reason) override;
+    bool survives_errors() const override { return true; }
     std::uint64_t progress() const override { return training_.durable_progress; }
     std::uint64_t undone_steps() const override;
     void ended() override { save_.abandon(); }

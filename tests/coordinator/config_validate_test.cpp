@@ -98,10 +98,13 @@ TEST(Validate, FixedReductionNeedsAPowerOfTwoAndSumsByTheStep) {
               "train.reduction = 'fixed' with 3 data-parallel workers: expected a power of two, whose blocks of "
               "micro-batches are branches of one tree");
     EXPECT_EQ(
-        refusal({"train.reduction=fixed", "parallel.zero=2"}),
+        refusal({"train.reduction=fixed", "train.micro_batch_rows=1", "parallel.zero=2"}),
         "train.reduction = 'fixed' with parallel.zero = 2, which sums gradients after each micro-batch: expected 0 "
         "or 1");
-    EXPECT_EQ(refusal({"train.reduction=fixed", "launch.workers=4"}), "nothing was refused");
+    EXPECT_EQ(refusal({"train.reduction=fixed", "train.micro_batch_rows=1", "launch.workers=4"}),
+              "nothing was refused");
+    EXPECT_TRUE(
+        refusal({"train.reduction=fixed"}).starts_with("train.reduction = 'fixed' without train.micro_batch_rows"));
 }
 
 TEST(Validate, MuonIsTakenAndItsMomentumIsForItAlone) {

@@ -101,6 +101,8 @@ TEST_F(Sharding, EveryAxisTrainsTheUncutRunAndSavesWhatOthersLoad) {
         EXPECT_TRUE(contains(second.output, "sample-exact")) << second.output;
         expect_near(run, expected);
     }
+    const Ended text = kiban({"generate", "cut 2", "--prompt", "the", "--max-tokens", "5"});
+    EXPECT_EQ(text.exit_code, 0) << "one worker holds all of a model that was trained in parts: " << text.output;
 }
 
 }  // namespace

@@ -116,24 +116,24 @@ void SharedWindow::wait(SharedCounter& counter, std::uint32_t value) const {
 
 // Counters hold how many rounds have been published or left, so round k waits for k + 1.
 void SharedWindow::open(std::int64_t round, std::size_t count) {
-    const std::uint32_t now = number(round);
+    const std::uint64_t now = number(round);
     for (int rank = 0; rank < group_.size; ++rank) {
-        if (rank != group_.rank) wait(desk(rank).left, now + 1 - kSlots);
+        if (rank != group_.rank) wait(desk(rank).left, low(now + 1 - kSlots));
     }
     desk(group_.rank).counts[now % kSlots] = count;
 }
 
-void SharedWindow::publish(std::int64_t round) { desk(group_.rank).published.raise(number(round) + 1); }
-void SharedWindow::publish_result(std::int64_t round) { desk(group_.rank).result.raise(number(round) + 1); }
+void SharedWindow::publish(std::int64_t round) { desk(group_.rank).published.raise(low(number(round) + 1)); }
+void SharedWindow::publish_result(std::int64_t round) { desk(group_.rank).result.raise(low(number(round) + 1)); }
 void SharedWindow::await_published(std::int64_t round, int rank) const {
-    wait(desk(rank).published, number(round) + 1);
+    wait(desk(rank).published, low(number(round) + 1));
 }
-void SharedWindow::await_result(std::int64_t round, int rank) const { wait(desk(rank).result, number(round) + 1); }
+void SharedWindow::await_result(std::int64_t round, int rank) const { wait(desk(rank).result, low(number(round) + 1)); }
 
 void SharedWindow::leave(std::int64_t round) {
     next_ = number(round) + 1;
-    desk(group_.rank).result.raise(next_);  // keeps up where a verb has none
-    desk(group_.rank).left.raise(next_);
+    desk(group_.rank).result.raise(low(next_));  // keeps up where a verb has none
+    desk(group_.rank).left.raise(low(next_));
 }
 
 void SharedWindow::check_counts(const char* verb) {

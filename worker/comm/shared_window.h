@@ -62,7 +62,9 @@ class SharedWindow {
     struct Desk;  // what a rank writes beside its slots
     SharedWindow(const Group::Impl& group, std::vector<std::byte*> bases);
 
-    std::uint32_t number(std::int64_t round) const { return first_ + static_cast<std::uint32_t>(round); }
+    /// Rounds are counted in 64 bits, so that their slots follow each other for ever; the counters hold the low 32.
+    std::uint64_t number(std::int64_t round) const { return first_ + static_cast<std::uint64_t>(round); }
+    static std::uint32_t low(std::uint64_t count) { return static_cast<std::uint32_t>(count); }
     Desk& desk(int rank) const;
     void open(std::int64_t round, std::size_t count);
     void publish(std::int64_t round);
@@ -72,8 +74,8 @@ class SharedWindow {
 
     const Group::Impl& group_;
     std::vector<std::byte*> bases_;  // of each rank's memory
-    std::uint32_t first_ = 0;        // the first round of this call
-    std::uint32_t next_ = 0;         // that of the next
+    std::uint64_t first_ = 0;        // the first round of this call
+    std::uint64_t next_ = 0;         // that of the next
 };
 
 }  // namespace kiban::worker

@@ -54,7 +54,7 @@ std::optional<std::string> beyond(const coordinator::MemoryPlan& memory, const P
 
 void refuse_beyond_limits(const coordinator::PlanInput& input, int rank) {
     const std::vector<ProcessLimit> limits = process_limits();
-    if (limits.empty()) return;
+    if (limits.empty() || input.train.optimizer.name != "adamw") return;  // the plan knows the state of no other
     const coordinator::Plan plan = coordinator::plan_of(input);
     const int stage = rank / (plan.tensor * input.parallel.context) % plan.pipeline;
     for (const ProcessLimit& limit : limits) {

@@ -62,7 +62,7 @@ double Passes::pass_backward(bool last) {
     if (!model_.embeds()) {
         Handle sent = stages.start_send(input_gradient, stages.rank() - 1, kGradients);
         if (gradient_) gradient_->handle.wait();
-        gradient_.emplace(Sent{std::move(sent), std::move(oldest.pass)});
+        gradient_.emplace(Sent{std::move(oldest.pass), std::move(sent)});
     }
     return loss_sum;
 }

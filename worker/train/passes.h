@@ -2,7 +2,7 @@
 // The forward and backward passes of a step through this worker's part of the model, whatever it is cut into: with a
 // pipeline, activations and their gradients travel between neighbouring stages.
 //
-// Functions communicate where a pipeline or tensor axis is larger than one: all ranks call them with the same
+// Functions communicate on every axis that is larger than one: all ranks call them with the same
 // micro-batches. One thread. Errors: CommError.
 #pragma once
 
@@ -40,8 +40,8 @@ class Passes {
         double loss_sum = 0;
     };
     struct Sent {  // what travels must stay where it is
-        Handle handle;
         std::unique_ptr<MicroBatchPass> pass;
+        Handle handle;  // goes first
     };
 
     void pass_forward(const Batch& batch, double scale);

@@ -3,7 +3,7 @@
 // stop).
 //
 // Construction is collective, as is every function; all workers of the run call them alike. One thread. Errors:
-// ConfigError before anything is written, InternalError when a step is not finite (decided by all workers together, no
+// ConfigError before anything is written, NonFiniteError when a step is not finite (decided by all workers together, no
 // update applied), CommError when the coordinator is lost.
 #pragma once
 
