@@ -63,7 +63,13 @@ struct Preparation::Impl {
         config_sha256 = sha256(identity.dump());
         const std::string name = sha256(json{{"config", identity}, {"inputs", inputs_identity}}.dump());
         directory = std::filesystem::absolute(corpora_dir).lexically_normal() / name.substr(0, 16);
-        if (!adopt_published()) plan_tokenizing();
+        if (adopt_published()) return;
+        try {
+            plan_tokenizing();
+        } catch (const IoError&) {
+            // Another process may have published the corpus and removed what was staged while it was looked at.
+            if (!adopt_published()) throw;
+        }
     }
 
     /// Another process, or an earlier one, may have finished this corpus.
