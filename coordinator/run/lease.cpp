@@ -16,6 +16,7 @@
 #include "coordinator/protocol/wire.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "monitoring/log.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -32,15 +33,20 @@ std::filesystem::path beat_file(const std::filesystem::path& directory, std::uin
 
 std::uint32_t highest_epoch(const std::filesystem::path& directory) {
     std::uint32_t highest = 0;
-    if (!std::filesystem::exists(directory)) return highest;
-    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-        const std::string name = entry.path().filename().string();
+    std::error_code error;
+    const auto status = std::filesystem::status(directory, error);
+    if (status.type() == std::filesystem::file_type::not_found) return highest;
+    std::filesystem::directory_iterator entry;
+    if (!error) entry = std::filesystem::directory_iterator(directory, error);
+    for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+        const std::string name = entry->path().filename().string();
         std::uint32_t epoch = 0;
         if (!name.starts_with("epoch-")) continue;
         const char* end = name.data() + name.size();
         const auto [stop, code] = std::from_chars(name.data() + 6, end, epoch);
         if (code == std::errc() && stop == end) highest = std::max(highest, epoch);
     }
+    if (error) throw IoError("cannot list '{}': {}", directory.string(), error.message());
     return highest;
 }
 
@@ -127,7 +133,8 @@ Lease::Lease(Lease&& other) noexcept
       timing_(other.timing_),
       epoch_(std::exchange(other.epoch_, 0)),
       counter_(other.counter_),
-      next_renewal_(other.next_renewal_) {}
+      next_renewal_(other.next_renewal_),
+      last_beat_(other.last_beat_) {}
 
 Lease::~Lease() {
     std::error_code ignored;
@@ -184,8 +191,14 @@ void Lease::require_current() const {
 
 void Lease::renew() {
     if (monotonic_seconds() < next_renewal_) return;
-    require_current();
-    beat(epoch_);
+    try {
+        require_current();
+        beat(epoch_);
+    } catch (const IoError& error) {  // a file system may stumble; nobody takes the run before the counter is stale
+        if (monotonic_seconds() > last_beat_ + timing_.wait_seconds) throw;
+        monitoring::log_warning("cannot renew the lease, which holds a while yet: {}", error.what());
+        next_renewal_ = monotonic_seconds() + timing_.renew_seconds;
+    }
 }
 
 void Lease::beat(std::uint32_t epoch) {
@@ -194,6 +207,7 @@ void Lease::beat(std::uint32_t epoch) {
     monitoring::File file = open_or_create(beat_file(directory_, epoch));
     file.write_at(0, std::as_bytes(std::span(text)));
     file.close();
+    last_beat_ = monotonic_seconds();
 }
 
 LeaseOwner lease_owner(const std::filesystem::path& run_dir) {

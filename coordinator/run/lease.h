@@ -34,7 +34,7 @@ class Lease {
     /// CommError when is_current() is false.
     void require_current() const;
     /// Renews the counter when it is time; cheap otherwise. CommError when another coordinator has taken the run: this
-    /// one must end its workers and write nothing more.
+    /// one must end its workers and write nothing more; IoError when it could not be renewed for wait_seconds.
     void renew();
 
   private:
@@ -48,6 +48,7 @@ class Lease {
     std::uint32_t epoch_ = 0;  // 0: holds nothing
     std::uint64_t counter_ = 0;
     double next_renewal_ = 0;
+    double last_beat_ = 0;
 };
 
 struct LeaseOwner {

@@ -121,6 +121,7 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
 }
 
 int conclude(Coordinator& coordinator, const Outcome& outcome, const char* when_done) {
+    coordinator.lease.require_current();  // status and journal would be another's
     const Decision& decision = outcome.decision;
     Board& board = *coordinator.board;
     switch (decision.kind) {

@@ -145,6 +145,19 @@ TEST_F(LeaseTest, AnOwnerThatWasOvertakenHearsOfItWhenItRenews) {
     EXPECT_THROW(lease.renew(), CommError);
 }
 
+TEST_F(LeaseTest, ARenewalThatFailsIsForgivenUntilTheCounterIsStale) {
+    Lease lease = Lease::acquire(dir_, kQuick);
+    std::filesystem::rename(dir_ / "lease", dir_ / "away");
+    std::ofstream(dir_ / "lease") << "a file, which cannot be listed";
+    std::this_thread::sleep_for(std::chrono::milliseconds(80));
+    EXPECT_NO_THROW(lease.renew());
+    std::this_thread::sleep_for(std::chrono::milliseconds(450));
+    EXPECT_THROW(lease.renew(), IoError);
+    std::filesystem::remove(dir_ / "lease");
+    std::filesystem::rename(dir_ / "away", dir_ / "lease");
+    EXPECT_NO_THROW(lease.renew());
+}
+
 TEST_F(LeaseTest, OneOfManyThatComeAtOnceWins) {
     std::vector<pid_t> children;
     for (int i = 0; i < 8; ++i) {

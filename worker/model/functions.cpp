@@ -3,7 +3,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
@@ -14,7 +13,7 @@
 #include "worker/kernels/gemm.h"
 #include "worker/kernels/linear.h"
 #include "worker/kernels/norm.h"
-#include "worker/torch_compat.h"
+#include "worker/model/kept.h"
 
 namespace kiban::worker {
 
@@ -25,23 +24,6 @@ using torch::autograd::variable_list;
 namespace {
 
 constexpr std::int64_t kLogitBytes = std::int64_t{128} << 20;  // of one chunk of rows in head_loss
-
-/// What a function keeps for its backward pass besides tensors, typed.
-template <typename Value>
-struct Kept final : torch::CustomClassHolder {
-    explicit Kept(Value kept) : value(std::move(kept)) {}
-    Value value;
-};
-
-template <typename Value>
-void keep(AutogradContext* context, Value value) {
-    context->saved_data["kept"] = c10::IValue::make_capsule(c10::make_intrusive<Kept<Value>>(std::move(value)));
-}
-
-template <typename Value>
-Value& kept(AutogradContext* context) {
-    return dynamic_cast<Kept<Value>&>(*context->saved_data["kept"].toCapsule()).value;
-}
 
 Tensor empty(std::int64_t rows, std::int64_t columns) { return at::empty({rows, columns}, at::kFloat); }
 
@@ -311,8 +293,6 @@ struct Recompute : torch::autograd::Function<Recompute> {
         return {x.grad(), Tensor()};
     }
 };
-
-OptionalTensor optional(const Tensor& tensor) { return tensor.defined() ? OptionalTensor(tensor) : OptionalTensor(); }
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 
 #include "monitoring/error.h"
 #include "worker/kernels/adamw.h"
+#include "worker/kernels/reduce.h"
 
 namespace kiban::worker {
 namespace {
@@ -161,11 +162,13 @@ std::vector<double> ShardedOptimizer::block_sums_of_squares() {
     for_each_counted([&](int number, const Part& range, const float* gradients) {
         const std::int64_t block = parameters_.layout().buckets[static_cast<std::size_t>(number)].block;
         const std::int64_t first = first_block_[static_cast<std::size_t>(number)];
-#pragma omp parallel for schedule(static)
-        for (std::int64_t i = range.begin / block; i < (range.end + block - 1) / block; ++i) {
-            const Part part{std::max(range.begin, i * block), std::min(range.end, (i + 1) * block)};
-            sums[static_cast<std::size_t>(first + i)] +=
-                sum_of_squares(gradients + (part.begin - range.begin), part.size());
+        // What lies before the first edge of a block is the end of one that another run has begun.
+        const std::int64_t edge = std::min(range.end, (range.begin + block - 1) / block * block);
+        for (const Part& part : {Part{range.begin, edge}, Part{edge, range.end}}) {
+            std::vector<double> here(static_cast<std::size_t>((part.size() + block - 1) / block));
+            worker::block_sums_of_squares(gradients + (part.begin - range.begin), part.size(), block, here.data());
+            for (std::size_t i = 0; i < here.size(); ++i)
+                sums[static_cast<std::size_t>(first + part.begin / block) + i] += here[i];
         }
     });
     return sums;
@@ -256,6 +259,7 @@ std::uint64_t ShardedOptimizer::checkpoint_bytes() const {
 void ShardedOptimizer::load(const checkpoint::CheckpointReader& reader) {
     check_tensors(parameters_, state_, 3 * whole_.tensors - whole_.muons_tensors, reader);
     for (const std::string_view kind : stored_kinds()) {
+        if (sharding_.stage() == 0 && kind != kParam) continue;
         for_each_part(kind, [&](const ParameterEntry& entry, const Box& box, float* data) {
             reader.read(info_of(entry, kind).id, box, data);
         });

@@ -2,14 +2,13 @@
 #include "worker/parallel/tensor_linear.h"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
 #include "monitoring/error.h"
 #include "worker/kernels/reduce.h"
 #include "worker/model/functions.h"
-#include "worker/torch_compat.h"
+#include "worker/model/kept.h"
 
 namespace kiban::worker {
 namespace {
@@ -36,23 +35,6 @@ Tensor sum_scatter_rows(const Tensor& terms, const Group& group) {
     group.reduce_scatter_sum(floats_of(terms));
     const std::int64_t rows = terms.size(0) / group.size();
     return terms.narrow(0, group.rank() * rows, rows).clone();
-}
-
-// What a backward function keeps besides tensors.
-template <typename Value>
-struct Kept final : torch::CustomClassHolder {
-    explicit Kept(Value kept) : value(std::move(kept)) {}
-    Value value;
-};
-
-template <typename Value>
-void keep(AutogradContext* context, Value value) {
-    context->saved_data["kept"] = c10::IValue::make_capsule(c10::make_intrusive<Kept<Value>>(std::move(value)));
-}
-
-template <typename Value>
-Value& kept(AutogradContext* context) {
-    return dynamic_cast<Kept<Value>&>(*context->saved_data["kept"].toCapsule()).value;
 }
 
 struct GatherRows : torch::autograd::Function<GatherRows> {
@@ -119,9 +101,6 @@ class ShardedToAll final : public Linear {
 
     Tensor forward(const Tensor& x) override { return forward_add(x, {}); }
     Tensor forward_add(const Tensor& x, const Tensor& residual) override {
-        const auto optional = [](const Tensor& tensor) {
-            return tensor.defined() ? OptionalTensor(tensor) : OptionalTensor();
-        };
         return SumScatterRows::apply(linear(x, weight_, {}), optional(bias_.leaf()), optional(residual),
                                      SumScatterRows::Saved{group_, bias_, residual.defined()});
     }

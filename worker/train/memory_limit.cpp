@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "monitoring/error.h"
+#include "monitoring/log.h"
 
 namespace kiban::worker {
 namespace {
@@ -54,7 +55,12 @@ std::optional<std::string> beyond(const coordinator::MemoryPlan& memory, const P
 
 void refuse_beyond_limits(const coordinator::PlanInput& input, int rank) {
     const std::vector<ProcessLimit> limits = process_limits();
-    if (limits.empty() || input.train.optimizer.name != "adamw") return;  // the plan knows the state of no other
+    if (limits.empty()) return;
+    if (input.train.optimizer.name != "adamw") {
+        monitoring::log_warning("the limits of this process are not checked: the plan does not know the state of '{}'",
+                                input.train.optimizer.name);
+        return;
+    }
     const coordinator::Plan plan = coordinator::plan_of(input);
     const int stage = rank / (plan.tensor * input.parallel.context) % plan.pipeline;
     for (const ProcessLimit& limit : limits) {
