@@ -7,7 +7,7 @@
 //
 //   coordinator -> worker   Job, Task, StageReply, SaveResult, Stop
 //
-// Start: every worker sends Hello, gets Job (mode train | prepare | generate). train: each loads the checkpoint of the
+// Start: every worker sends Hello, gets Job (mode train | replay | prepare | generate). train: each loads the checkpoint of the
 // Job and verifies it, they agree over MPI, worker 0 sends LoadResult; when it failed the coordinator sends a new Job
 // with an older checkpoint to all. Save at step s (a pure function of s, so all are there): worker 0 sends
 // StageRequest; the coordinator answers StageReply to every worker; each writes its shard and sends ShardWritten; when
@@ -100,12 +100,12 @@ struct Finished {
 };
 
 struct Job {
-    std::string mode;      // train | prepare | generate
+    std::string mode;      // train | replay | prepare | generate
     std::string run_file;  // resolved TOML
     std::string manifest;  // path of the corpus manifest (train, generate)
     std::string manifest_digest;
     std::string checkpoint;  // directory to load; empty: initial weights
-    nlohmann::json options;  // generate: prompt, max_tokens, temperature, top_k, seed
+    nlohmann::json options;  // generate: prompt, max_tokens, temperature, top_k, seed; replay: steps
 };
 struct Task {
     bool none = false;  // nothing left to do: finish

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fcntl.h>
-
 #include <cstdio>
-#include <cstdlib>
 
 #include "checkpoint/commit.h"
 #include "coordinator/launch/launcher.h"
-#include "coordinator/run/attempt.h"
 #include "coordinator/run/pretrain.h"
 #include "coordinator/run/run_directory.h"
+#include "coordinator/run/tool.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 #include "monitoring/log.h"
@@ -29,26 +26,6 @@ class GenerateMode : public AttemptMode {
 
   private:
     Job job_;
-};
-
-// The control channel's files of a tool: beside the run's own, so that a live run is not disturbed.
-class ToolDirectory {
-  public:
-    explicit ToolDirectory(const std::filesystem::path& run_dir) {
-        std::string name = (run_dir / ".tool-XXXXXX").string();
-        if (::mkdtemp(name.data()) == nullptr) throw IoError("cannot make a directory in '{}'", run_dir.string());
-        path_ = name;
-    }
-    ~ToolDirectory() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    ToolDirectory(const ToolDirectory&) = delete;
-    ToolDirectory& operator=(const ToolDirectory&) = delete;
-    const std::filesystem::path& path() const { return path_; }
-
-  private:
-    std::filesystem::path path_;
 };
 
 std::filesystem::path chosen_checkpoint(const std::filesystem::path& run_dir, const GenerateOptions& options) {
@@ -87,17 +64,8 @@ int generate(const std::filesystem::path& given, const GenerateOptions& options)
                               {"top_k", options.top_k},
                               {"seed", options.seed}}};
     monitoring::start_log({.who = "generate", .file = {}, .to_stderr = false});  // standard output is for the text
-    StopSignals signals;
-    const ToolDirectory tool(run_dir);
     GenerateMode mode(job);
-    const AttemptSetup setup{.run_dir = tool.path(),
-                             .log_dir = tool.path() / "logs",
-                             .run_id = "generate",
-                             .attempt = 1,
-                             .launch = run_file.launch,
-                             .keep_lease = [] {},
-                             .tick = [](const Membership&) {}};
-    const AttemptEnd end = Attempt(setup, mode, signals).run();
+    const AttemptEnd end = run_tool("generate", run_dir, run_file.launch, mode);
     const Decision decision =
         decide(end, {.ends_without_progress = 1, .previous_failure = std::nullopt}, /*max_restarts=*/0);
     if (decision.kind != Decision::Kind::done) {

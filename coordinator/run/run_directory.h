@@ -27,6 +27,7 @@ class RunDirectory {
     std::filesystem::path status() const { return root_ / "status.json"; }
     std::filesystem::path curve() const { return root_ / "curve"; }
     std::filesystem::path report() const { return root_ / "report.html"; }
+    std::filesystem::path resume_certificate() const { return root_ / "resume-certificate.json"; }
     std::filesystem::path logs() const { return root_ / "logs"; }
     std::filesystem::path logs(std::uint32_t attempt) const { return logs() / ("attempt-" + std::to_string(attempt)); }
 

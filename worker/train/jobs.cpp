@@ -42,6 +42,13 @@ Finished train(const Job& first, const Group& world, const Runtime& runtime, Con
     return trainer.run();
 }
 
+// The checkpoint was good when it was chosen; another one would answer another question.
+Finished replay(const Job& job, const Group& world, const Runtime& runtime, Control& control) {
+    Trainer trainer(job, world, runtime, control);
+    if (!trainer.start_from(job.checkpoint)) return {};  // the coordinator was told why, and says so
+    return trainer.replay(job.options.at("steps").get<std::uint64_t>());
+}
+
 Finished prepare(Control& control) {
     control.enter("prepare", 0);
     while (true) {
@@ -62,9 +69,10 @@ Finished generate(const Job& job, const Group& world, Control& control) {
 
 Finished do_job(const Job& job, const Group& world, const Runtime& runtime, Control& control) {
     if (job.mode == "train") return train(job, world, runtime, control);
+    if (job.mode == "replay") return replay(job, world, runtime, control);
     if (job.mode == "prepare") return prepare(control);
     if (job.mode == "generate") return generate(job, world, control);
-    throw InternalError("cannot do the job '{}': expected train, prepare or generate", job.mode);
+    throw InternalError("cannot do the job '{}': expected train, replay, prepare or generate", job.mode);
 }
 
 }  // namespace

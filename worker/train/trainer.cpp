@@ -166,6 +166,17 @@ coordinator::Finished Trainer::run() {
     return {.step = state_.step, .stopped = !complete, .output = ""};
 }
 
+coordinator::Finished Trainer::replay(std::uint64_t steps) {
+    traffic_.take();
+    const std::uint64_t end = state_.step + steps;
+    while (state_.step < end) {
+        StepReport report = train_step(state_.step + 1);
+        finish_step(state_.step, report);
+    }
+    control_.enter("done", state_.step);
+    return {.step = state_.step, .stopped = false, .output = ""};
+}
+
 StepReport Trainer::train_step(std::uint64_t step) {
     const double began = coordinator::monotonic_seconds();
     control_.take_phase_seconds();

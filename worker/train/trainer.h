@@ -34,6 +34,8 @@ class Trainer {
     bool start_from(const std::string& checkpoint);
     /// Trains to the last step, or until asked to stop, and saves there.
     coordinator::Finished run();
+    /// Trains `steps` more steps and saves nothing.
+    coordinator::Finished replay(std::uint64_t steps);
 
   private:
     struct Outcome {  // of forward and backward on all workers
