@@ -129,12 +129,13 @@ void check_slice(const TensorSlice& slice) {
 
 ShardReport write_file(const std::filesystem::path& name, int index, std::span<const TensorSlice> slices) {
     monitoring::fault_point("ckpt.header", name);
-    const auto offsets = create_shard_file(name, index, slices);
-    File file = File::open_write(name);
+    const auto [header, offsets] = make_shard_header(name, index, slices);
+    File file = File::create(name);
     ShardReport report;
     report.file = name.filename().string();
-    report.bytes = file.size();
+    report.bytes = header.bytes;
     file.preallocate(report.bytes);
+    for (const auto& extent : header.extents) file.write_at(extent.offset, extent.bytes);
     for (std::size_t i = 0; i < slices.size(); ++i)
         report.boxes.push_back({slices[i].tensor, slices[i].box, offsets[i], 0});
     std::vector<std::size_t> order(slices.size());

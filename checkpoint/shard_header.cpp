@@ -59,26 +59,24 @@ std::uint64_t make_dataset(hid_t group, const std::string& link, const TensorSli
 
 }  // namespace
 
-std::vector<std::uint64_t> create_shard_file(const std::filesystem::path& name, int index,
-                                             std::span<const TensorSlice> slices) {
+ShardHeader make_shard_header(const std::filesystem::path& name, int index, std::span<const TensorSlice> slices) {
     const std::lock_guard lock(data::h5_mutex());
-    H5Handle file = data::h5_create(name);
-    data::h5_write_attribute(file.id(), "format", std::string(kShardFormat));
-    data::h5_write_attribute(file.id(), "version", kShardVersion);
-    data::h5_write_attribute(file.id(), "writer", static_cast<std::uint64_t>(index));
+    data::H5Image image(name.string());
+    data::h5_write_attribute(image.file(), "format", std::string(kShardFormat));
+    data::h5_write_attribute(image.file(), "version", kShardVersion);
+    data::h5_write_attribute(image.file(), "writer", static_cast<std::uint64_t>(index));
     std::map<TensorId, int> boxes_of;  // how many a tensor has so far: the number of the next one
     std::map<std::string, H5Handle> groups;
     std::vector<std::uint64_t> offsets;
     for (const TensorSlice& slice : slices) {
         const TensorId& id = slice.tensor.id;
         auto group = groups.find(id.name);
-        if (group == groups.end()) group = groups.emplace(id.name, make_group(file.id(), id.name)).first;
+        if (group == groups.end()) group = groups.emplace(id.name, make_group(image.file(), id.name)).first;
         const std::string link = fmt::format("{}.{}", id.kind, boxes_of[id]++);
         offsets.push_back(make_dataset(group->second.id(), link, slice));
     }
     for (auto& [group_name, group] : groups) group.close();
-    file.close();
-    return offsets;
+    return {image.finish(), std::move(offsets)};
 }
 
 }  // namespace kiban::checkpoint

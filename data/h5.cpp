@@ -115,17 +115,22 @@ void H5Handle::close() {
     h5_check(closer_(std::exchange(id_, H5I_INVALID_HID)), "close an HDF5 object");
 }
 
-H5Handle h5_create(const std::filesystem::path& file) {
+H5Handle h5_create_with(const std::filesystem::path& file, const std::function<void(hid_t)>& add_properties) {
     const std::lock_guard lock(h5_mutex());
     silence_this_thread();
-    monitoring::fault_point("h5.create", file);
     H5Handle access = access_properties();
     h5_check(H5Pset_libver_bounds(access.id(), H5F_LIBVER_V110, H5F_LIBVER_V110), "choose the HDF5 1.10 format");
     h5_check(H5Pset_alignment(access.id(), kAlignmentBytes, kAlignmentBytes), "set the HDF5 alignment");
     H5Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "make file creation properties");
     h5_check(H5Pset_obj_track_times(creation.id(), false), "keep times out of an HDF5 file");
+    add_properties(access.id());
     return {H5Fcreate(file.c_str(), H5F_ACC_EXCL, creation.id(), access.id()), H5Fclose,
             fmt::format("create HDF5 file '{}'", file.string())};
+}
+
+H5Handle h5_create(const std::filesystem::path& file) {
+    monitoring::fault_point("h5.create", file);
+    return h5_create_with(file, [](hid_t) {});
 }
 
 H5Handle h5_open(const std::filesystem::path& file) {

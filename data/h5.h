@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <span>
 #include <string>
@@ -39,6 +40,8 @@ void h5_check(herr_t code, const std::string& operation);
 
 H5Handle h5_create(
     const std::filesystem::path& file);  // v1.10 format (checksummed metadata), 4 KiB alignment; must not exist
+/// As h5_create, with access properties that the caller adds to (data/h5_image.h).
+H5Handle h5_create_with(const std::filesystem::path& file, const std::function<void(hid_t)>& add_properties);
 H5Handle h5_open(const std::filesystem::path& file);  // read only
 
 /// A dataset whose payload is written past the library (monitoring/file.h) at h5_payload_offset() once the file is

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 
+#include "data/h5_image.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 #include "tests/data/files.h"
@@ -54,6 +55,40 @@ TEST(H5, PayloadWrittenPastTheLibraryIsReadBackByIt) {
     H5Handle dataset(H5Dopen2(file.id(), "table", H5P_DEFAULT), H5Dclose, "open 'table'");
     std::array<std::uint32_t, 6> read{};
     h5_check(H5Dread(dataset.id(), H5T_NATIVE_UINT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, read.data()), "read 'table'");
+    EXPECT_EQ(read, values);
+}
+
+TEST(H5, AnImageInMemoryIsSparseAndIsTheFileOnceItsExtentsAreWritten) {
+    constexpr std::uint64_t kElements = std::uint64_t{1} << 28;  // 1 GiB reserved, never filled
+    const TempDirectory directory;
+    const std::lock_guard lock(h5_mutex());
+    H5Image image("a.h5");
+    h5_write_attribute(image.file(), "text", "kept");
+    H5Handle table = h5_raw_dataset(image.file(), "table", H5T_STD_U32LE, std::array<hsize_t, 1>{kElements});
+    const std::uint64_t offset = h5_payload_offset(table.id(), "table");
+    table.close();
+    const H5Bytes bytes = image.finish();
+    EXPECT_GE(bytes.bytes, offset + kElements * 4);
+    std::uint64_t written = 0;
+    auto raw = monitoring::File::create(directory / "a.h5");
+    raw.truncate(bytes.bytes);
+    for (const auto& extent : bytes.extents) {
+        written += extent.bytes.size();
+        raw.write_at(extent.offset, extent.bytes);
+    }
+    const std::array<std::uint32_t, 2> values{7, 9};
+    raw.write_at(offset, std::as_bytes(std::span(values)));
+    raw.close();
+    EXPECT_LT(written, 64U << 10);
+    H5Handle file = h5_open(directory / "a.h5");
+    EXPECT_EQ(h5_read_string_attribute(file.id(), "text"), "kept");
+    H5Handle dataset(H5Dopen2(file.id(), "table", H5P_DEFAULT), H5Dclose, "open 'table'");
+    H5Handle part(H5Dget_space(dataset.id()), H5Sclose, "select");
+    const std::array<hsize_t, 1> begin{0}, count{2};
+    h5_check(H5Sselect_hyperslab(part.id(), H5S_SELECT_SET, begin.data(), nullptr, count.data(), nullptr), "select");
+    H5Handle memory(H5Screate_simple(1, count.data(), nullptr), H5Sclose, "make a space");
+    std::array<std::uint32_t, 2> read{};
+    h5_check(H5Dread(dataset.id(), H5T_NATIVE_UINT32, memory.id(), part.id(), H5P_DEFAULT, read.data()), "read");
     EXPECT_EQ(read, values);
 }
 
