@@ -3,8 +3,9 @@
 // not on a mock.
 //
 //   checkpoint_child save RUN STEP ATTEMPT WRITERS       one save and retention, as the coordinator does it
+//   checkpoint_child save-beside RUN STEP ATTEMPT WRITERS   the same, shards by the background writer
 //   checkpoint_child save-forever RUN STEP ATTEMPT       saves STEP, STEP + 1, ... until it is killed
-//   checkpoint_child full-disk RUN                       runs the save into a disk that is full at each stage; prints
+//   checkpoint_child full-disk[-beside] RUN              runs the save into a disk that is full at each stage; prints
 //   one line a stage
 //
 // Errors go to standard error as 'Type: message'; the exit code is that of the error.
@@ -28,8 +29,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void save(const fs::path& run_dir, std::uint64_t step, std::uint32_t attempt, int writers) {
-    write_checkpoint({run_dir, step, attempt, writers, flat_layout, tiny_model()});
+void save(const fs::path& run_dir, std::uint64_t step, std::uint32_t attempt, int writers, bool beside = false) {
+    write_checkpoint({run_dir, step, attempt, writers, flat_layout, tiny_model(), beside});
     apply_retention(run_dir, 2);
 }
 
@@ -96,12 +97,13 @@ void report_stage(const fs::path& run_dir, const char* stage, const std::functio
                 sound ? "good" : "BAD");
 }
 
-void fill_the_disk(const fs::path& where) {
+void fill_the_disk(const fs::path& where, bool beside) {
     TightDisk disk(where);
     const fs::path run_dir = where / "run";
     write_checkpoint({run_dir, 1});
     const Save next{run_dir, 2,           1,
-                    2,       flat_layout, {{{"large", "param"}, DType::f32, {200000}}}};  // 800 kB in two shards
+                    2,       flat_layout, {{{"large", "param"}, DType::f32, {200000}}},  // 800 kB in two shards
+                    beside};
 
     const fs::path staging = begin_checkpoint(run_dir, 2, 1, 0);
     disk.leave(64 << 10);
@@ -125,13 +127,14 @@ void fill_the_disk(const fs::path& where) {
 int run(int count, char** arguments) {
     const std::string mode = count > 1 ? arguments[1] : "";
     const auto number = [&](int i) { return std::strtoul(arguments[i], nullptr, 10); };
-    if (mode == "save" && count == 6) {
-        save(arguments[2], number(3), static_cast<std::uint32_t>(number(4)), static_cast<int>(number(5)));
+    if ((mode == "save" || mode == "save-beside") && count == 6) {
+        save(arguments[2], number(3), static_cast<std::uint32_t>(number(4)), static_cast<int>(number(5)),
+             mode == "save-beside");
     } else if (mode == "save-forever" && count == 5) {
         for (std::uint64_t step = number(3);; ++step)
             save(arguments[2], step, static_cast<std::uint32_t>(number(4)), 2);
-    } else if (mode == "full-disk" && count == 3) {
-        fill_the_disk(arguments[2]);
+    } else if ((mode == "full-disk" || mode == "full-disk-beside") && count == 3) {
+        fill_the_disk(arguments[2], mode == "full-disk-beside");
     } else {
         throw UsageError("checkpoint_child: unknown mode '{}'", mode);
     }

@@ -41,9 +41,10 @@ void commit(const fs::path& run_dir, std::uint64_t step, std::uint32_t attempt =
     testing::write_checkpoint({run_dir, step, attempt, 2, testing::flat_layout, tiny_model()});
 }
 
-CommandResult save(const fs::path& run_dir, std::uint64_t step, int attempt, const std::string& fault = "") {
-    return run_command(fmt::format("{} exec {} save {} {} {} 2", fault.empty() ? "" : "KIBAN_FAULT='" + fault + "'",
-                                   KIBAN_CHECKPOINT_CHILD, run_dir.string(), step, attempt));
+CommandResult save(const fs::path& run_dir, std::uint64_t step, int attempt, const std::string& fault = "",
+                   const char* how = "save") {
+    return run_command(fmt::format("{} exec {} {} {} {} {} 2", fault.empty() ? "" : "KIBAN_FAULT='" + fault + "'",
+                                   KIBAN_CHECKPOINT_CHILD, how, run_dir.string(), step, attempt));
 }
 
 void expect_newest_is_whole(const fs::path& run_dir, std::uint64_t step, const std::string& what) {
@@ -159,13 +160,39 @@ TEST_P(Refusal, AtEveryPointOfASaveIsAnErrorThatLeavesTheOldCheckpointsAndNoLitt
     }
     EXPECT_GT(refusals, 30);
 }
-INSTANTIATE_TEST_SUITE_P(FullDisk, Refusal, ::testing::Values(std::pair("enospc", "No space left on device")));
+INSTANTIATE_TEST_SUITE_P(DiskThatIsFull, Refusal, ::testing::Values(std::pair("enospc", "No space left on device")));
 INSTANTIATE_TEST_SUITE_P(BrokenDisk, Refusal, ::testing::Values(std::pair("eio", "Input/output error")));
 
-TEST(FullDisk, TheKernelsOwnRefusalAtEveryStageLeavesTheOldCheckpointAndACleanExit) {
+TEST(BackgroundWriter, AKillOrARefusalAtAnyPointOfAShardLeavesTheOldCheckpointsAndTheNextSaveIsWhole) {
+    int faults = 0;
+    for (const char* point :
+         {"ckpt.header", "h5.create", "file.preallocate", "ckpt.payload", "file.write", "ckpt.fsync"}) {
+        for (const char* action : {"kill", "eio", "enospc"}) {
+            for (const int call : {1, 2}) {  // of the first and of the second writer, or of the first one's next part
+                const Scratch scratch(quick_place());
+                commit(scratch.path(), 0);
+                commit(scratch.path(), 1);
+                const std::string fault = fmt::format("{}={}@{}", point, action, call);
+                const CommandResult result = save(scratch.path(), 2, 1, fault, "save-beside");
+                ASSERT_NE(result.status, 0) << fault << result.output;
+                ++faults;
+                EXPECT_TRUE(was_killed(result) || WEXITSTATUS(result.status) == kExitIo) << fault << result.output;
+                expect_newest_is_whole(scratch.path(), 1, fault);
+                expect_swept(scratch.path(), fault);
+                EXPECT_EQ(save(scratch.path(), 3, 2, "", "save-beside").status, 0) << fault;
+                expect_newest_is_whole(scratch.path(), 3, fault);
+            }
+        }
+    }
+    EXPECT_EQ(faults, 36);
+}
+
+class FullDisk : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(FullDisk, TheKernelsOwnRefusalAtEveryStageLeavesTheOldCheckpointAndACleanExit) {
     const Scratch scratch;
     const CommandResult result =
-        run_command(fmt::format("{} full-disk {}", KIBAN_CHECKPOINT_CHILD, (scratch.path() / "disk").string()));
+        run_command(fmt::format("{} {} {}", KIBAN_CHECKPOINT_CHILD, GetParam(), (scratch.path() / "disk").string()));
     ASSERT_EQ(result.status, 0) << result.output;  // HDF5 on a full disk must not end in a crash at exit
     const bool tmpfs = result.output.find("disk: tmpfs\n") != std::string::npos;
     EXPECT_TRUE(tmpfs || result.output.find("disk: file size limit\n") != std::string::npos) << result.output;
@@ -193,6 +220,7 @@ TEST(FullDisk, TheKernelsOwnRefusalAtEveryStageLeavesTheOldCheckpointAndACleanEx
     EXPECT_EQ(line_of("left behind"), "left behind: 0");
     EXPECT_EQ(line_of("after"), "after: no error | newest 3 good");
 }
+INSTANTIATE_TEST_SUITE_P(Writer, FullDisk, ::testing::Values("full-disk", "full-disk-beside"));
 
 }  // namespace
 }  // namespace kiban::checkpoint

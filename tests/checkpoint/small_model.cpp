@@ -8,7 +8,9 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <future>
 
+#include "checkpoint/background_writer.h"
 #include "monitoring/error.h"
 
 namespace kiban::checkpoint::testing {
@@ -126,6 +128,23 @@ std::uint64_t model_bytes(const std::vector<TensorInfo>& model) {
     return bytes;
 }
 
+namespace {
+
+ShardReport write_in_background(const fs::path& staging, int rank, const std::vector<TensorSlice>& slices,
+                                std::uint64_t step) {
+    std::promise<ShardDone> done;
+    BackgroundWriter writer;
+    const std::uint64_t slot = std::max<std::uint64_t>(stream_bytes(slices) / 24, 1) * 8;  // a third of the shard
+    writer.open({.slot_bytes = slot, .slots = 2}, {.done = [&](ShardDone answer) { done.set_value(answer); }});
+    writer.begin({.step = step, .index = rank, .slices = slices}, CopyMode::lazy);
+    writer.place(step, staging, "");
+    ShardDone answer = done.get_future().get();
+    if (!answer.report) throw IoError("{}", answer.error);
+    return *std::move(answer.report);
+}
+
+}  // namespace
+
 std::vector<ShardReport> write_shards(const Save& save, const fs::path& staging) {
     std::vector<ShardReport> reports;
     for (int rank = 0; rank < save.writers; ++rank) {
@@ -137,7 +156,8 @@ std::vector<ShardReport> write_shards(const Save& save, const fs::path& staging)
                 slices.push_back({tensor, box, buffers.back().data()});
             }
         }
-        reports.push_back(write_shard(staging, rank, slices));
+        reports.push_back(save.in_background ? write_in_background(staging, rank, slices, save.step)
+                                             : write_shard(staging, rank, slices));
     }
     return reports;
 }

@@ -39,6 +39,7 @@ struct Save {
     int writers = 2;
     Layout layout = flat_layout;
     std::vector<TensorInfo> model = small_model();
+    bool in_background = false;  // by a BackgroundWriter with a pool smaller than the shard
 };
 RunState state_of(const Save& save);
 std::uint64_t model_bytes(const std::vector<TensorInfo>& model);
