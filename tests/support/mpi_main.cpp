@@ -2,13 +2,15 @@
 // main() of tests that run under mpirun: the same tests on every rank, results merged over ranks.
 //
 // A failure on any rank names the rank and fails the test on all of them; a world of another size than
-// KIBAN_EXPECTED_RANKS fails before any test runs.
+// KIBAN_EXPECTED_RANKS, or on another number of hosts than KIBAN_EXPECTED_HOSTS, fails before any test runs.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <set>
 #include <string>
 
 #include "tests/support/mpi_world.h"
@@ -18,6 +20,14 @@ namespace kiban::worker {
 namespace {
 
 const Group* world = nullptr;
+int hosts = 0;
+
+int hosts_of(const Group& group) {
+    std::array<char, 256> name{};
+    ::gethostname(name.data(), name.size() - 1);
+    const std::vector<std::string> names = group.all_gather(std::string(name.data()));
+    return static_cast<int>(std::set(names.begin(), names.end()).size());
+}
 
 class MergeOverRanks : public ::testing::EmptyTestEventListener {
   public:
@@ -37,14 +47,21 @@ class MergeOverRanks : public ::testing::EmptyTestEventListener {
 int run(int argc, char** argv) {
     ::testing::InitGoogleTest(&argc, argv);
     const char* expected = std::getenv("KIBAN_EXPECTED_RANKS");
-    if (expected == nullptr) {
-        std::fprintf(stderr, "KIBAN_EXPECTED_RANKS is not set: run this through tests/support/mpirun.sh\n");
+    const char* expected_hosts = std::getenv("KIBAN_EXPECTED_HOSTS");
+    if (expected == nullptr || expected_hosts == nullptr) {
+        std::fprintf(stderr,
+                     "KIBAN_EXPECTED_RANKS and KIBAN_EXPECTED_HOSTS: run this through tests/support/mpirun.sh\n");
         return EXIT_FAILURE;
     }
     const MpiEnvironment environment;
     try {
         const Group all = environment.world(std::stoi(expected));
         world = &all;
+        hosts = hosts_of(all);
+        if (hosts != std::stoi(expected_hosts)) {
+            if (all.rank() == 0) std::fprintf(stderr, "expected %s hosts, found %d\n", expected_hosts, hosts);
+            return EXIT_FAILURE;
+        }
         ::testing::TestEventListeners& listeners = ::testing::UnitTest::GetInstance()->listeners();
         if (all.rank() != 0) delete listeners.Release(listeners.default_result_printer());
         listeners.Append(new MergeOverRanks);
@@ -60,6 +77,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 const Group& test_world() { return *world; }
+int test_hosts() { return hosts; }
 
 }  // namespace kiban::worker
 

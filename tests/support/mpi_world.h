@@ -7,5 +7,6 @@
 namespace kiban::worker {
 
 const Group& test_world();
+int test_hosts();  // on which its ranks are
 
 }  // namespace kiban::worker

@@ -59,10 +59,20 @@ void expect_same(const Both& both, const Verb& verb) {
     }
 }
 
-TEST(CommExchange, RanksOfOneNodeShareMemoryUnlessToldNotTo) {
+TEST(CommExchange, RanksOfOneHostShareMemoryUnlessToldNotTo) {
     const Both both = world_both();
-    EXPECT_EQ(both.shared.shares_memory(), ranks() > 1);
+    EXPECT_EQ(both.shared.shares_memory(), ranks() > 1 && test_hosts() == 1);
     EXPECT_FALSE(both.messages.shares_memory());
+}
+
+// Two groups of one name: the pair on the first host takes the memory, the pair that two hosts share the messages.
+TEST(CommExchange, EachGroupTravelsAsItsOwnHostsAllow) {
+    if (ranks() != 4) return;
+    const Group pair = test_world().split(me() / 2, me(), "pair");
+    EXPECT_EQ(pair.shares_memory(), test_hosts() == 1 || me() < 2);
+    std::vector<float> flat(200'000, static_cast<float>(me()));
+    pair.all_reduce_sum(std::span<float>(flat));
+    EXPECT_EQ(flat, std::vector<float>(200'000, me() < 2 ? 1.0F : 5.0F));
 }
 
 TEST(CommExchange, BothWaysGiveTheSameBits) {

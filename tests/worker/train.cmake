@@ -4,7 +4,7 @@ target_link_libraries(kiban_mpi_main PUBLIC kiban::comm GTest::gtest)
 
 kiban_test(worker_comm_test
   SOURCES comm_exchange_test.cpp comm_group_test.cpp comm_thread_test.cpp comm_traffic_test.cpp
-  LINK kiban_mpi_main RANKS 1 2 4 TIMEOUT 300)
+  LINK kiban_mpi_main RANKS 1 2 4 HOSTS 2,1,1 TIMEOUT 300)
 
 kiban_test(worker_comm_pieces_test
   SOURCES comm_shared_counter_test.cpp comm_tree_sum_test.cpp
@@ -15,8 +15,12 @@ kiban_test(worker_parallel_test
   LINK kiban::trainer)
 
 kiban_test(worker_axes_test
-  SOURCES parallel_axes_test.cpp parallel_training.cpp
+  SOURCES parallel_axes_test.cpp parallel_expectations.cpp parallel_training.cpp
   LINK kiban_mpi_main kiban::trainer RANKS 1 2 4 8 TIMEOUT 300)
+
+kiban_test(worker_axes_over
+  SOURCES parallel_hosts_test.cpp parallel_expectations.cpp parallel_training.cpp
+  LINK kiban_mpi_main kiban::trainer HOSTS 2,1,1)
 
 kiban_test(worker_bytes_test
   SOURCES parallel_bytes_test.cpp parallel_training.cpp
