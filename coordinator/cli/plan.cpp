@@ -111,6 +111,7 @@ Json json_of(const MemoryPlan& memory) {
             {"buffers",
              {{"buckets", memory.buckets},
               {"tree", memory.tree},
+              {"muon", memory.muon},
               {"windows", memory.windows},
               {"rows", memory.rows},
               {"sum", memory.buffers()}}},

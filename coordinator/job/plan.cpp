@@ -8,6 +8,7 @@
 #include "coordinator/job/layout.h"
 #include "coordinator/job/plan_activations.h"
 #include "coordinator/job/plan_buckets.h"
+#include "coordinator/job/plan_muon.h"
 #include "coordinator/job/plan_stage.h"
 #include "coordinator/job/plan_traffic.h"
 #include "monitoring/error.h"
@@ -34,10 +35,6 @@ std::int64_t micro_batches_of(const TrainConfig& train, int data) {
 
 void check(const PlanInput& input) {
     check_cut(input.model, input.parallel);
-    if (input.train.optimizer.name != "adamw") {
-        throw ConfigError("train.optimizer.name = '{}': the state of 'adamw' alone is known to the plan",
-                          input.train.optimizer.name);
-    }
     if (input.parallel.zero < 0 || input.parallel.zero > 3)
         throw ConfigError("parallel.zero: expected 0 to 3, found {}", input.parallel.zero);
     const std::int64_t tensor = input.parallel.tensor;
@@ -59,6 +56,7 @@ std::uint64_t window_bytes(const PlannedStage& stage) {
     std::uint64_t groups = 0;
     for (const int size : {stage.data, stage.cut.tensor, stage.input.workers}) groups += size > 1 ? 1 : 0;
     if (ties_stages(stage.input.model, stage.cut)) ++groups;
+    if (has_muon(stage) && stage.data * stage.cut.tensor > 1) ++groups;
     return groups * kWindowBytes;
 }
 
@@ -79,11 +77,12 @@ MemoryPlan memory_of(const PlannedStage& stage) {
     MemoryPlan memory;
     memory.weights = zero < 3 ? whole : own;
     memory.gradients = zero < 2 ? whole : own;
-    memory.optimizer = 2 * (zero == 0 ? whole : own);
+    memory.optimizer = optimizer_bytes(stage);
     memory.activations = std::min(passes.kept, passes.peak);
     memory.working = passes.peak - memory.activations;
     memory.buckets = pool_bytes(stage);
     memory.tree = tree_bytes(stage);
+    memory.muon = muon_bytes(stage);
     memory.windows = window_bytes(stage);
     memory.rows = row_bytes(stage);
     memory.process = kProcessBytes + kLibraryBytes / static_cast<std::uint64_t>(stage.input.workers);

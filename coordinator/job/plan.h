@@ -2,9 +2,10 @@
 // What a run will take before it starts: parameters, memory, arithmetic and traffic of its workers, from the run file
 // alone. Pure functions, without Torch and MPI; any thread.
 //
-// One worker stands for each pipeline stage: data rank 0, tensor rank 0. The others of its stage hold as much, and send
-// as much up to the rounding of part_of (checkpoint/placement.h). Bytes are bytes, FLOPs count a multiplication and an
-// addition as two. Evaluation enters the memory where it is the peak, and nothing else; checkpoints enter nothing.
+// One worker stands for each pipeline stage: data rank 0, tensor rank 0. The others of its stage hold as much (of
+// Muon's state and work, at most as much), and send as much up to the rounding of part_of (checkpoint/placement.h).
+// Bytes are bytes, FLOPs count a multiplication and an addition as two. Evaluation enters the memory where it is the
+// peak, and nothing else; checkpoints enter nothing.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +41,7 @@ struct MemoryPlan {  // bytes of one worker at its peak, in a step after the fir
     // For the whole run.
     std::uint64_t weights = 0;    // the flat buffer; ZeRO 3: the own part of each bucket
     std::uint64_t gradients = 0;  // the flat buffer; ZeRO 2 and 3: the own part of each bucket
-    std::uint64_t optimizer = 0;  // two floats a parameter that this worker updates
+    std::uint64_t optimizer = 0;  // two floats a parameter that this worker updates, one where it is Muon's
     // While micro-batches are under way.
     std::uint64_t activations = 0;  // kept for the backward passes of as many as are under way at once
     std::uint64_t working = 0;      // on top at the peak: gradients of activations, a chunk of logits, a recomputed
@@ -48,18 +49,19 @@ struct MemoryPlan {  // bytes of one worker at its peak, in a step after the fir
     // Buffers, kept once they were needed.
     std::uint64_t buckets = 0;  // ZeRO 2 and 3: buckets that are gathered, and gradients on their way to be reduced
     std::uint64_t tree = 0;     // reduction = "fixed": a flat buffer for each level of the sum over micro-batches
+    std::uint64_t muon = 0;     // a layer's momenta, a matrix and what orthogonalising it needs
     std::uint64_t windows = 0;  // memory shared with the other ranks of each group, on one node
     std::uint64_t rows = 0;     // token ids of a step and of an evaluation batch, rotary table
     std::uint64_t process = 0;  // without a model, where all workers are on one node
 
-    std::uint64_t buffers() const { return buckets + tree + windows + rows; }
+    std::uint64_t buffers() const { return buckets + tree + muon + windows + rows; }
     std::uint64_t total() const {
         return weights + gradients + optimizer + activations + working + buffers() + process;
     }
 };
 
 struct TrafficPlan {        // of one worker in one step
-    std::string group;      // data, tensor, pipeline, tied or world (worker/parallel/mesh.h)
+    std::string group;      // data, tensor, layer, pipeline, tied or world (worker/parallel/mesh.h)
     std::string operation;  // reduce_scatter, all_gather, all_reduce, send or receive
     std::string what;
     std::uint64_t calls = 0;
@@ -97,8 +99,7 @@ struct Plan {
     double recomputed_flops() const;
 };
 
-/// ConfigError naming the numbers where degrees do not divide the model or the workers, and for an optimizer whose
-/// state it does not know.
+/// ConfigError naming the numbers where degrees do not divide the model or the workers.
 Plan plan_of(const PlanInput& input);
 
 }  // namespace kiban::coordinator

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "coordinator/job/plan_buckets.h"
+#include "coordinator/job/plan_muon.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -49,6 +50,7 @@ class StepTraffic {
         tensor_gradients();
         neighbours();
         tied_embedding();
+        muon();
         world_sums();
         return std::move(rows_);
     }
@@ -136,6 +138,26 @@ class StepTraffic {
             if (bucket.name == "embedding.weight")
                 add(tied, "all_reduce", "gradient of the tied embedding", 1,
                     all_reduce(tied, bucket.padded / stage_.data));
+    }
+
+    // Momenta of a layer to the workers that orthogonalise its matrices, and back to where the slices are.
+    void muon() {
+        const Axis layer{"layer", stage_.data * stage_.cut.tensor};
+        const bool whole = zero_ == 0 || stage_.data == 1;
+        std::uint64_t calls = 0;
+        std::uint64_t gathered = 0;
+        std::uint64_t scattered = 0;
+        std::uint64_t spread = 0;
+        for (const Bucket& bucket : layout_.buckets) {
+            if (!has_muon(stage_, bucket)) continue;
+            ++calls;
+            gathered += all_gather(layer, stage_.cut.tensor * bucket.padded);
+            scattered += reduce_scatter(layer, stage_.cut.tensor * bucket.padded);
+            spread += all_gather(data_, bucket.padded);
+        }
+        add(layer, "all_gather", "momenta", whole && stage_.cut.tensor == 1 ? 0 : calls, gathered);
+        add(layer, "reduce_scatter", "orthogonal updates", calls, scattered);
+        add(data_, "all_gather", "orthogonal updates", whole ? calls : 0, spread);
     }
 
     void world_sums() {

@@ -11,6 +11,7 @@ mpirun=$(dirname "$0")/../support/mpirun.sh
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456 OMP_NUM_THREADS=1
+export KIBAN_MPI_TIMEOUT_SECONDS=1200  # three updates of Muon take 15 TFLOP
 head -c 30000 /usr/share/common-licenses/GPL-3 >"$dir/text.txt"
 cat >"$dir/run.toml" <<'END'
 [run]
@@ -41,6 +42,7 @@ measure() {  # WORKERS key=value...
         case $word in
             checkpointing=2) settings="$settings --set train.activation_checkpointing=full" ;;
             fixed=1) settings="$settings --set train.reduction=fixed" ;;
+            muon=1) settings="$settings --set train.optimizer.name=muon" ;;
             *) settings="$settings --set parallel.$word" ;;
         esac
     done
@@ -55,7 +57,7 @@ measure() {  # WORKERS key=value...
 }
 failed=0
 for line in "1 zero=3" "2 zero=3" "4 zero=3" "2 zero=0" "2 zero=1" "2 zero=2" "2 tensor=2" "2 pipeline=2" "2 zero=1 fixed=1" \
-    "2 zero=3 checkpointing=2" "4 zero=3 tensor=2" "4 zero=3 pipeline=2"; do
+    "2 zero=3 checkpointing=2" "2 zero=1 muon=1" "2 zero=3 muon=1" "4 zero=3 tensor=2" "4 zero=3 pipeline=2"; do
     # shellcheck disable=SC2086
     measure $line || failed=1
 done

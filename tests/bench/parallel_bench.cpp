@@ -33,8 +33,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-    std::map<std::string, int> values = {{"zero", 1}, {"tensor", 1}, {"pipeline", 1},     {"micro_rows", 0},
-                                         {"rows", 0}, {"fixed", 0},  {"checkpointing", 0}};
+    std::map<std::string, int> values = {{"zero", 1}, {"tensor", 1}, {"pipeline", 1},      {"micro_rows", 0},
+                                         {"rows", 0}, {"fixed", 0},  {"checkpointing", 0}, {"muon", 0}};
 
     int operator[](const std::string& key) const { return values.at(key); }
     void set(const std::string& word) {
@@ -124,6 +124,7 @@ class Bench {
         setup.vocabulary = shape_.vocabulary;
         setup.sequence_length = shape_.tokens;
         setup.parallel = {.zero = options_["zero"], .tensor = options_["tensor"], .pipeline = options_["pipeline"]};
+        setup.train.optimizer.name = options_["muon"] != 0 ? "muon" : "adamw";
         setup.train.activation_checkpointing =
             static_cast<coordinator::ActivationCheckpointing>(options_["checkpointing"]);
         return setup;

@@ -12,6 +12,10 @@
 //               whole, h elements of a bucket, is summed before each scatter over the data axis: about 2 (T - 1)/T h
 //     pipeline  t d/T elements of activations to the next stage and of gradients to the one before, M times
 //     tied      b/D of the embedding's bucket, summed once by two ranks
+//     layer     Muon: the T b elements of a layer's buckets, of which each of the N = T D ranks owns 1/N: a gather and
+//     a
+//               scatter send (N - 1) b/D each. Where every data rank updates all of b, a gather is needed for the
+//               tensor ranks' parts alone, and the data ranks gather the updates
 #include <gtest/gtest.h>
 
 #include <map>
@@ -20,6 +24,7 @@
 #include <utility>
 
 #include "coordinator/job/layout.h"
+#include "coordinator/job/plan.h"
 #include "tests/support/mpi_world.h"
 #include "tests/worker/parallel_training.h"
 #include "worker/comm/traffic.h"
@@ -59,6 +64,7 @@ class ClosedForms {
         if (recipe_.data > 1) along_data();
         if (recipe_.tensor > 1) along_tensor();
         if (recipe_.pipeline > 1) along_pipeline();
+        if (recipe_.muon && recipe_.data * recipe_.tensor > 1) along_layers();
         return std::move(all_);
     }
 
@@ -128,6 +134,18 @@ class ClosedForms {
         }
     }
 
+    void along_layers() {
+        const bool updates_all = recipe_.zero == 0 || recipe_.data == 1;
+        for (const Bucket& bucket : buckets_) {
+            if (!is_layer(bucket)) continue;
+            const std::uint64_t part = static_cast<std::uint64_t>(bucket.padded) / count(recipe_.data) * kFloat;
+            const std::uint64_t bytes = (count(recipe_.data * recipe_.tensor) - 1) * part;
+            if (!updates_all || recipe_.tensor > 1) add("layer all_gather", 1, bytes);
+            add("layer reduce_scatter", 1, bytes);
+            if (updates_all && recipe_.data > 1) add("data all_gather", 1, (count(recipe_.data) - 1) * part);
+        }
+    }
+
     Recipe recipe_;
     std::uint64_t tensor_rank_;
     int stage_;
@@ -190,6 +208,43 @@ TEST_P(Bytes, CombinedAxesAddUp) {
     }
     for (const int zero : {1, 3}) {
         expect_closed_forms({.tensor = 2, .pipeline = 2, .zero = zero, .checkpointing = ActivationCheckpointing::full});
+    }
+}
+
+TEST_P(Bytes, MuonExchangesEachLayerOnceMoreToAndFro) {
+    const int workers = test_world().size();
+    for (int zero = 0; zero <= 3; ++zero) expect_closed_forms({.data = workers, .zero = zero, .muon = true});
+    expect_closed_forms({.tensor = workers, .muon = true});
+    expect_closed_forms({.pipeline = workers, .muon = true});
+    if (workers < 4) return;
+    for (int zero = 0; zero <= 3; ++zero) expect_closed_forms({.data = 2, .tensor = 2, .zero = zero, .muon = true});
+}
+
+// The plan stands for data rank 0 and tensor rank 0 of a stage; sums of a few numbers are no part of measured().
+TEST_P(Bytes, ThePlanSaysWhatMuonExchanges) {
+    const int workers = test_world().size();
+    for (const Recipe& cut : {Recipe{.data = workers, .zero = 1}, Recipe{.data = workers / 2, .tensor = 2, .zero = 3},
+                              Recipe{.data = workers / 2, .pipeline = 2, .zero = 0}}) {
+        Recipe recipe = cut;
+        recipe.layout = GetParam();
+        recipe.muon = true;
+        const Exchanged found = measured(recipe, test_world());
+        if (test_world().rank() != 0) continue;
+        ModelSetup setup = setup_of(recipe);
+        setup.train.eval_micro_batch_rows = 1;
+        const coordinator::Plan plan = coordinator::plan_of({.model = setup.model,
+                                                             .vocabulary = setup.vocabulary,
+                                                             .sequence_length = setup.sequence_length,
+                                                             .train = setup.train,
+                                                             .parallel = setup.parallel,
+                                                             .workers = workers});
+        Exchanged expected;
+        for (const coordinator::TrafficPlan& row : plan.stages[0].traffic) {
+            if (row.what.starts_with("small")) continue;
+            auto& sum = expected[row.group + " " + row.operation];
+            sum = {sum.first + row.calls, sum.second + row.bytes};
+        }
+        EXPECT_EQ(found, expected) << recipe.text();
     }
 }
 

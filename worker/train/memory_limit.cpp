@@ -6,7 +6,6 @@
 #include <fstream>
 
 #include "monitoring/error.h"
-#include "monitoring/log.h"
 
 namespace kiban::worker {
 namespace {
@@ -56,11 +55,6 @@ std::optional<std::string> beyond(const coordinator::MemoryPlan& memory, const P
 void refuse_beyond_limits(const coordinator::PlanInput& input, int rank) {
     const std::vector<ProcessLimit> limits = process_limits();
     if (limits.empty()) return;
-    if (input.train.optimizer.name != "adamw") {
-        monitoring::log_warning("the limits of this process are not checked: the plan does not know the state of '{}'",
-                                input.train.optimizer.name);
-        return;
-    }
     const coordinator::Plan plan = coordinator::plan_of(input);
     const int stage = rank / (plan.tensor * input.parallel.context) % plan.pipeline;
     for (const ProcessLimit& limit : limits) {

@@ -25,7 +25,6 @@ std::vector<ProcessLimit> process_limits();
 std::optional<std::string> beyond(const coordinator::MemoryPlan& memory, const ProcessLimit& limit);
 
 /// ConfigError when this worker's part of the model does not fit into one of process_limits(). `rank` of the world.
-/// Looks at AdamW alone, the optimizer whose state the plan knows, and warns for another.
 void refuse_beyond_limits(const coordinator::PlanInput& input, int rank);
 
 }  // namespace kiban::worker
