@@ -4,8 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <cmath>
-#include <cstring>
 #include <random>
 #include <thread>
 #include <vector>
@@ -13,15 +11,13 @@
 #include "checkpoint/placement.h"
 #include "monitoring/error.h"
 #include "tests/support/mpi_world.h"
+#include "tests/worker/uneven_buffers.h"
 
 namespace kiban::worker {
 namespace {
 
 int ranks() { return test_world().size(); }
 int me() { return test_world().rank(); }
-
-// Nothing, one, fewer than ranks, about one slot, about as many as there are slots, and many rounds.
-const std::size_t kSizes[] = {0, 1, 3, 4097, (1 << 17) - 1, (1 << 17) + 1, 3 * (1 << 17) + 5, (1 << 20) + 17};
 
 struct Both {
     Group shared;
@@ -30,21 +26,6 @@ struct Both {
 
 Both world_both() {
     return {test_world().split(0, me(), "shared"), test_world().split(0, me(), "messages", Transport::messages)};
-}
-
-template <typename T>
-std::vector<T> uneven(std::size_t size, int seed) {
-    std::vector<T> values(size);
-    for (std::size_t i = 0; i < size; ++i) {
-        const int power = static_cast<int>((i * 7 + static_cast<std::size_t>(seed) * 5) % 13);
-        values[i] = static_cast<T>((i % 2 == 0 ? 1.0 : -1.0) * std::pow(10.0, power) / (3.0 + seed));
-    }
-    return values;
-}
-
-template <typename T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
 // Runs `verb` on both groups with equal inputs and compares the whole buffers.

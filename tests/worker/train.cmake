@@ -6,6 +6,10 @@ kiban_test(worker_comm_test
   SOURCES comm_exchange_test.cpp comm_group_test.cpp comm_thread_test.cpp comm_traffic_test.cpp
   LINK kiban_mpi_main RANKS 1 2 4 HOSTS 2,1,1 TIMEOUT 300)
 
+kiban_test(worker_comm_nodes_test
+  SOURCES comm_nodes_test.cpp
+  LINK kiban_mpi_main RANKS 4 8 TIMEOUT 300)
+
 kiban_test(worker_comm_pieces_test
   SOURCES comm_shared_counter_test.cpp comm_tree_sum_test.cpp
   LINK kiban::comm)

@@ -8,7 +8,7 @@
 #include "monitoring/error.h"
 #include "monitoring/log.h"
 #include "worker/comm/mpi_group.h"
-#include "worker/comm/shared_window.h"
+#include "worker/comm/nodes.h"
 #include "worker/comm/submit.h"
 #include "worker/comm/verbs.h"
 
@@ -60,11 +60,16 @@ Group::Impl::~Impl() {
     submit_and_forget([handle = communicator, text = name] { free_communicator(handle, text); });
 }
 
-SharedWindow* Group::Impl::window() const {
-    if (!window_decided_ && size > 1 && transport == Transport::automatic) window_ = SharedWindow::make(*this);
-    window_decided_ = true;
-    return window_.get();
+const Routes& Group::Impl::routes() const {
+    if (!routes_) {
+        const bool chooses = size > 1 && transport == Transport::automatic;
+        routes_ = std::make_unique<Routes>(chooses ? routes_of(*this) : Routes{});
+    }
+    return *routes_;
 }
+
+SharedWindow* Group::Impl::window() const { return routes().window.get(); }
+const NodeGroups* Group::Impl::nodes() const { return routes().nodes.get(); }
 
 void Group::Impl::begin() const { collectives.fetch_add(1, std::memory_order_relaxed); }
 
@@ -109,6 +114,12 @@ bool Group::shares_memory() const {
     bool shares = false;
     together(impl_, [&](const Impl& group) { shares = group.window() != nullptr; });
     return shares;
+}
+
+bool Group::goes_by_node() const {
+    bool by_node = false;
+    together(impl_, [&](const Impl& group) { by_node = group.nodes() != nullptr; });
+    return by_node;
 }
 
 void Group::barrier() const { together(impl_, verbs::barrier); }

@@ -5,10 +5,10 @@
 // Sums of floating-point numbers are taken in one fixed tree over ranks (tree_sum.h), element by element, so the same
 // group gives the same bits each time. Large buffers travel in pieces: through shared
 // memory (a few MiB for each rank of a group that uses it, kept until MPI is finalised) where all ranks are on one
-// node, otherwise in messages. Every verb but send and receive is collective: all ranks of the group call it, in the
-// same order, with equal sizes. One thread of the process at a time; while a CommThread runs (comm_thread.h), verbs are
-// queued to it. Errors: CommError naming call, group, peer and MPI's own words; no verb has a timeout (the
-// coordinator's heartbeat watches).
+// node, node by node where each of several nodes has the same number of them, otherwise in messages. Every verb but
+// send and receive is collective: all ranks of the group call it, in the same order, with equal sizes. One thread of
+// the process at a time; while a CommThread runs (comm_thread.h), verbs are queued to it. Errors: CommError naming
+// call, group, peer and MPI's own words; no verb has a timeout (the coordinator's heartbeat watches).
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@ namespace kiban::worker {
 
 /// How large buffers travel between the ranks of a group.
 enum class Transport {
-    automatic,  // through shared memory where all ranks are on one node, otherwise in messages
+    automatic,  // through shared memory inside a node, in messages between nodes
     messages,   // in messages always: for comparing the two, which give the same bits
 };
 
@@ -42,6 +42,10 @@ class Group {
 
     /// Whether large buffers of this group go through shared memory. Collective.
     bool shares_memory() const;
+    /// Whether they go through shared memory inside each node, and in messages between the ranks of one number: the
+    /// nodes have the same number of contiguous ranks, more than one (worker/comm/nodes.h; sums need a power of two of
+    /// nodes as well). Collective.
+    bool goes_by_node() const;
 
     void barrier() const;
 

@@ -17,6 +17,8 @@
 namespace kiban::worker {
 
 class SharedWindow;
+struct NodeGroups;
+struct Routes;
 
 struct Group::Impl {
     enum class Owns { nothing, communicator };
@@ -32,8 +34,10 @@ struct Group::Impl {
     /// CommError when the ranks disagree about `size`.
     void check_equal_size(std::size_t size, const char* verb) const;
 
-    /// Where large buffers go; null: in messages. Collective when it is called first.
+    /// Where large buffers go: through a window of all ranks, node by node, or, where both are null, in messages.
+    /// Each is collective when one is called first.
     SharedWindow* window() const;
+    const NodeGroups* nodes() const;
 
     static constexpr int kNoPeer = -1;
 
@@ -46,8 +50,8 @@ struct Group::Impl {
     TrafficCells& cells;
 
   private:
-    mutable bool window_decided_ = false;
-    mutable std::unique_ptr<SharedWindow> window_;
+    const Routes& routes() const;
+    mutable std::unique_ptr<Routes> routes_;  // null: not decided
 };
 
 /// MPI's own words for an error code.

@@ -28,6 +28,10 @@ void forget(MPI_Request& request) {
 
 }  // namespace
 
+MessagesUnderWay::MessagesUnderWay() { messages_under_way.fetch_add(1, std::memory_order_relaxed); }
+MessagesUnderWay::~MessagesUnderWay() { messages_under_way.fetch_sub(1, std::memory_order_relaxed); }
+bool MessagesUnderWay::any() { return messages_under_way.load(std::memory_order_relaxed) != 0; }
+
 MessagesOut::MessagesOut(const Group::Impl& group, std::span<const float> values, int to, int tag)
     : group_(group), to_(to) {
     const Part whole{0, static_cast<std::int64_t>(values.size())};
@@ -37,12 +41,7 @@ MessagesOut::MessagesOut(const Group::Impl& group, std::span<const float> values
                               kFirstTag + tag, group.communicator, &requests_.emplace_back()),
                     "MPI_Isend", to);
     }
-    messages_under_way.fetch_add(1, std::memory_order_relaxed);
 }
-
-MessagesOut::~MessagesOut() { messages_under_way.fetch_sub(1, std::memory_order_relaxed); }
-
-bool MessagesOut::under_way() { return messages_under_way.load(std::memory_order_relaxed) != 0; }
 
 bool MessagesOut::ended(bool wait) {
     const auto count = static_cast<int>(requests_.size());

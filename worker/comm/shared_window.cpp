@@ -21,16 +21,6 @@ std::vector<MPI_Win>& windows() {
     return all;
 }
 
-bool on_one_node(const Group::Impl& group) {
-    MPI_Comm node = MPI_COMM_NULL;
-    group.check(MPI_Comm_split_type(group.communicator, MPI_COMM_TYPE_SHARED, group.rank, MPI_INFO_NULL, &node),
-                "MPI_Comm_split_type");
-    int size = 0;
-    group.check(MPI_Comm_size(node, &size), "MPI_Comm_size");
-    group.check(MPI_Comm_free(&node), "MPI_Comm_free");
-    return size == group.size;
-}
-
 // With `alloc_shared_noncontig`, MPI need not put the ranks' memory end to end.
 int allocate(const Group::Impl& group, std::size_t bytes, MPI_Win& window) {
     MPI_Info info = MPI_INFO_NULL;
@@ -65,7 +55,6 @@ struct SharedWindow::Desk {
 
 std::unique_ptr<SharedWindow> SharedWindow::make(const Group::Impl& group) {
     static_assert(sizeof(Desk) <= kPage);
-    if (!on_one_node(group)) return nullptr;
     constexpr std::size_t kBytes = kPage + kSlots * kSlotBytes;
     MPI_Win window = MPI_WIN_NULL;
     const int code = allocate(group, kBytes + kPage, window);
@@ -110,7 +99,7 @@ void SharedWindow::wait(SharedCounter& counter, std::uint32_t value) const {
         int flag = 0;
         group_.check(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, group_.communicator, &flag, MPI_STATUS_IGNORE),
                      "MPI_Iprobe");
-        return !MessagesOut::under_way();
+        return !MessagesUnderWay::any();
     });
 }
 

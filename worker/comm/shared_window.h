@@ -22,7 +22,7 @@ class SharedWindow {
     static constexpr std::uint32_t kSlots = 3;
     static constexpr std::size_t kSlotBytes = std::size_t{512} << 10;
 
-    /// Collective. Null, on all ranks, when the group spans nodes or the memory is not to be had.
+    /// Collective; for a group whose ranks are on one node. Null, on all ranks, when the memory is not to be had.
     static std::unique_ptr<SharedWindow> make(const Group::Impl& group);
 
     /// Frees what make() got from MPI, of all groups: collective, so not in a destructor, which must not wait for

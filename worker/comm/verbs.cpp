@@ -6,6 +6,7 @@
 #include "checkpoint/placement.h"
 #include "monitoring/error.h"
 #include "worker/comm/flat_exchange.h"
+#include "worker/comm/node_exchange.h"
 #include "worker/comm/shared_exchange.h"
 #include "worker/comm/traffic_count.h"
 #include "worker/comm/tree_sum.h"
@@ -66,9 +67,17 @@ void all_gather_parts(const Impl& group, std::span<T> flat) {
     const TrafficScope scope(group.cells, Operation::all_gather, Sent(group, flat.size(), sizeof(T)).all_gather());
     if (SharedWindow* window = group.window()) {
         shared::all_gather(group, *window, flat);
+    } else if (const NodeGroups* nodes = group.nodes()) {
+        by_node::all_gather(group, *nodes, flat);
     } else {
         messages::all_gather(group, flat);
     }
+}
+
+// Null: sums do not go by node.
+const NodeGroups* nodes_that_sum(const Impl& group) {
+    const NodeGroups* nodes = group.nodes();
+    return nodes != nullptr && nodes->sums_in_tree ? nodes : nullptr;
 }
 
 // The strings' lengths by rank.
@@ -92,6 +101,9 @@ void all_reduce_sum(const Impl& group, std::span<float> values) {
                              Sent(group, values.size(), sizeof(float)).all_reduce());
     if (SharedWindow* window = group.window()) {
         shared::all_reduce_sum(group, *window, values);
+    } else if (const NodeGroups* nodes = nodes_that_sum(group)) {
+        by_node::reduce_scatter_sum(group, *nodes, values);
+        by_node::all_gather(group, *nodes, values);
     } else {
         messages::reduce_scatter_sum(group, values);
         messages::all_gather(group, values);
@@ -102,9 +114,13 @@ void all_reduce_sum(const Impl& group, std::span<double> values) {
     group.begin();
     const TrafficScope scope(group.cells, Operation::all_reduce,
                              Sent(group, values.size(), sizeof(double)).all_reduce());
-    SharedWindow* window = values.size() >= kFewDoubles ? group.window() : nullptr;
-    if (window != nullptr) {
+    if (values.size() < kFewDoubles) {
+        all_reduce_few(group, values);
+    } else if (SharedWindow* window = group.window()) {
         shared::all_reduce_sum(group, *window, values);
+    } else if (const NodeGroups* nodes = nodes_that_sum(group)) {
+        by_node::reduce_scatter_sum(group, *nodes, values);
+        by_node::all_gather(group, *nodes, values);
     } else {
         all_reduce_few(group, values);
     }
@@ -128,6 +144,8 @@ void reduce_scatter_sum(const Impl& group, std::span<float> flat) {
                              Sent(group, flat.size(), sizeof(float)).reduce_scatter());
     if (SharedWindow* window = group.window()) {
         shared::reduce_scatter_sum(group, *window, flat);
+    } else if (const NodeGroups* nodes = nodes_that_sum(group)) {
+        by_node::reduce_scatter_sum(group, *nodes, flat);
     } else {
         messages::reduce_scatter_sum(group, flat);
     }
@@ -142,6 +160,8 @@ void broadcast(const Impl& group, std::span<std::byte> bytes, int root) {
     const TrafficScope scope(group.cells, Operation::broadcast, end_of_chain ? 0 : bytes.size());
     if (SharedWindow* window = group.window()) {
         shared::broadcast(group, *window, bytes, root);
+    } else if (const NodeGroups* nodes = group.nodes()) {
+        by_node::broadcast(group, *nodes, bytes, root);
     } else {
         messages::broadcast(group, bytes, root);
     }
