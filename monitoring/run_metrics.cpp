@@ -23,7 +23,8 @@ constexpr std::size_t kWindowSteps = 100;
 constexpr double kTokensPerParameter = 20;  // Hoffmann et al. 2022 (arXiv 2203.15556), table 3
 constexpr std::array<std::string_view, 7> kStates = {"preparing",  "starting", "training", "saving",
                                                      "restarting", "done",     "failed"};
-constexpr std::array<std::string_view, 7> kAxes = {"world", "data", "tensor", "layer", "pipeline", "context", "tied"};
+constexpr std::array<std::string_view, 9> kAxes = {"world", "data",     "shard",   "replica", "tensor",
+                                                   "layer", "pipeline", "context", "tied"};
 constexpr std::array<std::string_view, 6> kOperations = {"reduce_scatter", "all_gather", "all_reduce",
                                                          "broadcast",      "send",       "receive"};
 

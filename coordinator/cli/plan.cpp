@@ -49,8 +49,10 @@ const char* recomputed_text(ActivationCheckpointing how) {
 }
 
 std::string layout_text(const Plan& plan) {
-    return fmt::format("{} workers = data {} x pipeline {} x tensor {}; ZeRO {}: {}", plan.workers, plan.data,
-                       plan.pipeline, plan.tensor, plan.zero, zero_text(plan.zero));
+    const std::string replicas =
+        plan.replicate == 1 ? "" : fmt::format(" ({} replicas of {})", plan.replicate, plan.data / plan.replicate);
+    return fmt::format("{} workers = data {}{} x pipeline {} x tensor {}; ZeRO {}: {}", plan.workers, plan.data,
+                       replicas, plan.pipeline, plan.tensor, plan.zero, zero_text(plan.zero));
 }
 
 std::string flops_text(double flops) { return fmt::format("{:.4g} GFLOP", flops / 1e9); }
@@ -151,6 +153,7 @@ Json json_of(const Plan& plan) {
               {"pipeline", plan.pipeline},
               {"tensor", plan.tensor},
               {"zero", plan.zero},
+              {"replicate", plan.replicate},
               {"text", layout_text(plan)}}},
             {"tokens", plan.tokens},
             {"micro_batches", plan.micro_batches},

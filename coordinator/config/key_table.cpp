@@ -116,6 +116,8 @@ std::vector<Key<RunFile>> cluster_keys() {
     return {
         KIBAN_RUN_KEY(parallel.zero, between(0, 3), kResumable, "",
                       "ZeRO stage: what the data-parallel workers share out: 1 optimizer state, 2 also gradients, 3 also weights"),
+        KIBAN_RUN_KEY(parallel.replicate, between(1, 1 << 14), kResumable, "",
+                      "replicas of the ZeRO shards (hybrid sharding): shards are gathered and summed among the data-parallel workers of one replica, which are neighbours, and the sums exchanged between replicas once a step; divides the data-parallel workers"),
         KIBAN_RUN_KEY(parallel.tensor, between(1, 1 << 14), kResumable, "workers",
                       "share out each layer's heads and features, and its tokens"),
         KIBAN_RUN_KEY(parallel.pipeline, between(1, 1 << 14), kResumable, "workers", "stages, each some of the layers"),

@@ -213,6 +213,7 @@ void validate(RunFile& file) {
     check_available(file);
     check_cut(file.model, file.parallel);
     const int data = data_degree(file.parallel, file.launch.workers);
+    shard_degree(file.parallel, file.launch.workers);
     check_shape_is_said(file.train);
     check_batch(file.train, static_cast<std::uint64_t>(data));
     check_tokens_of_tensor_ranks(file);

@@ -103,6 +103,12 @@ void check_divides(const char* what, std::int64_t number, int degree) {
 
 }  // namespace
 
+std::int64_t blocks_of(const Layout& layout) {
+    std::int64_t blocks = 0;
+    for (const Bucket& bucket : layout.buckets) blocks += (bucket.elements + bucket.block - 1) / bucket.block;
+    return blocks;
+}
+
 std::int64_t LocalTensor::elements() const { return checkpoint::num_elements(box.extent); }
 
 void check_cut(const ModelConfig& model, const ParallelConfig& parallel) {
@@ -128,6 +134,18 @@ int data_degree(const ParallelConfig& parallel, int workers) {
                           workers, others, parallel.pipeline, parallel.context, parallel.tensor);
     }
     return static_cast<int>(workers / others);
+}
+
+int shard_degree(const ParallelConfig& parallel, int workers) {
+    const int data = data_degree(parallel, workers);
+    if (parallel.replicate < 1 || data % parallel.replicate != 0) {
+        throw ConfigError(
+            "parallel.replicate = {} does not divide the {} data-parallel workers ({} workers / pipeline {} / context "
+            "{} "
+            "/ tensor {})",
+            parallel.replicate, data, workers, parallel.pipeline, parallel.context, parallel.tensor);
+    }
+    return data / parallel.replicate;
 }
 
 checkpoint::Part layers_of_stage(std::int64_t layers, int stage, int pipeline) {

@@ -3,8 +3,9 @@
 // model and the degrees, without Torch, so that `kiban` refuses and plans with what the worker builds from.
 //
 // A bucket is what is gathered, reduced and freed together: one layer, or one tensor outside the layers. It is padded
-// so that every data-parallel worker owns the same number of whole blocks of it; a block has a size that depends on the
-// bucket's elements alone, so sums taken by blocks do not depend on the number of workers.
+// so that it cuts into as many parts of whole blocks as there are data-parallel workers, of which each owns one or,
+// with replicas, as many as there are replicas; a block has a size that depends on the bucket's elements alone, so sums
+// taken by blocks do not depend on the number of workers.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +35,10 @@ void check_cut(const ModelConfig& model, const ParallelConfig& parallel);
 
 /// What remains of the workers for the data axis. ConfigError naming every degree when they do not divide.
 int data_degree(const ParallelConfig& parallel, int workers);
+
+/// Data-parallel workers that share out one replica of the ZeRO state: data degree / parallel.replicate. ConfigError
+/// naming the numbers when replicas do not divide, and as data_degree.
+int shard_degree(const ParallelConfig& parallel, int workers);
 
 /// The layers of a stage: as even as possible, more on the earlier stages.
 checkpoint::Part layers_of_stage(std::int64_t layers, int stage, int pipeline);
@@ -69,6 +74,9 @@ struct Layout {
     std::int64_t elements = 0;  // without padding, with copies
     std::int64_t padded = 0;    // length of the flat buffer
 };
+
+/// Of all buckets.
+std::int64_t blocks_of(const Layout& layout);
 
 /// Neighbouring tensors of one bucket stay neighbours without a gap, so [q;k;v] is one matrix. `data` is the number of
 /// data-parallel workers.

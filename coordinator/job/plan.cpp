@@ -52,9 +52,15 @@ std::uint64_t tree_bytes(const PlannedStage& stage) {
     return static_cast<std::uint64_t>(levels) * bytes_of(stage.layout.padded);
 }
 
+// The axis itself has a window once it sums as many (worker/comm/verbs.cpp).
+constexpr std::int64_t kFewDoubles = 4096;
+
 std::uint64_t window_bytes(const PlannedStage& stage) {
     std::uint64_t groups = 0;
-    for (const int size : {stage.data, stage.cut.tensor, stage.input.workers}) groups += size > 1 ? 1 : 0;
+    // Replicas share out the data axis, which then carries a few numbers alone, or the squares of the fixed reduction.
+    const int replicate = stage.input.parallel.replicate;
+    for (const int size : {stage.shards, replicate, stage.cut.tensor, stage.input.workers}) groups += size > 1 ? 1 : 0;
+    if (replicate > 1 && stage.input.train.reduction == "fixed" && blocks_of(stage.layout) >= kFewDoubles) ++groups;
     if (ties_stages(stage.input.model, stage.cut)) ++groups;
     if (has_muon(stage) && stage.data * stage.cut.tensor > 1) ++groups;
     return groups * kWindowBytes;
@@ -72,7 +78,7 @@ std::uint64_t row_bytes(const PlannedStage& stage) {
 MemoryPlan memory_of(const PlannedStage& stage) {
     const int zero = stage.input.parallel.zero;
     const std::uint64_t whole = bytes_of(stage.layout.padded);
-    const std::uint64_t own = whole / static_cast<std::uint64_t>(stage.data);  // buckets are padded for it
+    const std::uint64_t own = whole / static_cast<std::uint64_t>(stage.shards);  // buckets are padded for it
     const PassMemory passes = pass_memory(stage);
     MemoryPlan memory;
     memory.weights = zero < 3 ? whole : own;
@@ -143,6 +149,7 @@ StagePlan plan_of(const PlannedStage& stage) {
 PlannedStage::PlannedStage(const PlanInput& plan_input, int stage)
     : input(plan_input),
       data(data_degree(plan_input.parallel, plan_input.workers)),
+      shards(shard_degree(plan_input.parallel, plan_input.workers)),
       cut{.tensor = plan_input.parallel.tensor,
           .tensor_rank = 0,
           .pipeline = plan_input.parallel.pipeline,
@@ -181,6 +188,7 @@ Plan plan_of(const PlanInput& input) {
     plan.tensor = input.parallel.tensor;
     plan.pipeline = input.parallel.pipeline;
     plan.zero = input.parallel.zero;
+    plan.replicate = input.parallel.replicate;
     plan.micro_batches = static_cast<std::uint64_t>(micro_batches_of(input.train, plan.data));
     plan.micro_batch_rows = input.train.micro_batch_rows;
     plan.tokens = input.train.batch_rows * static_cast<std::uint64_t>(input.sequence_length);

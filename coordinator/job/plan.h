@@ -61,7 +61,7 @@ struct MemoryPlan {  // bytes of one worker at its peak, in a step after the fir
 };
 
 struct TrafficPlan {        // of one worker in one step
-    std::string group;      // data, tensor, layer, pipeline, tied or world (worker/parallel/mesh.h)
+    std::string group;      // data, shard, replica, tensor, layer, pipeline, tied or world (worker/parallel/mesh.h)
     std::string operation;  // reduce_scatter, all_gather, all_reduce, send or receive
     std::string what;
     std::uint64_t calls = 0;
@@ -88,6 +88,7 @@ struct Plan {
     int tensor = 1;
     int pipeline = 1;
     int zero = 1;
+    int replicate = 1;
     std::uint64_t micro_batches = 0;     // of one worker in one step
     std::uint64_t micro_batch_rows = 0;  // of one of them
     std::uint64_t tokens = 0;            // of one step, over all workers

@@ -15,7 +15,8 @@ struct PlannedStage {
 
     const PlanInput& input;
     int data = 1;
-    ModelCut cut;  // tensor rank 0
+    int shards = 1;  // of one replica of the ZeRO state
+    ModelCut cut;    // tensor rank 0
     Layout layout;
     checkpoint::Part layers;
     std::int64_t micro_batches = 1;

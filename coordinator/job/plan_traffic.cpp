@@ -40,6 +40,8 @@ class StepTraffic {
           zero_(stage.input.parallel.zero),
           micro_batches_(static_cast<std::uint64_t>(stage.micro_batches)),
           data_{"data", stage.data},
+          shard_{stage.input.parallel.replicate == 1 ? "data" : "shard", stage.shards},
+          replica_{"replica", stage.input.parallel.replicate},
           tensor_{"tensor", stage.cut.tensor} {}
 
     std::vector<TrafficPlan> rows() {
@@ -65,8 +67,12 @@ class StepTraffic {
 
     void gradients() {
         std::uint64_t bytes = 0;
-        for (const Bucket& bucket : layout_.buckets) bytes += reduce_scatter(data_, bucket.padded);
-        add(data_, "reduce_scatter", "gradients", sums_a_step() * layout_.buckets.size(), sums_a_step() * bytes);
+        for (const Bucket& bucket : layout_.buckets) bytes += reduce_scatter(shard_, bucket.padded);
+        add(shard_, "reduce_scatter", "gradients", sums_a_step() * layout_.buckets.size(), sums_a_step() * bytes);
+        std::uint64_t over_replicas = 0;
+        for (const Bucket& bucket : layout_.buckets)
+            over_replicas += all_reduce(replica_, bucket.padded / stage_.shards);
+        add(replica_, "all_reduce", "gradients summed over the shards", layout_.buckets.size(), over_replicas);
     }
 
     void parameters() {
@@ -76,23 +82,21 @@ class StepTraffic {
         for (std::size_t i = 0; i < layout_.buckets.size(); ++i) {
             const std::uint64_t times = zero_ == 3 ? micro_batches_ * uses[i] : 1;
             calls += times;
-            bytes += times * all_gather(data_, layout_.buckets[i].padded);
+            bytes += times * all_gather(shard_, layout_.buckets[i].padded);
         }
         const char* what = zero_ == 0   ? "summed gradients"
                            : zero_ == 3 ? "parameters before each use"
                                         : "updated parameters";
-        add(data_, "all_gather", what, calls, bytes);
+        add(shard_, "all_gather", what, calls, bytes);
     }
 
     // A count of targets; with the fixed reduction the losses of all micro-batches, and the squares of all blocks.
     void data_sums() {
         add(data_, "all_reduce", "small: number of targets", 1, all_reduce(data_, 1, sizeof(std::uint64_t)));
         if (stage_.input.train.reduction != "fixed") return;
-        std::int64_t blocks = 0;
-        for (const Bucket& bucket : layout_.buckets) blocks += (bucket.elements + bucket.block - 1) / bucket.block;
         const std::int64_t losses = stage_.micro_batches * stage_.data;
         add(data_, "all_reduce", "small: losses and squares, to be summed in the fixed tree", 2,
-            all_reduce(data_, losses, sizeof(double)) + all_reduce(data_, blocks, sizeof(double)));
+            all_reduce(data_, losses, sizeof(double)) + all_reduce(data_, blocks_of(layout_), sizeof(double)));
     }
 
     // Two matrices a layer take all tokens and two give sums for the own; the backward pass turns each around.
@@ -137,7 +141,7 @@ class StepTraffic {
         for (const Bucket& bucket : layout_.buckets)
             if (bucket.name == "embedding.weight")
                 add(tied, "all_reduce", "gradient of the tied embedding", 1,
-                    all_reduce(tied, bucket.padded / stage_.data));
+                    all_reduce(tied, bucket.padded / stage_.shards));
     }
 
     // Momenta of a layer to the workers that orthogonalise its matrices, and back to where the slices are.
@@ -170,6 +174,8 @@ class StepTraffic {
     int zero_;
     std::uint64_t micro_batches_;
     Axis data_;
+    Axis shard_;
+    Axis replica_;
     Axis tensor_;
     std::vector<TrafficPlan> rows_;
 };

@@ -65,6 +65,7 @@ struct ParallelConfig {  // the data-parallel degree is what remains of the work
     int tensor = 1;      // workers that share out each layer, and its tokens
     int pipeline = 1;    // stages
     int context = 1;     // 1 now
+    int replicate = 1;   // replicas of the model's shards: the data-parallel workers are so many times the shards
 };
 
 struct LaunchConfig {

@@ -41,6 +41,18 @@ TEST_F(PlanCommand, TheTableShowsTheLayoutOfTheRunFile) {
     EXPECT_EQ(std::distance(fs::directory_iterator(directory_), fs::directory_iterator()), 1) << "it made something";
 }
 
+TEST_F(PlanCommand, ReplicasAreShown) {
+    const Result table = plan({"--workers", "4", "--set", "parallel.replicate=2", "--set", "parallel.zero=3"});
+    EXPECT_EQ(table.exit_code, 0) << table.err;
+    EXPECT_TRUE(contains(table.out, "4 workers = data 4 (2 replicas of 2) x pipeline 1 x tensor 1; ZeRO 3: "))
+        << table.out;
+    EXPECT_TRUE(contains(table.out, "  replica  all_reduce ")) << table.out;
+    const Result refused = plan({"--workers", "4", "--set", "parallel.replicate=3"});
+    EXPECT_EQ(refused.exit_code, 78);
+    EXPECT_TRUE(contains(refused.err, "parallel.replicate = 3 does not divide the 4 data-parallel workers"))
+        << refused.err;
+}
+
 TEST_F(PlanCommand, JsonHoldsTheSameInPlainNumbers) {
     const Result result =
         plan({"--workers", "4", "--set", "parallel.pipeline=2", "--set", "parallel.zero=2", "--json"});

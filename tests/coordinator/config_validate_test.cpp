@@ -91,6 +91,11 @@ TEST(Validate, AxesThatDoNotDivideAreRefusedWithTheNumbers) {
               "train.micro_batch_rows = 3 rows of data.sequence_length = 9 tokens cannot be shared evenly by "
               "parallel.tensor = 4");
     EXPECT_EQ(refusal({"parallel.tensor=2", "parallel.pipeline=2", "launch.workers=4"}), "nothing was refused");
+    EXPECT_EQ(
+        refusal({"parallel.replicate=3", "parallel.tensor=2", "launch.workers=8"}),
+        "parallel.replicate = 3 does not divide the 4 data-parallel workers (8 workers / pipeline 1 / context 1 / "
+        "tensor 2)");
+    EXPECT_EQ(refusal({"parallel.replicate=2", "launch.workers=4"}), "nothing was refused");
 }
 
 TEST(Validate, FixedReductionNeedsAPowerOfTwoAndSumsByTheStep) {

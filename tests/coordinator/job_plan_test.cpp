@@ -83,6 +83,21 @@ TEST(PlannedMemory, EachZeroStageSharesOutOneKindMore) {
     }
 }
 
+TEST(PlannedMemory, ReplicasShareOutAsManyWorkersAsEachHas) {
+    for (PlanInput input : {small_gpt2(8), small_llama(8)}) {
+        input.parallel.replicate = 4;
+        const Bytes whole = flat_bytes(input);
+        for (int zero = 0; zero <= 3; ++zero) {
+            input.parallel.zero = zero;
+            const MemoryPlan plan = memory(input);
+            EXPECT_EQ(plan.weights, zero < 3 ? whole : whole / 2) << zero;
+            EXPECT_EQ(plan.gradients, zero < 2 ? whole : whole / 2) << zero;
+            EXPECT_EQ(plan.optimizer, 2 * (zero < 1 ? whole : whole / 2)) << zero;
+            EXPECT_EQ(plan.buckets > 0, zero >= 2) << zero;
+        }
+    }
+}
+
 TEST(PlannedMemory, ATensorRankHoldsItsPartOfTheMatricesAndAllOfTheRest) {
     PlanInput input = small_llama(2);
     input.parallel.tensor = 2;

@@ -74,6 +74,33 @@ TEST(PlannedTraffic, ATiedEmbeddingIsGatheredForTheHeadAgain) {
                    2 * (2 * layers_and_norm + 2 * gathered("embedding.weight") + gathered("positions.weight"))}));
 }
 
+TEST(PlannedTraffic, ReplicasSumTheOwnPartsOnceAStep) {
+    for (PlanInput input : {small_gpt2(8), small_llama(8)}) {
+        input.parallel.replicate = 4;
+        const std::uint64_t buckets = layout_on(input).buckets.size();
+        const Bytes half = flat_bytes(input) / 2;
+        for (int zero = 0; zero <= 2; ++zero) {  // one micro-batch a worker
+            input.parallel.zero = zero;
+            EXPECT_EQ(traffic(input, "shard", "reduce_scatter"), (Sum{buckets, half}));
+            EXPECT_EQ(traffic(input, "shard", "all_gather"), (Sum{buckets, half}));
+            EXPECT_EQ(traffic(input, "replica", "all_reduce"), (Sum{buckets, 2 * half / 4 * 3}));
+        }
+        input.train.batch_rows = 32;
+        input.parallel.zero = 3;
+        EXPECT_EQ(traffic(input, "shard", "reduce_scatter"), (Sum{2 * buckets, 2 * half}));
+        EXPECT_EQ(traffic(input, "replica", "all_reduce"), (Sum{buckets, 2 * half / 4 * 3}));
+        EXPECT_EQ(traffic(input, "data", "all_gather"), Sum{});
+        EXPECT_EQ(traffic(input, "data", "all_reduce"), (Sum{1, 7 * 8}));  // the number of targets, over all eight
+    }
+}
+
+TEST(PlannedTraffic, TheEndsOfAPipelineOfReplicasSumTheOwnPartOfOneReplica) {
+    PlanInput input = small_gpt2(8);
+    input.parallel.pipeline = 2;
+    input.parallel.replicate = 2;
+    EXPECT_EQ(traffic(input, "tied", "all_reduce", "", 0), (Sum{1, bucket_bytes(input, "embedding.weight") / 2}));
+}
+
 TEST(PlannedTraffic, SmallSumsAreCountedToo) {
     const PlanInput input = small_gpt2(4);
     EXPECT_EQ(traffic(input, "data", "all_reduce"), (Sum{1, 3 * 8}));        // rank 0 owns the one integer

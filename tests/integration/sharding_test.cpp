@@ -70,6 +70,23 @@ TEST_F(Sharding, AResumeOnOtherWorkersIsExactWithFixedReductionAndSaysSo) {
     EXPECT_EQ(losses("moved"), losses("whole"));
 }
 
+TEST_F(Sharding, InTheFixedOrderReplicasComeAndGoWithoutChangingADigit) {
+    const auto fixed = [](int steps, int replicate) {
+        return settings({"train.reduction=fixed", "train.batch_rows=16", "train.micro_batch_rows=2",
+                         fmt::format("train.steps={}", steps), fmt::format("parallel.replicate={}", replicate),
+                         "launch.threads_per_worker=1", "train.schedule.name=constant",
+                         "train.schedule.warmup_steps=10"});
+    };
+    ASSERT_EQ(kiban(pretrain("whole", 1, fixed(60, 1))).exit_code, 0);
+    ASSERT_EQ(kiban(pretrain("moved", 4, fixed(20, 2))).exit_code, 0);
+    for (const auto& [steps, replicate] : {std::pair{40, 1}, std::pair{60, 4}}) {
+        const Ended ended = kiban(pretrain("moved", 4, fixed(steps, replicate)));
+        ASSERT_EQ(ended.exit_code, 0) << ended.output;
+        EXPECT_TRUE(contains(ended.output, fmt::format("resuming from step {} (exact)", steps - 20))) << ended.output;
+    }
+    EXPECT_EQ(losses("moved"), losses("whole"));
+}
+
 TEST_F(Sharding, EveryAxisTrainsTheUncutRunAndSavesWhatOthersLoad) {
     const auto of = [](const std::vector<std::string>& more, int steps) {
         std::vector<std::string> all = {"train.batch_rows=8",
@@ -89,6 +106,7 @@ TEST_F(Sharding, EveryAxisTrainsTheUncutRunAndSavesWhatOthersLoad) {
         {2, {"parallel.pipeline=2"}},
         {4, {"parallel.tensor=2", "parallel.pipeline=2", "train.activation_checkpointing=full"}},
         {4, {"parallel.tensor=2", "parallel.zero=2"}},
+        {4, {"parallel.replicate=2", "parallel.zero=3"}},
     };
     for (std::size_t i = 0; i < cuts.size(); ++i) {
         const auto& [workers, cut] = cuts[i];

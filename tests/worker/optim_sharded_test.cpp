@@ -40,7 +40,9 @@ std::vector<TensorSpec> odd_tensors() {
 }
 constexpr std::int64_t kElements = 35 + 5 + 60 + 1;
 
-Mesh data_mesh(const Group& group) { return Mesh({.data = group.size()}, group); }
+Mesh data_mesh(const Group& group, int replicate = 1) {
+    return Mesh({.data = group.size(), .replicate = replicate}, group);
+}
 
 WholeModel whole_of(const std::vector<TensorSpec>& specs) {
     WholeModel whole{.tensors = specs.size(), .elements = 0};
@@ -68,10 +70,11 @@ void run_steps(Parameters& parameters, ShardedOptimizer& optimizer, const Group&
 }
 
 struct Replica {  // of one member of a group
-    Replica(const Group& in_group, int zero_stage, const std::vector<TensorSpec>& specs = odd_tensors())
+    Replica(const Group& in_group, int zero_stage, const std::vector<TensorSpec>& specs = odd_tensors(),
+            int replicate = 1)
         : group(in_group),
           parameters(coordinator::layout_of(specs, in_group.size()), held_at(zero_stage)),
-          optimizer(parameters, OptimizerConfig{}, 0, zero_stage, data_mesh(in_group), whole_of(specs)) {
+          optimizer(parameters, OptimizerConfig{}, 0, zero_stage, data_mesh(in_group, replicate), whole_of(specs)) {
         optimizer.sharding().initialise(7);
     }
     std::vector<float> values() { return {parameters.values(), parameters.values() + parameters.elements()}; }
@@ -163,6 +166,43 @@ TEST_F(ShardedOptimizerTest, ACheckpointLoadsOnAnyNumberOfWorkers) {
             EXPECT_EQ(loaded.values(), std::vector<float>(alone.values())) << readers << " readers";
             for (const auto& [key, value] : elements_of(loaded.optimizer.slices()))
                 ASSERT_EQ(value, expected.at(key)) << std::get<0>(key);
+        }
+    }
+}
+
+// Every worker stores as much, and each element is stored once.
+TEST_F(ShardedOptimizerTest, ReplicasShareOutTheWritingOfACheckpointAndOthersLoadIt) {
+    Replica alone(Group::alone(), 1);
+    run_steps(alone.parameters, alone.optimizer, alone.group, 1, 5);
+    const Elements expected = elements_of(alone.optimizer.slices());
+    std::uint64_t step = 10;
+    for (int replicate = 1; replicate <= ranks(); replicate *= 2) {
+        for (const int stage : {0, 1}) {
+            Replica writer(test_world(), stage, odd_tensors(), replicate);
+            const auto shards = static_cast<std::uint64_t>(stage == 0 ? 1 : ranks() / replicate);
+            EXPECT_EQ(writer.optimizer.optimizer_bytes(),
+                      8U * static_cast<std::uint64_t>(writer.parameters.layout().padded) / shards);
+            run_steps(writer.parameters, writer.optimizer, writer.group, 1, 5);
+            EXPECT_EQ(writer.values(), alone.values());
+            std::array<std::uint64_t, 1> stored = {elements_of(writer.optimizer.slices()).size()};
+            EXPECT_LE(stored[0], 3U * static_cast<std::uint64_t>(writer.parameters.layout().padded / ranks()));
+            test_world().all_reduce_sum(std::span<std::uint64_t>(stored));
+            EXPECT_EQ(stored[0], expected.size());
+            const checkpoint::CheckpointReader reader(save(writer, ++step));
+            for (int other = 1; other <= ranks(); other *= 2) {
+                Replica loaded(test_world(), 1, odd_tensors(), other);
+                loaded.optimizer.load(reader);
+                ASSERT_EQ(loaded.optimizer.complete_load(reader), "") << replicate << " replicas on " << other;
+                EXPECT_EQ(loaded.values(), alone.values());
+                for (const auto& [key, value] : elements_of(loaded.optimizer.slices()))
+                    ASSERT_EQ(value, expected.at(key)) << std::get<0>(key);
+                run_steps(loaded.parameters, loaded.optimizer, loaded.group, 6, 7);
+                Replica onward(Group::alone(), 1);
+                onward.optimizer.load(reader);
+                ASSERT_EQ(onward.optimizer.complete_load(reader), "");
+                run_steps(onward.parameters, onward.optimizer, onward.group, 6, 7);
+                EXPECT_EQ(loaded.values(), onward.values());
+            }
         }
     }
 }

@@ -2,12 +2,15 @@
 // What one training step exchanges on every axis, against closed forms: calls and bytes by group and operation.
 //
 // Of a micro-batch of t tokens, T tensor ranks, D data ranks, P stages, M micro-batches a data rank, width d and the
-// padded buckets b of the layout (4 bytes an element; a rank's part of b is b/D):
+// padded buckets b of the layout (4 bytes an element; a rank's part of b is b/D, with R replicas b/(D/R), below with D
+// for D/R):
 //     data      a bucket's gather or scatter sends (D - 1) b/D. Stage 0 and 1: each bucket scattered once and gathered
 //               once; 2: scattered M times, gathered once; 3: scattered M times, and gathered M times for the forward
 //               pass (a tied embedding twice where it is read at both ends) and M times more for the backward pass of
 //               layers and last norm
-//     tensor    of t d elements a gather or scatter sends (T - 1)/T. A layer has two cut pairs: two gathers and two
+//     replica   b/D is summed once a step over R replicas, at every stage: 2 (R - 1)/R b/D; the data axis is then
+//     "shard" tensor    of t d elements a gather or scatter sends (T - 1)/T. A layer has two cut pairs: two gathers and
+//     two
 //               scatters forward, the same backward, the same again where it is recomputed. What all tensor ranks hold
 //               whole, h elements of a bucket, is summed before each scatter over the data axis: about 2 (T - 1)/T h
 //     pipeline  t d/T elements of activations to the next stage and of gradients to the one before, M times
@@ -87,13 +90,18 @@ class ClosedForms {
         return bucket.name == "embedding.weight" && gpt2() && first() && last() ? 2 : 1;
     }
 
+    std::uint64_t shards() const { return count(recipe_.data / recipe_.replicate); }
+
     void along_data() {
-        const std::uint64_t others = count(recipe_.data) - 1;
+        const std::string axis = recipe_.replicate == 1 ? "data " : "shard ";
         for (const Bucket& bucket : buckets_) {
-            const std::uint64_t bytes =
-                others * static_cast<std::uint64_t>(bucket.padded) / count(recipe_.data) * kFloat;
-            add("data reduce_scatter", recipe_.zero >= 2 ? micro_batches_ : 1, bytes);
-            add("data all_gather", recipe_.zero == 3 ? micro_batches_ * uses(bucket) : 1, bytes);
+            const std::uint64_t own = static_cast<std::uint64_t>(bucket.padded) / shards() * kFloat;
+            if (shards() > 1) {
+                add(axis + "reduce_scatter", recipe_.zero >= 2 ? micro_batches_ : 1, (shards() - 1) * own);
+                add(axis + "all_gather", recipe_.zero == 3 ? micro_batches_ * uses(bucket) : 1, (shards() - 1) * own);
+            }
+            const std::uint64_t replicas = count(recipe_.replicate);
+            if (replicas > 1) add("replica all_reduce", 1, 2 * (replicas - 1) * (own / replicas));
         }
     }
 
@@ -130,7 +138,7 @@ class ClosedForms {
         if (!gpt2() || (!first() && !last())) return;
         for (const Bucket& bucket : buckets_) {
             if (bucket.name == "embedding.weight")
-                add("tied all_reduce", 1, static_cast<std::uint64_t>(bucket.padded) / count(recipe_.data) * kFloat);
+                add("tied all_reduce", 1, static_cast<std::uint64_t>(bucket.padded) / shards() * kFloat);
         }
     }
 
@@ -245,6 +253,17 @@ TEST_P(Bytes, ThePlanSaysWhatMuonExchanges) {
             sum = {sum.first + row.calls, sum.second + row.bytes};
         }
         EXPECT_EQ(found, expected) << recipe.text();
+    }
+}
+
+TEST_P(Bytes, ReplicasSumTheOwnPartOnceAStepAndTheRestStaysAmongTheShards) {
+    const int workers = test_world().size();
+    for (int zero = 0; zero <= 3; ++zero) {
+        for (int replicate = 2; replicate <= workers; replicate *= 2)
+            expect_closed_forms({.data = workers, .zero = zero, .replicate = replicate});
+        if (workers < 4) continue;
+        expect_closed_forms({.data = workers / 2, .tensor = 2, .zero = zero, .replicate = 2});
+        expect_closed_forms({.data = workers / 2, .pipeline = 2, .zero = zero, .replicate = 2});
     }
 }
 

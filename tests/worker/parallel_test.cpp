@@ -43,6 +43,20 @@ TEST(MeshShape, DegreesThatDoNotDivideTheWorldAreRefusedWithTheNumbers) {
         "cannot arrange 2 workers: expected degrees of at least 1, found pipeline 1, context 1, tensor 0");
 }
 
+TEST(MeshShape, ReplicasThatDoNotDivideTheDataAxisAreRefusedWithTheNumbers) {
+    const MeshShape shape = MeshShape::of({.tensor = 2, .replicate = 2}, 12);
+    EXPECT_EQ(shape.data, 6);
+    EXPECT_EQ(shape.shards(), 3);
+    EXPECT_EQ(shape.text(), "data 6, pipeline 1, context 1, tensor 2, replicas 2");
+    EXPECT_EQ(
+        message_of<ConfigError>([] { (void)MeshShape::of({.tensor = 2, .replicate = 4}, 12); }),
+        "parallel.replicate = 4 does not divide the 6 data-parallel workers (12 workers / pipeline 1 / context 1 / "
+        "tensor 2)");
+    EXPECT_TRUE(message_of<ConfigError>([] {
+                    (void)MeshShape::of({.replicate = 0}, 2);
+                }).starts_with("parallel.replicate = 0 does not divide the 2 data-parallel workers"));
+}
+
 TEST(MeshShape, EveryRankHasItsOwnCoordinatesTensorFastest) {
     const MeshShape shape{.data = 2, .pipeline = 3, .context = 2, .tensor = 2};
     std::set<std::tuple<int, int, int, int>> seen;

@@ -84,9 +84,9 @@ double squares(ShardedOptimizer& optimizer, const Mesh& mesh, bool fixed) {
 }  // namespace
 
 std::string Recipe::text() const {
-    return fmt::format("{}, data {}, tensor {}, pipeline {}, ZeRO {}, recompute {}{}{}",
-                       layout == coordinator::ModelLayout::gpt2 ? "gpt2" : "llama", data, tensor, pipeline, zero,
-                       static_cast<int>(checkpointing), fixed ? ", fixed" : "", muon ? ", Muon" : "");
+    return fmt::format("{}, data {} in {} replicas, tensor {}, pipeline {}, ZeRO {}, recompute {}{}{}",
+                       layout == coordinator::ModelLayout::gpt2 ? "gpt2" : "llama", data, replicate, tensor, pipeline,
+                       zero, static_cast<int>(checkpointing), fixed ? ", fixed" : "", muon ? ", Muon" : "");
 }
 
 ModelSetup setup_of(const Recipe& recipe) {
@@ -99,7 +99,11 @@ ModelSetup setup_of(const Recipe& recipe) {
     setup.model.d_hidden = 64;
     setup.vocabulary = kVocabulary;
     setup.sequence_length = kTokens;
-    setup.parallel = {.zero = recipe.zero, .tensor = recipe.tensor, .pipeline = recipe.pipeline, .context = 1};
+    setup.parallel = {.zero = recipe.zero,
+                      .tensor = recipe.tensor,
+                      .pipeline = recipe.pipeline,
+                      .context = 1,
+                      .replicate = recipe.replicate};
     setup.train.batch_rows = kRows;
     setup.train.micro_batch_rows = 1;
     setup.train.clip_norm = 0.5;

@@ -23,6 +23,7 @@ struct Recipe {
     bool fixed = false;
     bool muon = false;
     int steps = 10;
+    int replicate = 1;  // divides data
 
     int workers() const { return data * tensor * pipeline; }
     std::string text() const;

@@ -112,7 +112,7 @@ void MuonUpdate::return_slices(const OwnedPiece& piece) {
     const auto padded = static_cast<std::size_t>(bucket_of(piece.bucket).padded);
     const auto tensor = static_cast<std::size_t>(mesh_.tensor.size());
     mesh_.layer.reduce_scatter_sum(std::span<float>(layer_.data(), tensor * padded));
-    if (is_whole(piece)) mesh_.data.all_gather(std::span<float>(own_bucket(piece.bucket), padded));
+    if (is_whole(piece)) mesh_.shard.all_gather(std::span<float>(own_bucket(piece.bucket), padded));
 }
 
 void MuonUpdate::apply(const MuonStep& step, const OwnedPiece& piece) {

@@ -128,7 +128,7 @@ bool ShardedOptimizer::counts(const ParameterEntry& entry) const {
 // visit(bucket number, range within the bucket, gradients of the range)
 template <typename Visit>
 void ShardedOptimizer::for_each_counted(Visit visit) {
-    for (const OwnedPiece& piece : sharding_.own_pieces()) {
+    for (const OwnedPiece& piece : sharding_.stored_pieces()) {
         const Bucket& bucket = parameters_.layout().buckets[static_cast<std::size_t>(piece.bucket)];
         Part run;
         const auto flush = [&] {
@@ -215,10 +215,10 @@ float* ShardedOptimizer::place(const OwnedPiece& piece, std::string_view kind, s
     return state_.find(kind, index, element);
 }
 
-// visit(entry, box of the whole tensor, data) for every box of the own pieces.
+// visit(entry, box of the whole tensor, data) for every box of the pieces.
 template <typename Visit>
-void ShardedOptimizer::for_each_part(std::string_view kind, Visit visit) {
-    for (const OwnedPiece& piece : sharding_.own_pieces()) {
+void ShardedOptimizer::for_each_part(const std::vector<OwnedPiece>& pieces, std::string_view kind, Visit visit) {
+    for (const OwnedPiece& piece : pieces) {
         const Bucket& bucket = parameters_.layout().buckets[static_cast<std::size_t>(piece.bucket)];
         for (std::size_t i = bucket.first; i <= bucket.last; ++i) {
             const ParameterEntry& entry = parameters_.entries()[i];
@@ -237,18 +237,20 @@ void ShardedOptimizer::for_each_part(std::string_view kind, Visit visit) {
 std::vector<TensorSlice> ShardedOptimizer::slices() {
     std::vector<TensorSlice> all;
     for (const std::string_view kind : stored_kinds()) {
-        for_each_part(kind, [&](const ParameterEntry& entry, const Box& box, const float* data) {
-            if (counts(entry)) all.push_back({info_of(entry, kind), box, data});
-        });
+        for_each_part(sharding_.stored_pieces(), kind,
+                      [&](const ParameterEntry& entry, const Box& box, const float* data) {
+                          if (counts(entry)) all.push_back({info_of(entry, kind), box, data});
+                      });
     }
     return all;
 }
 
 std::vector<TensorSlice> ShardedOptimizer::reduced_gradients() {
     std::vector<TensorSlice> all;
-    for_each_part(kGradient, [&](const ParameterEntry& entry, const Box& box, const float* data) {
-        if (counts(entry)) all.push_back({info_of(entry, kParam), box, data});
-    });
+    for_each_part(sharding_.stored_pieces(), kGradient,
+                  [&](const ParameterEntry& entry, const Box& box, const float* data) {
+                      if (counts(entry)) all.push_back({info_of(entry, kParam), box, data});
+                  });
     return all;
 }
 
@@ -260,7 +262,7 @@ void ShardedOptimizer::load(const checkpoint::CheckpointReader& reader) {
     check_tensors(parameters_, state_, 3 * whole_.tensors - whole_.muons_tensors, reader);
     for (const std::string_view kind : stored_kinds()) {
         if (sharding_.stage() == 0 && kind != kParam) continue;
-        for_each_part(kind, [&](const ParameterEntry& entry, const Box& box, float* data) {
+        for_each_part(sharding_.own_pieces(), kind, [&](const ParameterEntry& entry, const Box& box, float* data) {
             reader.read(info_of(entry, kind).id, box, data);
         });
     }

@@ -41,7 +41,7 @@ class ShardedOptimizer {
 
     ZeroSharding& sharding() { return sharding_; }
 
-    /// Of the reduced gradients of the own pieces; their sum over the world is the square of the global norm.
+    /// Of the reduced gradients of the stored pieces; their sum over the world is the square of the global norm.
     double own_sum_of_squares();
     /// The same, by blocks of the layout: of one length on all workers that hold the same buckets, zero where a block
     /// is not this worker's. The sum over the data axis does not depend on the number of its workers.
@@ -59,10 +59,10 @@ class ShardedOptimizer {
     /// Memory of the optimizer state of this worker.
     std::uint64_t optimizer_bytes() const { return state_.bytes(); }
 
-    /// This worker's share of the checkpoint: parameters and state of the own pieces, as far as no other worker stores
-    /// them. Views, valid until the next update.
+    /// This worker's share of the checkpoint: parameters and state of the stored pieces, as far as no other worker
+    /// stores them: replicas write an equal share each. Views, valid until the next update.
     std::vector<checkpoint::TensorSlice> slices();
-    /// The reduced gradients of the own pieces, boxed and named as the parameters are in slices().
+    /// The reduced gradients of the stored pieces, boxed and named as the parameters are in slices().
     std::vector<checkpoint::TensorSlice> reduced_gradients();
     /// Bytes of the shares of all workers.
     std::uint64_t checkpoint_bytes() const;
@@ -89,7 +89,7 @@ class ShardedOptimizer {
     template <typename Visit>
     void for_each_counted(Visit visit);
     template <typename Visit>
-    void for_each_part(std::string_view kind, Visit visit);
+    void for_each_part(const std::vector<OwnedPiece>& pieces, std::string_view kind, Visit visit);
     void load_whole_state(const checkpoint::CheckpointReader& reader);
     float* place(const OwnedPiece& piece, std::string_view kind, std::size_t index, std::int64_t element);
 

@@ -8,10 +8,11 @@
 namespace kiban::worker {
 
 MeshShape MeshShape::of(const coordinator::ParallelConfig& config, int world_size) {
-    return {.data = coordinator::data_degree(config, world_size),
+    return {.data = coordinator::shard_degree(config, world_size) * config.replicate,
             .pipeline = config.pipeline,
             .context = config.context,
-            .tensor = config.tensor};
+            .tensor = config.tensor,
+            .replicate = config.replicate};
 }
 
 MeshShape::Coordinates MeshShape::coordinates_of(int world_rank) const {
@@ -22,7 +23,8 @@ MeshShape::Coordinates MeshShape::coordinates_of(int world_rank) const {
 }
 
 std::string MeshShape::text() const {
-    return fmt::format("data {}, pipeline {}, context {}, tensor {}", data, pipeline, context, tensor);
+    return fmt::format("data {}, pipeline {}, context {}, tensor {}{}", data, pipeline, context, tensor,
+                       replicate == 1 ? "" : fmt::format(", replicas {}", replicate));
 }
 
 namespace {
@@ -37,10 +39,23 @@ Group line(const MeshShape& shape, const Group& world, int MeshShape::Coordinate
     return world.split(line_of(shape, shape.coordinates_of(world.rank()), axis), world.rank(), name);
 }
 
-// Ranked by tensor coordinate first: the parts that the data axis makes of a buffer follow each other.
+// With one replica, the data axis itself: one group, one name in the counts of traffic.
+Group shards_of(const MeshShape& shape, const Group& data) {
+    if (shape.replicate == 1) return data;
+    return data.split(data.rank() / shape.shards(), data.rank(), "shard");
+}
+
+Group replicas_of(const MeshShape& shape, const Group& data) {
+    if (shape.replicate == 1) return Group::alone("replica");
+    return data.split(data.rank() % shape.shards(), data.rank(), "replica");
+}
+
+// Ranked by tensor coordinate first: the parts that the shards make of a buffer follow each other.
 Group plane_of_layer(const MeshShape& shape, const Group& world) {
     const MeshShape::Coordinates at = shape.coordinates_of(world.rank());
-    return world.split(at.pipeline * shape.context + at.context, at.tensor * shape.data + at.data, "layer");
+    const int stage = at.pipeline * shape.context + at.context;
+    const int replica = at.data / shape.shards();
+    return world.split(stage * shape.replicate + replica, at.tensor * shape.data + at.data, "layer");
 }
 
 Group ends(const MeshShape& shape, const Group& pipeline, bool tied) {
@@ -56,6 +71,8 @@ Mesh::Mesh(const MeshShape& mesh_shape, const Group& whole_world, bool ties_ends
     : shape(mesh_shape),
       world(whole_world),
       data(line(mesh_shape, whole_world, &MeshShape::Coordinates::data, "data")),
+      shard(shards_of(mesh_shape, data)),
+      replica(replicas_of(mesh_shape, data)),
       pipeline(line(mesh_shape, whole_world, &MeshShape::Coordinates::pipeline, "pipeline")),
       tensor(line(mesh_shape, whole_world, &MeshShape::Coordinates::tensor, "tensor")),
       layer(plane_of_layer(mesh_shape, whole_world)),

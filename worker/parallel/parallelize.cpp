@@ -92,8 +92,10 @@ void ParallelModel::apply_data_parallel(const ModelSetup& setup) {
                                                     setup.parallel.zero, mesh_, whole_model(setup));
     part_.hooks = mesh_.world.size() > 1 || setup.parallel.zero >= 2 ? &optimizer_->sharding() : nullptr;
     if (mesh_.data.size() > 1) {
-        log_info("data parallel over {} workers, ZeRO stage {}: {} bytes of optimizer state here", mesh_.data.size(),
-                 setup.parallel.zero, optimizer_->optimizer_bytes());
+        const int replicas = mesh_.replica.size();
+        log_info("data parallel over {} workers{}, ZeRO stage {}: {} bytes of optimizer state here", mesh_.data.size(),
+                 replicas > 1 ? fmt::format(" in {} replicas", replicas) : "", setup.parallel.zero,
+                 optimizer_->optimizer_bytes());
     }
 }
 

@@ -16,8 +16,9 @@ struct ZeroSharding::Shard {
     bool reduced = false;     // a micro-batch of this step is in `gradients`
     int users = 0;            // stage 3: passes that need the whole bucket now
     float* coming = nullptr;  // stage 3: memory of a gather that was started for the next user
-    bool summing = false;     // stages 0 and 1: its sum was started
-    Handle handle;            // of either
+    bool summing = false;     // the sum that completes the own part was started
+    Handle handle;            // of the gather, or of the sum over shards
+    Handle over_replicas;     // of the sum that comes after it
 };
 
 Held held_at(int zero_stage) { return {.values = zero_stage < 3, .gradients = zero_stage < 2}; }
@@ -48,7 +49,7 @@ ZeroSharding::~ZeroSharding() { parameters_.on_missing_gradients({}); }
 
 Part ZeroSharding::own_range(int bucket) const {
     const Bucket& here = parameters_.layout().buckets.at(static_cast<std::size_t>(bucket));
-    return checkpoint::part_of(here.padded, mesh_.data.rank(), mesh_.data.size());
+    return checkpoint::part_of(here.padded, mesh_.shard.rank(), mesh_.shard.size());
 }
 
 float* ZeroSharding::own_values(int bucket) {
@@ -68,7 +69,7 @@ void ZeroSharding::start_gather(int bucket) {
     shard.coming = pool_.take(here.padded);
     const Part own = own_range(bucket);
     std::copy_n(shard.values.get(), own.size(), shard.coming + own.begin);
-    shard.handle = mesh_.data.start_all_gather(std::span<float>(shard.coming, static_cast<std::size_t>(here.padded)));
+    shard.handle = mesh_.shard.start_all_gather(std::span<float>(shard.coming, static_cast<std::size_t>(here.padded)));
 }
 
 // The next bucket begins to come while this one is used.
@@ -124,12 +125,24 @@ std::span<float> ZeroSharding::whole_gradients(int bucket) {
             static_cast<std::size_t>(parameters_.layout().buckets.at(static_cast<std::size_t>(bucket)).padded)};
 }
 
+// What is left to be summed once a step: at stages 0 and 1 over shards and replicas, at 2 and 3 over replicas.
 void ZeroSharding::start_sum(int bucket) {
     Shard& shard = shards_.at(static_cast<std::size_t>(bucket));
-    const std::span<float> gradients = whole_gradients(bucket);
-    sum_partial_tensors(bucket, gradients.data());
-    shard.handle = mesh_.data.start_reduce_scatter_sum(gradients);
+    if (stage_ < 2) {
+        const std::span<float> gradients = whole_gradients(bucket);
+        sum_partial_tensors(bucket, gradients.data());
+        shard.handle = mesh_.shard.start_reduce_scatter_sum(gradients);
+    } else if (!shard.reduced) {  // no micro-batch of this step added anything
+        std::fill_n(shard.gradients.get(), own_range(bucket).size(), 0.0F);
+    }
+    start_sum_over_replicas(bucket);
     shard.summing = true;
+}
+
+// Verbs are done in the order in which they were begun: the sum over the shards comes first.
+void ZeroSharding::start_sum_over_replicas(int bucket) {
+    shards_.at(static_cast<std::size_t>(bucket)).over_replicas = mesh_.replica.start_all_reduce_sum(
+        std::span<float>(own_gradients(bucket), static_cast<std::size_t>(own_range(bucket).size())));
 }
 
 // Packed, so that the many small tensors of a bucket travel as one.
@@ -155,7 +168,7 @@ void ZeroSharding::sum_partial_tensors(int bucket, float* gradients) {
     }
 }
 
-// Stages 2 and 3: the gradients of one micro-batch are summed over the group and added to the own part.
+// Stages 2 and 3: the gradients of one micro-batch are summed over the shards and added to the own part.
 void ZeroSharding::reduce(int bucket) {
     const Bucket& here = parameters_.layout().buckets.at(static_cast<std::size_t>(bucket));
     Shard& shard = shards_.at(static_cast<std::size_t>(bucket));
@@ -163,7 +176,7 @@ void ZeroSharding::reduce(int bucket) {
     if (gradients == nullptr) return;  // this micro-batch added nothing
     std::fill(gradients + here.elements, gradients + here.padded, 0.0F);
     sum_partial_tensors(bucket, gradients);
-    mesh_.data.reduce_scatter_sum(std::span<float>(gradients, static_cast<std::size_t>(here.padded)));
+    mesh_.shard.reduce_scatter_sum(std::span<float>(gradients, static_cast<std::size_t>(here.padded)));
     const Part own = own_range(bucket);
     float* sums = shard.gradients.get();
     if (shard.reduced) {
@@ -177,23 +190,17 @@ void ZeroSharding::reduce(int bucket) {
 }
 
 void ZeroSharding::reduce_gradients() {
-    if (stage_ < 2) {
-        for (std::size_t i = 0; i < shards_.size(); ++i) {
-            if (!shards_[i].summing) start_sum(static_cast<int>(i));
-        }
-        for (Shard& shard : shards_) {
-            shard.handle.wait();
-            shard.summing = false;
-        }
-    } else {
-        for (std::size_t i = 0; i < shards_.size(); ++i) {
-            if (!shards_[i].reduced)
-                std::fill_n(shards_[i].gradients.get(), own_range(static_cast<int>(i)).size(), 0.0F);
-        }
+    for (std::size_t i = 0; i < shards_.size(); ++i) {
+        if (!shards_[i].summing) start_sum(static_cast<int>(i));
+    }
+    for (Shard& shard : shards_) {
+        if (stage_ < 2) shard.handle.wait();
+        shard.over_replicas.wait();
+        shard.summing = false;
     }
     sum_tied_copies();
     if (stage_ > 0) return;
-    for (std::size_t i = 0; i < shards_.size(); ++i) mesh_.data.all_gather(whole_gradients(static_cast<int>(i)));
+    for (std::size_t i = 0; i < shards_.size(); ++i) mesh_.shard.all_gather(whole_gradients(static_cast<int>(i)));
 }
 
 // Both stages own the same range of the embedding, whatever else they hold.
@@ -212,8 +219,8 @@ void ZeroSharding::publish_values() {
 void ZeroSharding::share_out_values() {
     if (stage_ == 3) return;
     for (std::size_t i = 0; i < shards_.size(); ++i) {
-        mesh_.data.all_gather(std::span<float>(parameters_.bucket_values(static_cast<int>(i)),
-                                               static_cast<std::size_t>(parameters_.layout().buckets[i].padded)));
+        mesh_.shard.all_gather(std::span<float>(parameters_.bucket_values(static_cast<int>(i)),
+                                                static_cast<std::size_t>(parameters_.layout().buckets[i].padded)));
     }
 }
 
@@ -238,6 +245,18 @@ std::vector<OwnedPiece> ZeroSharding::own_pieces() {
     for (std::size_t i = 0; i < shards_.size(); ++i) {
         const int bucket = static_cast<int>(i);
         pieces.push_back({bucket, own_range(bucket), own_values(bucket), own_gradients(bucket)});
+    }
+    return pieces;
+}
+
+// Whole blocks: a bucket has as many of them for each replica of each shard.
+std::vector<OwnedPiece> ZeroSharding::stored_pieces() {
+    std::vector<OwnedPiece> pieces = own_pieces();
+    for (OwnedPiece& piece : pieces) {
+        const Part share = checkpoint::part_of(piece.range.size(), mesh_.replica.rank(), mesh_.replica.size());
+        piece.values += share.begin;
+        piece.gradients += share.begin;
+        piece.range = {piece.range.begin + share.begin, piece.range.begin + share.end};
     }
     return pieces;
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// ZeRO (Rajbhandari et al. 2020) over the data axis: who keeps which part of each bucket, and when buckets are gathered
-// and reduced.
+// ZeRO (Rajbhandari et al. 2020) over the data axis, or over each of its replicas (Mesh::shard; hybrid sharding, Zhao
+// et al. 2023): who keeps which part of each bucket, and when buckets are gathered and reduced.
 //
 // Stage 0 keeps everything on every worker; 1 shares out the optimizer state; 2 also the gradients, reduced after each
 // micro-batch; 3 also the parameters, gathered before a bucket is used and freed after it. Every worker owns part_of of
-// each padded bucket. Before the sums over the data axis come those over the tensor axis, for tensors that every tensor
-// rank holds whole; after them those of the tied embedding's copy. Functions that communicate say so, or are hooks of a
+// each padded bucket, the same on every replica. Before the sums over the shards come those over the tensor axis, for
+// tensors that every tensor rank holds whole; after them, once a step, those of the own part over the replicas, then
+// those of the tied embedding's copy. Functions that communicate say so, or are hooks of a
 // pass; all ranks call them in the same order. One thread. Errors: CommError, ConfigError.
 #pragma once
 
@@ -48,8 +49,9 @@ class ZeroSharding final : public BucketHooks {
     /// Forgets all gradients.
     void begin_step();
     /// The micro-batch that comes completes the gradients: at stages 0 and 1, each bucket's sum begins as soon as its
-    /// last gradient is there, beside the backward pass that goes on.
-    void last_micro_batch() { reduces_early_ = stage_ < 2; }
+    /// last gradient is there, beside the backward pass that goes on; at 2 and 3, the sum of its own part over
+    /// replicas.
+    void last_micro_batch() { reduces_early_ = true; }
     /// Communicates. Afterwards the gradients of the own pieces (stage 0: all) are sums over all workers.
     void reduce_gradients();
     /// Communicates, after an update. The values of all own pieces reach the workers that hold whole buckets.
@@ -59,8 +61,10 @@ class ZeroSharding final : public BucketHooks {
     /// Does not communicate: the initial values are a function of the seed.
     void initialise(std::uint64_t seed);
 
-    /// What this worker reduces and stores, by bucket.
+    /// What this worker reduces and keeps the state of, by bucket.
     std::vector<OwnedPiece> own_pieces();
+    /// What this worker alone stores and counts: its replica's share of the own pieces. With one replica, all of them.
+    std::vector<OwnedPiece> stored_pieces();
     /// What it updates: its own pieces, at stage 0 every bucket.
     std::vector<OwnedPiece> updated_pieces();
     /// Of a padded bucket.
@@ -78,6 +82,7 @@ class ZeroSharding final : public BucketHooks {
     int layer_or_none(int bucket) const;
     void sum_partial_tensors(int bucket, float* gradients);
     void start_sum(int bucket);
+    void start_sum_over_replicas(int bucket);
     void reduce(int bucket);
     void sum_tied_copies();
 

@@ -24,6 +24,15 @@ using coordinator::StepReport;
 using monitoring::fault_point;
 using monitoring::log_info;
 
+// What besides the number of workers orders the sums. In the fixed order replicas are branches of one tree.
+std::string layout_text(const RunFile& run_file) {
+    const coordinator::ParallelConfig& parallel = run_file.parallel;
+    const bool replicas_matter = parallel.replicate > 1 && run_file.train.reduction != "fixed";
+    return fmt::format("tensor {}, pipeline {}, context {}, gradients summed each {}{}", parallel.tensor,
+                       parallel.pipeline, parallel.context, parallel.zero >= 2 ? "micro-batch" : "step",
+                       replicas_matter ? fmt::format(", over {} replicas", parallel.replicate) : "");
+}
+
 // What is the same for all steps of this run in this world.
 checkpoint::RunState initial_state(const coordinator::Job& job, const RunFile& run_file, const Group& world,
                                    const Runtime& runtime) {
@@ -37,9 +46,7 @@ checkpoint::RunState initial_state(const coordinator::Job& job, const RunFile& r
     state.threads_per_worker = runtime.threads;
     state.micro_batch_rows = run_file.train.micro_batch_rows;
     state.reduction = run_file.train.reduction;
-    state.layout = fmt::format("tensor {}, pipeline {}, context {}, gradients summed each {}", run_file.parallel.tensor,
-                               run_file.parallel.pipeline, run_file.parallel.context,
-                               run_file.parallel.zero >= 2 ? "micro-batch" : "step");
+    state.layout = layout_text(run_file);
     state.kernels = runtime.kernels;
     state.torch_version = runtime.torch_version;
     state.kiban_version = coordinator::version();
