@@ -62,7 +62,7 @@ std::uint64_t window_bytes(const PlannedStage& stage) {
     for (const int size : {stage.shards, replicate, stage.cut.tensor, stage.input.workers}) groups += size > 1 ? 1 : 0;
     if (replicate > 1 && stage.input.train.reduction == "fixed" && blocks_of(stage.layout) >= kFewDoubles) ++groups;
     if (ties_stages(stage.input.model, stage.cut)) ++groups;
-    if (has_muon(stage) && stage.data * stage.cut.tensor > 1) ++groups;
+    if (has_muon(stage) && stage.shards * stage.cut.tensor > 1) ++groups;
     return groups * kWindowBytes;
 }
 

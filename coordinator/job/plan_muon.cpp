@@ -41,7 +41,7 @@ bool has_muon(const PlannedStage& stage) {
 }
 
 std::uint64_t optimizer_bytes(const PlannedStage& stage) {
-    const int parts = stage.input.parallel.zero == 0 ? 1 : stage.data;
+    const int parts = stage.input.parallel.zero == 0 ? 1 : stage.shards;
     std::int64_t most = 0;
     for (int rank = 0; rank < parts; ++rank) {
         std::int64_t floats = 0;

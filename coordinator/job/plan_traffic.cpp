@@ -146,8 +146,8 @@ class StepTraffic {
 
     // Momenta of a layer to the workers that orthogonalise its matrices, and back to where the slices are.
     void muon() {
-        const Axis layer{"layer", stage_.data * stage_.cut.tensor};
-        const bool whole = zero_ == 0 || stage_.data == 1;
+        const Axis layer{"layer", stage_.shards * stage_.cut.tensor};
+        const bool whole = zero_ == 0 || stage_.shards == 1;
         std::uint64_t calls = 0;
         std::uint64_t gathered = 0;
         std::uint64_t scattered = 0;
@@ -157,11 +157,11 @@ class StepTraffic {
             ++calls;
             gathered += all_gather(layer, stage_.cut.tensor * bucket.padded);
             scattered += reduce_scatter(layer, stage_.cut.tensor * bucket.padded);
-            spread += all_gather(data_, bucket.padded);
+            spread += all_gather(shard_, bucket.padded);
         }
         add(layer, "all_gather", "momenta", whole && stage_.cut.tensor == 1 ? 0 : calls, gathered);
         add(layer, "reduce_scatter", "orthogonal updates", calls, scattered);
-        add(data_, "all_gather", "orthogonal updates", whole ? calls : 0, spread);
+        add(shard_, "all_gather", "orthogonal updates", whole ? calls : 0, spread);
     }
 
     void world_sums() {

@@ -67,7 +67,7 @@ class ClosedForms {
         if (recipe_.data > 1) along_data();
         if (recipe_.tensor > 1) along_tensor();
         if (recipe_.pipeline > 1) along_pipeline();
-        if (recipe_.muon && recipe_.data * recipe_.tensor > 1) along_layers();
+        if (recipe_.muon && recipe_.data / recipe_.replicate * recipe_.tensor > 1) along_layers();
         return std::move(all_);
     }
 
@@ -143,14 +143,15 @@ class ClosedForms {
     }
 
     void along_layers() {
-        const bool updates_all = recipe_.zero == 0 || recipe_.data == 1;
+        const bool updates_all = recipe_.zero == 0 || shards() == 1;
+        const std::string axis = recipe_.replicate == 1 ? "data " : "shard ";
         for (const Bucket& bucket : buckets_) {
             if (!is_layer(bucket)) continue;
-            const std::uint64_t part = static_cast<std::uint64_t>(bucket.padded) / count(recipe_.data) * kFloat;
-            const std::uint64_t bytes = (count(recipe_.data * recipe_.tensor) - 1) * part;
+            const std::uint64_t part = static_cast<std::uint64_t>(bucket.padded) / shards() * kFloat;
+            const std::uint64_t bytes = (shards() * count(recipe_.tensor) - 1) * part;
             if (!updates_all || recipe_.tensor > 1) add("layer all_gather", 1, bytes);
             add("layer reduce_scatter", 1, bytes);
-            if (updates_all && recipe_.data > 1) add("data all_gather", 1, (count(recipe_.data) - 1) * part);
+            if (updates_all && shards() > 1) add(axis + "all_gather", 1, (shards() - 1) * part);
         }
     }
 
@@ -225,14 +226,18 @@ TEST_P(Bytes, MuonExchangesEachLayerOnceMoreToAndFro) {
     expect_closed_forms({.tensor = workers, .muon = true});
     expect_closed_forms({.pipeline = workers, .muon = true});
     if (workers < 4) return;
-    for (int zero = 0; zero <= 3; ++zero) expect_closed_forms({.data = 2, .tensor = 2, .zero = zero, .muon = true});
+    for (int zero = 0; zero <= 3; ++zero) {
+        expect_closed_forms({.data = 2, .tensor = 2, .zero = zero, .muon = true});
+        expect_closed_forms({.data = workers, .zero = zero, .muon = true, .replicate = 2});
+    }
 }
 
 // The plan stands for data rank 0 and tensor rank 0 of a stage; sums of a few numbers are no part of measured().
 TEST_P(Bytes, ThePlanSaysWhatMuonExchanges) {
     const int workers = test_world().size();
     for (const Recipe& cut : {Recipe{.data = workers, .zero = 1}, Recipe{.data = workers / 2, .tensor = 2, .zero = 3},
-                              Recipe{.data = workers / 2, .pipeline = 2, .zero = 0}}) {
+                              Recipe{.data = workers / 2, .pipeline = 2, .zero = 0},
+                              Recipe{.data = workers, .zero = 2, .replicate = 2}}) {
         Recipe recipe = cut;
         recipe.layout = GetParam();
         recipe.muon = true;
