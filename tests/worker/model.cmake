@@ -6,7 +6,8 @@ set(KIBAN_COMPUTE_ENVIRONMENT "OMP_NUM_THREADS=2" "OMP_WAIT_POLICY=passive" "MAL
 add_executable(reference_run reference_run.cpp)
 set_target_properties(reference_run PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 target_link_libraries(reference_run PRIVATE kiban::model nlohmann_json::nlohmann_json)
-foreach(case gpt2 llama zloss-gpt2 train-gpt2 train-llama adamw muon)
+foreach(case gpt2 llama zloss-gpt2 train-gpt2 train-llama adamw muon bf16-gpt2 bf16-llama
+        bf16-train-gpt2 bf16-train-llama)
   add_test(NAME model_reference.${case}
            COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/reference_check.py $<TARGET_FILE:reference_run> ${case})
   set_tests_properties(model_reference.${case} PROPERTIES
@@ -14,10 +15,14 @@ foreach(case gpt2 llama zloss-gpt2 train-gpt2 train-llama adamw muon)
 endforeach()
 
 kiban_test(worker_model_test
-  SOURCES kernels_adamw_test.cpp kernels_attention_test.cpp kernels_elementwise_test.cpp kernels_gemm_test.cpp
+  SOURCES kernels_adamw_test.cpp kernels_attention_test.cpp kernels_bf16_test.cpp kernels_elementwise_test.cpp kernels_gemm_test.cpp
           kernels_loss_test.cpp kernels_muon_test.cpp kernels_reduce_test.cpp model_initial_values_test.cpp model_parameters_test.cpp
-          model_transformer_test.cpp
+          model_transformer_test.cpp model_bf16_test.cpp
   LINK kiban::model)
 set_tests_properties(worker_model_test PROPERTIES PROCESSORS 2 ENVIRONMENT "${KIBAN_COMPUTE_ENVIRONMENT}")
+# As on a CPU that does not multiply bf16: oneDNN may use no more than AVX2.
+add_test(NAME worker_model_test.bf16_widened COMMAND worker_model_test --gtest_filter=*Bf16*)
+set_tests_properties(worker_model_test.bf16_widened PROPERTIES TIMEOUT 120 LABELS unit PROCESSORS 2
+                     ENVIRONMENT "${KIBAN_COMPUTE_ENVIRONMENT};DNNL_MAX_CPU_ISA=AVX2")
 
 add_subdirectory(${PROJECT_SOURCE_DIR}/tests/bench ${PROJECT_BINARY_DIR}/tests/bench)

@@ -16,8 +16,9 @@ def turn(x, theta):  # x [B, H, T, K]; Su et al. 2021, component i with i + K/2
 
 
 class ReferenceModel:
-    def __init__(self, case, values):
+    def __init__(self, case, values, autocast=False):
         self.case = case
+        self.autocast = autocast  # matrix products in bf16, as torch.autocast has it
         self.tensors = {}
         for tensor in case["tensors"]:
             count = math.prod(tensor["shape"])
@@ -58,6 +59,11 @@ class ReferenceModel:
         return self.linear(gelu, name + ".down")
 
     def logits(self, tokens):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
+            logits = self.network(tokens)
+        return logits.float() if self.autocast else logits
+
+    def network(self, tokens):
         x = self.tensors["embedding.weight"][tokens]
         if self.case["layout"] == "gpt2":
             x = x + self.tensors["positions.weight"][: tokens.shape[1]]

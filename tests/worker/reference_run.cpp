@@ -3,7 +3,8 @@
 // reference_check.py.
 //
 // Cases: gpt2, llama (logits and gradients over several micro-batches, masked targets); zloss-gpt2 (the same with a
-// z-loss); train-gpt2, train-llama (100 steps of AdamW on text); adamw, muon (updates from given gradients).
+// z-loss); bf16-gpt2, bf16-llama, bf16-train-... (the same in bf16); train-gpt2, train-llama (100 steps of AdamW on
+// text); adamw, muon (updates from given gradients).
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -38,6 +39,7 @@ struct Case {
     std::int64_t rows = 0;    // of a micro-batch
     std::int64_t micro_batches = 0;
     double z_loss = 0;
+    Precision precision = Precision::fp32;
 };
 
 ModelConfig shape(ModelLayout layout, std::int64_t layers, std::int64_t d_model, std::int64_t heads,
@@ -52,6 +54,11 @@ ModelConfig shape(ModelLayout layout, std::int64_t layers, std::int64_t d_model,
 }
 
 Case case_called(const std::string& name) {
+    if (name.starts_with("bf16-")) {
+        Case run = case_called(name.substr(5));
+        run.precision = Precision::bf16;
+        return run;
+    }
     // 150 tokens are three attention tiles, the last one partial; 301 words leave a remainder in every vector loop.
     if (name == "gpt2") return {shape(ModelLayout::gpt2, 2, 48, 3, 0), 301, 150, 3, 3};
     if (name == "llama") return {shape(ModelLayout::llama, 2, 48, 6, 2), 301, 150, 3, 3};
@@ -59,7 +66,9 @@ Case case_called(const std::string& name) {
     if (name == "train-gpt2") return {shape(ModelLayout::gpt2, 3, 64, 4, 0), 256, 64, 4, 2};
     if (name == "train-llama") return {shape(ModelLayout::llama, 3, 64, 4, 2), 256, 64, 4, 2};
     throw UsageError(
-        "reference_run: unknown case '{}'; known: gpt2, llama, zloss-gpt2, train-gpt2, train-llama, adamw, muon", name);
+        "reference_run: unknown case '{}'; known: gpt2, llama, zloss-gpt2, train-gpt2, train-llama, bf16-... of these, "
+        "adamw, muon",
+        name);
 }
 
 class Output {
@@ -93,7 +102,8 @@ nlohmann::json describe(const Case& run, const Parameters& parameters) {
                            {"tokens", run.tokens},
                            {"rows", run.rows},
                            {"micro_batches", run.micro_batches},
-                           {"z_loss", run.z_loss}};
+                           {"z_loss", run.z_loss},
+                           {"bf16", run.precision == Precision::bf16}};
     for (const ParameterEntry& entry : parameters.entries())
         json["tensors"].push_back({{"name", entry.spec.name},
                                    {"shape", entry.spec.shape},
@@ -151,7 +161,7 @@ void write_batches(const Output& output, const std::vector<Rows>& batches) {
 }
 
 void run_gradients(const Case& run, const Output& output) {
-    Parameters parameters(coordinator::tensor_inventory(run.config, run.vocabulary, run.tokens));
+    Parameters parameters(coordinator::tensor_inventory(run.config, run.vocabulary, run.tokens), run.precision);
     initialise(parameters, true);
     Transformer model(run.config, run.vocabulary, run.tokens, parameters, {.z_loss = run.z_loss});
     std::vector<Rows> batches;
@@ -207,7 +217,7 @@ void run_training(const Case& run, const Output& output) {
     const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
     KIBAN_CHECK(text.size() > 10000, "read the training text {}: got {} bytes", kText, text.size());
 
-    Parameters parameters(coordinator::tensor_inventory(run.config, run.vocabulary, run.tokens));
+    Parameters parameters(coordinator::tensor_inventory(run.config, run.vocabulary, run.tokens), run.precision);
     initialise(parameters, false);
     Transformer model(run.config, run.vocabulary, run.tokens, parameters);
     const auto elements = static_cast<std::size_t>(parameters.elements());
@@ -311,7 +321,7 @@ int main(int argc, char** argv) {
             kiban::worker::run_adamw(output);
         else if (name == "muon")
             kiban::worker::run_muon(output);
-        else if (name.starts_with("train-"))
+        else if (name.find("train-") != std::string::npos)
             kiban::worker::run_training(kiban::worker::case_called(name), output);
         else
             kiban::worker::run_gradients(kiban::worker::case_called(name), output);

@@ -2,6 +2,7 @@
 #include "worker/kernels/activation.h"
 
 #include <algorithm>
+#include <array>
 
 #include "worker/kernels/simd.h"
 
@@ -84,6 +85,71 @@ void swiglu_backward(std::int64_t rows, std::int64_t hidden, const float* gate_u
         const float* gate = gate_up + row * 2 * hidden;
         float* dgate = dgate_up + row * 2 * hidden;
         swiglu_gradient_row(hidden, gate, gate + hidden, dy + row * hidden, dgate, dgate + hidden);
+    }
+}
+
+using Block = std::array<float, kBlockElements>;
+
+void gelu_forward(std::int64_t count, const Bf16* x, Bf16* y) {
+    const std::int64_t blocks = (count + kBlockElements - 1) / kBlockElements;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t block = 0; block < blocks; ++block) {
+        const std::int64_t begin = block * kBlockElements;
+        const std::int64_t run = std::min(kBlockElements, count - begin);
+        Block values;
+        widen_run(run, x + begin, values.data());
+        gelu_block(run, values.data(), values.data());
+        round_run(run, values.data(), y + begin);
+    }
+}
+
+void gelu_backward(std::int64_t count, const Bf16* x, const Bf16* dy, Bf16* dx) {
+    const std::int64_t blocks = (count + kBlockElements - 1) / kBlockElements;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t block = 0; block < blocks; ++block) {
+        const std::int64_t begin = block * kBlockElements;
+        const std::int64_t run = std::min(kBlockElements, count - begin);
+        Block values;
+        Block gradients;
+        widen_run(run, x + begin, values.data());
+        widen_run(run, dy + begin, gradients.data());
+        gelu_gradient_block(run, values.data(), gradients.data(), values.data());
+        round_run(run, values.data(), dx + begin);
+    }
+}
+
+void swiglu_forward(std::int64_t rows, std::int64_t hidden, const Bf16* gate_up, Bf16* y) {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t row = 0; row < rows; ++row) {
+        for (std::int64_t begin = 0; begin < hidden; begin += kBlockElements) {
+            const std::int64_t run = std::min(kBlockElements, hidden - begin);
+            const Bf16* half = gate_up + row * 2 * hidden + begin;
+            Block gate;
+            Block up;
+            widen_run(run, half, gate.data());
+            widen_run(run, half + hidden, up.data());
+            swiglu_row(run, gate.data(), up.data(), gate.data());
+            round_run(run, gate.data(), y + row * hidden + begin);
+        }
+    }
+}
+
+void swiglu_backward(std::int64_t rows, std::int64_t hidden, const Bf16* gate_up, const Bf16* dy, Bf16* dgate_up) {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t row = 0; row < rows; ++row) {
+        for (std::int64_t begin = 0; begin < hidden; begin += kBlockElements) {
+            const std::int64_t run = std::min(kBlockElements, hidden - begin);
+            const std::int64_t at = row * 2 * hidden + begin;
+            Block gate;
+            Block up;
+            Block gradient;
+            widen_run(run, gate_up + at, gate.data());
+            widen_run(run, gate_up + at + hidden, up.data());
+            widen_run(run, dy + row * hidden + begin, gradient.data());
+            swiglu_gradient_row(run, gate.data(), up.data(), gradient.data(), gate.data(), up.data());
+            round_run(run, gate.data(), dgate_up + at);
+            round_run(run, up.data(), dgate_up + at + hidden);
+        }
     }
 }
 

@@ -78,6 +78,7 @@ Head head_at(const AttentionShape& shape, const float* qkv, std::int64_t batch, 
     at.v_at = row + (shape.heads + shape.kv_heads + kv) * size;
     at.out_at = batch * shape.tokens * shape.out_width() + head * size;
     at.logsumexp_at = (batch * shape.heads + head) * shape.tokens;
+    if (qkv == nullptr) return at;  // its place alone
     at.q = qkv + at.q_at;
     at.k = qkv + at.k_at;
     at.v = qkv + at.v_at;
@@ -163,6 +164,94 @@ void attention_backward(const AttentionShape& shape, const float* qkv, const flo
                               member == 0 ? 0.0F : 1.0F, dqkv + head.q_at, dqkv + head.k_at, dqkv + head.v_at,
                               scores.data(), dscores.data());
             }
+        }
+    }
+}
+
+namespace {
+
+/// One head, widened: a packed tensor of its own, [T, q k v], and what belongs to it.
+struct WideHead {
+    explicit WideHead(const AttentionShape& shape)
+        : alone{.batch = 1, .tokens = shape.tokens, .heads = 1, .kv_heads = 1, .head_size = shape.head_size},
+          qkv(static_cast<std::size_t>(shape.tokens * alone.packed_width())),
+          out(static_cast<std::size_t>(shape.tokens * shape.head_size)) {}
+
+    void widen(const AttentionShape& shape, const Head& at, const Bf16* all) {
+        const std::int64_t size = shape.head_size;
+        for (std::int64_t token = 0; token < shape.tokens; ++token) {
+            const Bf16* row = all + token * shape.packed_width();
+            float* wide = qkv.data() + token * 3 * size;
+            widen_run(size, row + at.q_at, wide);
+            widen_run(size, row + at.k_at, wide + size);
+            widen_run(size, row + at.v_at, wide + 2 * size);
+        }
+    }
+
+    AttentionShape alone;
+    std::vector<float> qkv;
+    std::vector<float> out;
+};
+
+/// The first `size` columns of `rows` rows.
+void widen_columns(std::int64_t rows, std::int64_t size, const Bf16* x, std::int64_t stride, float* y) {
+    for (std::int64_t row = 0; row < rows; ++row) widen_run(size, x + row * stride, y + row * size);
+}
+
+void round_columns(std::int64_t rows, std::int64_t size, const float* x, std::int64_t x_stride, Bf16* y,
+                   std::int64_t y_stride) {
+    for (std::int64_t row = 0; row < rows; ++row) round_run(size, x + row * x_stride, y + row * y_stride);
+}
+
+}  // namespace
+
+void attention_forward(const AttentionShape& shape, const Bf16* qkv, Bf16* out, float* logsumexp) {
+    const std::int64_t tasks = shape.batch * shape.heads;
+    const std::int64_t size = shape.head_size;
+#pragma omp parallel
+    {
+        std::vector<float> scores(static_cast<std::size_t>(kTileRows * shape.tokens));
+        WideHead wide(shape);
+#pragma omp for schedule(static)
+        for (std::int64_t task = 0; task < tasks; ++task) {
+            const Head at = head_at(shape, nullptr, task / shape.heads, task % shape.heads);
+            wide.widen(shape, at, qkv);
+            const Head head = head_at(wide.alone, wide.qkv.data(), 0, 0);
+            forward_head(wide.alone, head, wide.out.data(), logsumexp + at.logsumexp_at, scores.data());
+            round_columns(shape.tokens, size, wide.out.data(), size, out + at.out_at, shape.out_width());
+        }
+    }
+}
+
+void attention_backward(const AttentionShape& shape, const Bf16* qkv, const Bf16* out, const float* logsumexp,
+                        const Bf16* dout, Bf16* dqkv) {
+    const std::int64_t group = shape.heads / shape.kv_heads;
+    const std::int64_t tasks = shape.batch * shape.kv_heads;
+    const std::int64_t size = shape.head_size;
+    const std::int64_t packed = shape.packed_width();
+#pragma omp parallel
+    {
+        std::vector<float> scores(static_cast<std::size_t>(kTileRows * shape.tokens));
+        std::vector<float> dscores(scores.size());
+        WideHead wide(shape);
+        std::vector<float> dwide(wide.qkv.size());
+        std::vector<float> dwide_out(wide.out.size());
+#pragma omp for schedule(static)
+        for (std::int64_t task = 0; task < tasks; ++task) {
+            Head at{};
+            for (std::int64_t member = 0; member < group; ++member) {
+                at = head_at(shape, nullptr, task / shape.kv_heads, task % shape.kv_heads * group + member);
+                wide.widen(shape, at, qkv);
+                widen_columns(shape.tokens, size, out + at.out_at, shape.out_width(), wide.out.data());
+                widen_columns(shape.tokens, size, dout + at.out_at, shape.out_width(), dwide_out.data());
+                const Head head = head_at(wide.alone, wide.qkv.data(), 0, 0);
+                float* dq = dwide.data();
+                backward_head(wide.alone, head, wide.out.data(), logsumexp + at.logsumexp_at, dwide_out.data(),
+                              member == 0 ? 0.0F : 1.0F, dq, dq + size, dq + 2 * size, scores.data(), dscores.data());
+                round_columns(shape.tokens, size, dq, 3 * size, dqkv + at.q_at, packed);
+            }
+            round_columns(shape.tokens, size, dwide.data() + size, 3 * size, dqkv + at.k_at, packed);
+            round_columns(shape.tokens, size, dwide.data() + 2 * size, 3 * size, dqkv + at.v_at, packed);
         }
     }
 }

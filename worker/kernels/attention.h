@@ -4,10 +4,12 @@
 // Query tiles against all keys up to the tile's end: nothing above the diagonal tile is computed, and no [T, T] matrix
 // is stored; the backward pass recomputes probabilities from the saved logsumexp (Dao et al. 2022). Parallel over batch
 // x head, each head in one thread, so the results do not depend on the number of OpenMP threads. Scratch per thread:
-// two tiles of 64 x T floats.
+// two tiles of 64 x T floats; on bf16 also the head's tensors, [T, K] each, widened.
 #pragma once
 
 #include <cstdint>
+
+#include "worker/kernels/bf16.h"
 
 namespace kiban::worker {
 
@@ -28,5 +30,11 @@ void attention_forward(const AttentionShape& shape, const float* qkv, float* out
 /// dqkv [B*T, packed_width], every element written.
 void attention_backward(const AttentionShape& shape, const float* qkv, const float* out, const float* logsumexp,
                         const float* dout, float* dqkv);
+
+/// The same on bf16: q, k, v and dout are widened; scores, probabilities, all products and the sums of dk and dv are
+/// fp32; out and dqkv are rounded once.
+void attention_forward(const AttentionShape& shape, const Bf16* qkv, Bf16* out, float* logsumexp);
+void attention_backward(const AttentionShape& shape, const Bf16* qkv, const Bf16* out, const float* logsumexp,
+                        const Bf16* dout, Bf16* dqkv);
 
 }  // namespace kiban::worker

@@ -2,6 +2,7 @@
 #include "worker/kernels/linear.h"
 
 #include "worker/kernels/gemm.h"
+#include "worker/kernels/gemm_bf16.h"
 #include "worker/kernels/reduce.h"
 #include "worker/kernels/simd.h"
 
@@ -22,17 +23,21 @@ KIBAN_SIMD void start_row(std::int64_t width, const float* bias, const float* re
     }
 }
 
+/// Writes bias and residual where a product is added to them; false: there are neither.
+bool start_rows(const LinearShape& shape, const float* bias, const float* residual, float* y) {
+    if (bias == nullptr && residual == nullptr) return false;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t row = 0; row < shape.rows; ++row)
+        start_row(shape.out, bias, residual == nullptr ? nullptr : residual + row * shape.out, y + row * shape.out);
+    return true;
+}
+
 }  // namespace
 
 void linear_forward(const LinearShape& shape, const float* x, const float* weight, const float* bias,
                     const float* residual, float* y) {
     const auto [rows, in, out] = shape;
-    const bool started = bias != nullptr || residual != nullptr;
-    if (started) {
-#pragma omp parallel for schedule(static)
-        for (std::int64_t row = 0; row < rows; ++row)
-            start_row(out, bias, residual == nullptr ? nullptr : residual + row * out, y + row * out);
-    }
+    const bool started = start_rows(shape, bias, residual, y);
     gemm(rows, out, in, 1.0F, {x, in}, transposed(weight, in), started ? 1.0F : 0.0F, y, out);
 }
 
@@ -45,6 +50,32 @@ void linear_backward_weight(const LinearShape& shape, const float* x, const floa
     const auto [rows, in, out] = shape;
     if (weight.sums != nullptr) gemm(out, in, rows, 1.0F, transposed(dy, out), {x, in}, weight.beta, weight.sums, in);
     if (bias.sums != nullptr) column_sums(rows, out, dy, bias);
+}
+
+void linear_forward(const LinearShape& shape, const Bf16* x, const Bf16* weight, const float* bias,
+                    const float* residual, float* y) {
+    const auto [rows, in, out] = shape;
+    const bool started = start_rows(shape, bias, residual, y);
+    gemm_bf16(rows, out, in, {x, in}, transposed(weight, in), started, y, out);
+}
+
+void linear_forward(const LinearShape& shape, const Bf16* x, const Bf16* weight, const float* bias, Bf16* y) {
+    const auto [rows, in, out] = shape;
+    gemm_bf16(rows, out, in, {x, in}, transposed(weight, in), bias, y, out);
+}
+
+void linear_backward_input(const LinearShape& shape, const Bf16* dy, const Bf16* weight, float* dx) {
+    gemm_bf16(shape.rows, shape.in, shape.out, {dy, shape.out}, {weight, shape.in}, false, dx, shape.in);
+}
+
+void linear_backward_input(const LinearShape& shape, const Bf16* dy, const Bf16* weight, Bf16* dx) {
+    gemm_bf16(shape.rows, shape.in, shape.out, {dy, shape.out}, {weight, shape.in}, nullptr, dx, shape.in);
+}
+
+void linear_backward_weight(const LinearShape& shape, const Bf16* x, const Bf16* dy, Accumulator weight) {
+    const auto [rows, in, out] = shape;
+    if (weight.sums == nullptr) return;
+    gemm_bf16(out, in, rows, transposed(dy, out), {x, in}, weight.beta != 0.0F, weight.sums, in);
 }
 
 }  // namespace kiban::worker

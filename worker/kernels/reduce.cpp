@@ -14,18 +14,23 @@ constexpr std::int64_t kStripColumns = 64;
 constexpr std::int64_t kPartialRows = 64;
 using Strip = std::array<float, kStripColumns>;
 
-KIBAN_SIMD void sum_strip(std::int64_t rows, std::int64_t columns, std::int64_t stride, const float* matrix,
-                          float* sums) {
+KIBAN_SIMD void add_row(std::int64_t columns, const float* row, float* sums) {
+#pragma omp simd
+    for (std::int64_t column = 0; column < columns; ++column) sums[column] += row[column];
+}
+
+KIBAN_SIMD void add_row(std::int64_t columns, const Bf16* row, float* sums) {
+#pragma omp simd
+    for (std::int64_t column = 0; column < columns; ++column) sums[column] += widened(row[column]);
+}
+
+template <typename Element>
+void sum_strip(std::int64_t rows, std::int64_t columns, std::int64_t stride, const Element* matrix, float* sums) {
     Strip total{};
     for (std::int64_t first = 0; first < rows; first += kPartialRows) {
         Strip partial{};
         const std::int64_t last = std::min(rows, first + kPartialRows);
-        for (std::int64_t row = first; row < last; ++row) {
-            const float* source = matrix + row * stride;
-#pragma omp simd
-            for (std::int64_t column = 0; column < columns; ++column)
-                partial[static_cast<std::size_t>(column)] += source[column];
-        }
+        for (std::int64_t row = first; row < last; ++row) add_row(columns, matrix + row * stride, partial.data());
         for (std::size_t column = 0; column < kStripColumns; ++column) total[column] += partial[column];
     }
     std::copy_n(total.begin(), columns, sums);
@@ -55,9 +60,8 @@ KIBAN_SIMD double sum_of_squares_in_lanes(const float* x, std::int64_t count) {
     return lanes[0];
 }
 
-}  // namespace
-
-void column_sums(std::int64_t rows, std::int64_t columns, const float* matrix, Accumulator result) {
+template <typename Element>
+void sum_columns(std::int64_t rows, std::int64_t columns, const Element* matrix, Accumulator result) {
     const std::int64_t strips = (columns + kStripColumns - 1) / kStripColumns;
 #pragma omp parallel for schedule(static)
     for (std::int64_t strip = 0; strip < strips; ++strip) {
@@ -70,6 +74,16 @@ void column_sums(std::int64_t rows, std::int64_t columns, const float* matrix, A
             sum = strip_sums[static_cast<std::size_t>(column)] + (result.beta == 0.0F ? 0.0F : result.beta * sum);
         }
     }
+}
+
+}  // namespace
+
+void column_sums(std::int64_t rows, std::int64_t columns, const float* matrix, Accumulator result) {
+    sum_columns(rows, columns, matrix, result);
+}
+
+void column_sums(std::int64_t rows, std::int64_t columns, const Bf16* matrix, Accumulator result) {
+    sum_columns(rows, columns, matrix, result);
 }
 
 void block_sums_of_squares(const float* x, std::int64_t count, std::int64_t block, double* sums) {

@@ -6,12 +6,14 @@
 #include <span>
 
 #include "worker/kernels/accumulator.h"
+#include "worker/kernels/bf16.h"
 
 namespace kiban::worker {
 
 /// Accumulates each column's sum over `rows` rows. Partial sums of 64 rows each, added in order.
 /// Uses the OpenMP threads of the process; the result does not depend on their number.
 void column_sums(std::int64_t rows, std::int64_t columns, const float* matrix, Accumulator result);
+void column_sums(std::int64_t rows, std::int64_t columns, const Bf16* matrix, Accumulator result);
 
 /// sums[i] = the sum of squares of x[i*block] to x[min((i+1)*block, count) - 1], for the ceil(count / block) blocks of
 /// `count` floats; block >= 1. In double, one element in sixteen to each of sixteen partial sums, which are then added

@@ -49,4 +49,23 @@ void rotate(const RotaryTable& table, Turn turn, std::int64_t rows, std::int64_t
     }
 }
 
+void rotate(const RotaryTable& table, Turn turn, std::int64_t rows, std::int64_t tokens_per_row, std::int64_t heads,
+            std::int64_t stride, Bf16* x) {
+    const std::int64_t half = table.head_size / 2;
+    const float direction = turn == Turn::forward ? 1.0F : -1.0F;
+#pragma omp parallel
+    {
+        std::vector<float> values(static_cast<std::size_t>(heads * table.head_size));
+#pragma omp for schedule(static)
+        for (std::int64_t row = 0; row < rows; ++row) {
+            const std::int64_t at = (row % tokens_per_row) * half;
+            widen_run(heads * table.head_size, x + row * stride, values.data());
+            for (std::int64_t head = 0; head < heads; ++head)
+                rotate_head(half, direction, table.cosines.data() + at, table.sines.data() + at,
+                            values.data() + head * table.head_size);
+            round_run(heads * table.head_size, values.data(), x + row * stride);
+        }
+    }
+}
+
 }  // namespace kiban::worker

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "worker/kernels/bf16.h"
+
 namespace kiban::worker {
 
 struct RotaryTable {  // [tokens, head_size / 2] each; angle = position * theta^(-2 i / head_size), formed in double
@@ -23,5 +25,8 @@ enum class Turn { forward, backward };
 /// Turn::backward is the inverse, and so the gradient's way.
 void rotate(const RotaryTable& table, Turn turn, std::int64_t rows, std::int64_t tokens_per_row, std::int64_t heads,
             std::int64_t stride, float* x);
+/// The same, turned in fp32 and rounded once.
+void rotate(const RotaryTable& table, Turn turn, std::int64_t rows, std::int64_t tokens_per_row, std::int64_t heads,
+            std::int64_t stride, Bf16* x);
 
 }  // namespace kiban::worker

@@ -9,7 +9,7 @@
 namespace kiban::worker {
 
 struct FreeMemory {
-    void operator()(float* memory) const { std::free(memory); }
+    void operator()(void* memory) const { std::free(memory); }
 };
 using FlatBuffer = std::unique_ptr<float, FreeMemory>;
 

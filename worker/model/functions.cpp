@@ -4,16 +4,12 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
-
 #include "monitoring/error.h"
 #include "worker/kernels/activation.h"
-#include "worker/kernels/cross_entropy.h"
 #include "worker/kernels/embedding.h"
-#include "worker/kernels/gemm.h"
-#include "worker/kernels/linear.h"
 #include "worker/kernels/norm.h"
 #include "worker/model/kept.h"
+#include "worker/model/tensors.h"
 
 namespace kiban::worker {
 
@@ -22,20 +18,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 namespace {
-
-constexpr std::int64_t kLogitBytes = std::int64_t{128} << 20;  // of one chunk of rows in head_loss
-
-Tensor empty(std::int64_t rows, std::int64_t columns) { return at::empty({rows, columns}, at::kFloat); }
-
-/// The floats of an activation, after checking that the CPU kernels can read it.
-const float* floats(const Tensor& x) {
-    KIBAN_CHECK(x.is_cpu() && x.scalar_type() == at::kFloat && x.is_contiguous(),
-                "run a CPU kernel on a {} tensor of {} on {}: expected a contiguous float tensor on the CPU",
-                x.is_contiguous() ? "contiguous" : "strided", c10::toString(x.scalar_type()), x.device().str());
-    return x.data_ptr<float>();
-}
-
-float* floats(Tensor& x) { return const_cast<float*>(floats(std::as_const(x))); }
 
 struct Embed : torch::autograd::Function<Embed> {
     struct Saved {
@@ -63,44 +45,6 @@ struct Embed : torch::autograd::Function<Embed> {
             positions_backward(tokens.first, static_cast<std::int64_t>(tokens.ids.size()), tokens.per_row,
                                positions.size(0), width, dx, sums);
         return {Tensor(), Tensor(), Tensor()};
-    }
-};
-
-struct Linear : torch::autograd::Function<Linear> {
-    struct Saved {
-        ParameterView weight, bias;
-        bool has_residual;
-    };
-
-    static LinearShape shape(const Tensor& x, const ParameterView& weight) {
-        return {.rows = x.size(0), .in = weight.size(1), .out = weight.size(0)};
-    }
-
-    static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor&, const OptionalTensor&,
-                          const OptionalTensor& residual, const Saved& saved) {
-        const LinearShape sizes = shape(x, saved.weight);
-        KIBAN_CHECK(x.size(1) == sizes.in, "linear layer of [{}, {}]: its input has {} features", sizes.out, sizes.in,
-                    x.size(1));
-        Tensor y = empty(sizes.rows, sizes.out);
-        linear_forward(sizes, floats(x), saved.weight.data(), saved.bias.data(), residual ? floats(*residual) : nullptr,
-                       floats(y));
-        context->save_for_backward({x});
-        keep(context, saved);
-        return y;
-    }
-
-    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-        const auto& [weight, bias, has_residual] = kept<Saved>(context);
-        const Tensor x = context->get_saved_variables()[0];
-        const Tensor dy = gradients[0].contiguous();
-        const LinearShape sizes = shape(x, weight);
-        linear_backward_weight(sizes, floats(x), floats(dy), weight.accumulator(), bias.accumulator());
-        Tensor dx;
-        if (x.requires_grad()) {
-            dx = empty(sizes.rows, sizes.in);
-            linear_backward_input(sizes, floats(dy), weight.data(), floats(dx));
-        }
-        return {dx, Tensor(), Tensor(), has_residual ? dy : Tensor(), Tensor()};
     }
 };
 
@@ -140,7 +84,10 @@ struct Norm : torch::autograd::Function<Norm> {
 struct Gelu : torch::autograd::Function<Gelu> {
     static Tensor forward(AutogradContext* context, const Tensor& x) {
         Tensor y = at::empty_like(x);
-        gelu_forward(x.numel(), floats(x), floats(y));
+        with_element_of(x, [&](auto element) {
+            using Element = decltype(element);
+            gelu_forward(x.numel(), values_of<Element>(x), values_of<Element>(y));
+        });
         context->save_for_backward({x});
         return y;
     }
@@ -149,15 +96,21 @@ struct Gelu : torch::autograd::Function<Gelu> {
         const Tensor x = context->get_saved_variables()[0];
         const Tensor dy = gradients[0].contiguous();
         Tensor dx = at::empty_like(x);
-        gelu_backward(x.numel(), floats(x), floats(dy), floats(dx));
+        with_element_of(x, [&](auto element) {
+            using Element = decltype(element);
+            gelu_backward(x.numel(), values_of<Element>(x), values_of<Element>(dy), values_of<Element>(dx));
+        });
         return {dx};
     }
 };
 
 struct SwiGlu : torch::autograd::Function<SwiGlu> {
     static Tensor forward(AutogradContext* context, const Tensor& gate_up) {
-        Tensor y = empty(gate_up.size(0), gate_up.size(1) / 2);
-        swiglu_forward(y.size(0), y.size(1), floats(gate_up), floats(y));
+        Tensor y = at::empty({gate_up.size(0), gate_up.size(1) / 2}, gate_up.options());
+        with_element_of(gate_up, [&](auto element) {
+            using Element = decltype(element);
+            swiglu_forward(y.size(0), y.size(1), values_of<Element>(gate_up), values_of<Element>(y));
+        });
         context->save_for_backward({gate_up});
         return y;
     }
@@ -166,7 +119,11 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
         const Tensor gate_up = context->get_saved_variables()[0];
         const Tensor dy = gradients[0].contiguous();
         Tensor dgate_up = at::empty_like(gate_up);
-        swiglu_backward(dy.size(0), dy.size(1), floats(gate_up), floats(dy), floats(dgate_up));
+        with_element_of(gate_up, [&](auto element) {
+            using Element = decltype(element);
+            swiglu_backward(dy.size(0), dy.size(1), values_of<Element>(gate_up), values_of<Element>(dy),
+                            values_of<Element>(dgate_up));
+        });
         return {dgate_up};
     }
 };
@@ -179,8 +136,10 @@ struct Rotary : torch::autograd::Function<Rotary> {
 
     static Tensor forward(AutogradContext* context, const Tensor& qkv, const Saved& saved) {
         Tensor turned = qkv.detach();
-        rotate(*saved.table, Turn::forward, qkv.size(0), saved.tokens_per_row, saved.heads, qkv.size(1),
-               floats(turned));
+        with_element_of(qkv, [&](auto element) {
+            rotate(*saved.table, Turn::forward, qkv.size(0), saved.tokens_per_row, saved.heads, qkv.size(1),
+                   values_of<decltype(element)>(turned));
+        });
         keep(context, saved);
         return turned;
     }
@@ -188,16 +147,22 @@ struct Rotary : torch::autograd::Function<Rotary> {
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
         const auto& [table, tokens_per_row, heads] = kept<Saved>(context);
         Tensor turned = gradients[0].clone(at::MemoryFormat::Contiguous);
-        rotate(*table, Turn::backward, turned.size(0), tokens_per_row, heads, turned.size(1), floats(turned));
+        with_element_of(turned, [&, &rotary = *table, per_row = tokens_per_row, count = heads](auto element) {
+            rotate(rotary, Turn::backward, turned.size(0), per_row, count, turned.size(1),
+                   values_of<decltype(element)>(turned));
+        });
         return {turned, Tensor()};
     }
 };
 
 struct Attention : torch::autograd::Function<Attention> {
     static Tensor forward(AutogradContext* context, const Tensor& qkv, const AttentionShape& shape) {
-        Tensor out = empty(qkv.size(0), shape.out_width());
+        Tensor out = at::empty({qkv.size(0), shape.out_width()}, qkv.options());
         Tensor logsumexp = at::empty({shape.batch, shape.heads, shape.tokens}, at::kFloat);
-        attention_forward(shape, floats(qkv), floats(out), floats(logsumexp));
+        with_element_of(qkv, [&](auto element) {
+            using Element = decltype(element);
+            attention_forward(shape, values_of<Element>(qkv), values_of<Element>(out), floats(logsumexp));
+        });
         context->save_for_backward({qkv, out, logsumexp});
         keep(context, shape);
         return out;
@@ -208,58 +173,12 @@ struct Attention : torch::autograd::Function<Attention> {
         const variable_list saved = context->get_saved_variables();
         const Tensor dout = gradients[0].contiguous();
         Tensor dqkv = at::empty_like(saved[0]);
-        attention_backward(shape, floats(saved[0]), floats(saved[1]), floats(saved[2]), floats(dout), floats(dqkv));
+        with_element_of(dqkv, [&](auto element) {
+            using Element = decltype(element);
+            attention_backward(shape, values_of<Element>(saved[0]), values_of<Element>(saved[1]), floats(saved[2]),
+                               values_of<Element>(dout), values_of<Element>(dqkv));
+        });
         return {dqkv, Tensor()};
-    }
-};
-
-struct HeadLoss : torch::autograd::Function<HeadLoss> {
-    struct Inputs {
-        ParameterView weight;
-        std::span<const std::int64_t> targets;
-        double scale;
-        std::span<double> losses;
-        bool differentiate;
-        double z_loss;
-    };
-
-    static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor&, const Inputs& inputs) {
-        const float* weight = inputs.weight.data();
-        const std::int64_t rows = x.size(0);
-        const std::int64_t width = x.size(1);
-        const std::int64_t vocabulary = inputs.weight.size(0);
-        const std::int64_t chunk = std::clamp<std::int64_t>(kLogitBytes / (4 * vocabulary), 1, rows);
-        Tensor logits = empty(chunk, vocabulary);
-        Tensor dx = inputs.differentiate ? at::empty_like(x) : Tensor();
-        for (std::int64_t first = 0; first < rows; first += chunk) {
-            const LinearShape shape = {.rows = std::min(chunk, rows - first), .in = width, .out = vocabulary};
-            const auto begin = static_cast<std::size_t>(first);
-            const auto count = static_cast<std::size_t>(shape.rows);
-            const float* chunk_x = floats(x) + first * width;
-            linear_forward(shape, chunk_x, weight, nullptr, nullptr, floats(logits));
-            const auto targets = inputs.targets.subspan(begin, count);
-            const auto losses = inputs.losses.subspan(begin, count);
-            if (!inputs.differentiate) {
-                cross_entropy(vocabulary, floats(std::as_const(logits)), targets, losses);
-                continue;
-            }
-            cross_entropy_with_gradient(vocabulary, static_cast<float>(inputs.scale), floats(logits), targets, losses,
-                                        inputs.z_loss);
-            linear_backward_input(shape, floats(std::as_const(logits)), weight, floats(dx) + first * width);
-            linear_backward_weight(shape, chunk_x, floats(std::as_const(logits)), inputs.weight.accumulator(), {});
-        }
-        double sum = 0;
-        for (const double loss : inputs.losses) sum += loss;
-        if (inputs.differentiate) context->save_for_backward({dx});
-        return at::scalar_tensor(sum * inputs.scale, at::kDouble);
-    }
-
-    static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-        const auto gradient = gradients[0].item<double>();
-        KIBAN_CHECK(gradient == 1.0,
-                    "backward through head_loss with an outer gradient of {}: expected 1, the scale is its argument",
-                    gradient);
-        return {context->get_saved_variables()[0], Tensor(), Tensor()};
     }
 };
 
@@ -304,11 +223,6 @@ Tensor embed(const Tokens& tokens, const ParameterView& table, const ParameterVi
     return Embed::apply(table.leaf(), optional(positions.leaf()), Embed::Saved{tokens, table, positions});
 }
 
-Tensor linear(const Tensor& x, const ParameterView& weight, const ParameterView& bias, const Tensor& residual) {
-    return Linear::apply(x, weight.leaf(), optional(bias.leaf()), optional(residual),
-                         Linear::Saved{weight, bias, residual.defined()});
-}
-
 std::pair<Tensor, Tensor> norm(const Tensor& x, const NormParameters& parameters) {
     const variable_list outputs =
         Norm::apply(x, parameters.weight.leaf(), optional(parameters.bias.leaf()), parameters);
@@ -329,18 +243,6 @@ Tensor attention(const Tensor& qkv, const AttentionShape& shape) {
                 "attention of {} x {} tokens, {} + 2 x {} heads of {}: got a packed tensor of [{}, {}]", shape.batch,
                 shape.tokens, shape.heads, shape.kv_heads, shape.head_size, qkv.size(0), qkv.size(1));
     return Attention::apply(qkv, shape);
-}
-
-Tensor head_loss(const Tensor& x, const ParameterView& weight, std::span<const std::int64_t> targets, double scale,
-                 std::span<double> losses, double z_loss) {
-    const auto rows = static_cast<std::size_t>(x.size(0));
-    KIBAN_CHECK(targets.size() == rows && losses.size() == rows,
-                "loss of {} rows: got {} targets and room for {} losses", rows, targets.size(), losses.size());
-    for (const std::int64_t target : targets)
-        KIBAN_CHECK(target >= -1 && target < weight.size(0), "loss of target {}: outside the vocabulary of {}", target,
-                    weight.size(0));
-    const bool differentiate = at::GradMode::is_enabled() && x.requires_grad();
-    return HeadLoss::apply(x, weight.leaf(), HeadLoss::Inputs{weight, targets, scale, losses, differentiate, z_loss});
 }
 
 Tensor on_backward(const Tensor& x, std::function<void()> call) { return OnBackward::apply(x, std::move(call)); }

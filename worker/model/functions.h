@@ -2,9 +2,10 @@
 // The model's operations as autograd functions over the kernels: tensors in, tensors out, gradients of parameters into
 // the flat buffer.
 //
-// Activations are contiguous fp32 CPU tensors [rows, features], rows being B*T tokens; another device or type is
-// refused (InternalError): its operations would be written here, beside the kernels' calls. A backward pass may be run
-// once. Not thread-safe.
+// Activations are contiguous CPU tensors [rows, features], rows being B*T tokens; another device or type is refused
+// (InternalError): its operations would be written here, beside the kernels' calls. They are fp32. Where the parameters
+// are multiplied in bf16, so is what stands between the products of a block's half, from LinearResult::activation to
+// the next linear: it is kept, and its gradient comes, in bf16. A backward pass may be run once. Not thread-safe.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -31,9 +32,15 @@ struct Tokens {                         // neighbours of one micro-batch; must o
 /// [count, D]; `positions` may be undefined. Throws InternalError naming a token outside the table.
 at::Tensor embed(const Tokens& tokens, const ParameterView& table, const ParameterView& positions);
 
-/// x W^T + bias (+ residual); bias and residual may be undefined.
+enum class LinearResult {
+    full,        // fp32
+    activation,  // of the precision that the weight is multiplied in
+};
+
+/// x W^T + bias (+ residual); bias and residual may be undefined. In bf16, x is rounded unless it is bf16 already, the
+/// product is summed in fp32, and the rounded x is what is kept for the backward pass.
 at::Tensor linear(const at::Tensor& x, const ParameterView& weight, const ParameterView& bias,
-                  const at::Tensor& residual = {});
+                  const at::Tensor& residual = {}, LinearResult result = LinearResult::full);
 
 struct NormParameters {
     ParameterView weight;

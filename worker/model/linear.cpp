@@ -11,7 +11,7 @@ class DenseLinear final : public Linear {
   public:
     DenseLinear(ParameterView weight, ParameterView bias) : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
-    at::Tensor forward(const at::Tensor& x) override { return linear(x, weight_, bias_); }
+    at::Tensor forward(const at::Tensor& x) override { return linear(x, weight_, bias_, {}, LinearResult::activation); }
     at::Tensor forward_add(const at::Tensor& x, const at::Tensor& residual) override {
         return linear(x, weight_, bias_, residual);
     }

@@ -20,9 +20,9 @@ namespace kiban::worker {
 class Linear {
   public:
     virtual ~Linear() = default;
-    /// x [rows, in] -> [rows, out].
+    /// x [rows, in] -> [rows, out], an activation (LinearResult, model/functions.h).
     virtual at::Tensor forward(const at::Tensor& x) = 0;
-    /// residual + forward(x).
+    /// residual + the product, in fp32.
     virtual at::Tensor forward_add(const at::Tensor& x, const at::Tensor& residual) = 0;
 };
 

@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "worker/kernels/accumulator.h"
+#include "worker/kernels/bf16.h"
+#include "worker/model/precision.h"
 
 namespace kiban::worker {
 
@@ -31,6 +33,10 @@ class ParameterView {
     std::int64_t size(std::size_t dim) const { return shape_.at(dim); }
     /// Null when undefined. InternalError when the values are not on this worker now.
     const float* data() const;
+    /// What it is multiplied in.
+    Precision precision() const;
+    /// data() rounded to bf16, where precision() is bf16: rounded once after each change of the values.
+    const Bf16* rounded_data() const;
     /// For one addition to the gradient; the sums are null when the leaf wants none.
     Accumulator accumulator() const;
 

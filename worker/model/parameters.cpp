@@ -23,8 +23,22 @@ using coordinator::TensorSpec;
 
 namespace {
 
+constexpr std::size_t kAlignment = 64;
+
 at::Tensor view_of(float* data, const std::vector<std::int64_t>& shape) {
     return at::from_blob(data, shape, at::kFloat);
+}
+
+template <typename Element>
+std::size_t padded_bytes(std::int64_t elements) {
+    return (static_cast<std::size_t>(elements) * sizeof(Element) + kAlignment) / kAlignment * kAlignment;
+}
+
+template <typename Element>
+Element* aligned(std::size_t bytes) {
+    auto* memory = static_cast<Element*>(std::aligned_alloc(kAlignment, bytes));
+    KIBAN_CHECK(memory != nullptr, "allocate {} bytes for parameters: out of memory", bytes);
+    return memory;
 }
 
 // The part of a tensor that is here, as runs that are contiguous in the whole tensor.
@@ -43,14 +57,17 @@ void fill_part(const ParameterEntry& entry, std::uint64_t seed, float* values) {
 }  // namespace
 
 FlatBuffer zeroed_buffer(std::int64_t elements) {
-    constexpr std::size_t kAlignment = 64;
-    const std::size_t bytes =
-        (static_cast<std::size_t>(elements) * sizeof(float) + kAlignment) / kAlignment * kAlignment;
-    FlatBuffer buffer(static_cast<float*>(std::aligned_alloc(kAlignment, bytes)));
-    KIBAN_CHECK(buffer != nullptr, "allocate {} bytes for {} parameters: out of memory", bytes, elements);
+    const std::size_t bytes = padded_bytes<float>(elements);
+    FlatBuffer buffer(aligned<float>(bytes));
     std::memset(buffer.get(), 0, bytes);
     return buffer;
 }
+
+// The values of a bucket in bf16, made when a product first needs them.
+struct RoundedBucket {
+    std::unique_ptr<Bf16, FreeMemory> values;
+    bool current = false;
+};
 
 struct Parameters::Impl {
     Layout layout;
@@ -60,6 +77,8 @@ struct Parameters::Impl {
     FlatBuffer gradients;
     std::vector<float*> bucket_values;
     std::vector<float*> bucket_gradients;
+    Precision precision = Precision::fp32;
+    std::vector<RoundedBucket> rounded;
     std::vector<char> accumulated;  // per entry: something was added to where its gradients stand now
     std::function<void(int)> attach_missing;
 
@@ -74,6 +93,17 @@ struct Parameters::Impl {
         KIBAN_CHECK(base != nullptr, "use '{}': the values of bucket '{}' are not here", tensor.spec.name,
                     bucket(tensor.bucket).name);
         return base + (tensor.offset - bucket(tensor.bucket).offset);
+    }
+
+    const Bf16* rounded_of(std::size_t entry) {
+        const ParameterEntry& tensor = entries()[entry];
+        const Bucket& whole = bucket(tensor.bucket);
+        const float* wide = values_of(entry) - (tensor.offset - whole.offset);
+        RoundedBucket& copy = rounded[static_cast<std::size_t>(tensor.bucket)];
+        if (copy.values == nullptr) copy.values.reset(aligned<Bf16>(padded_bytes<Bf16>(whole.padded)));
+        if (!copy.current) round_all(whole.elements, wide, copy.values.get());
+        copy.current = true;
+        return copy.values.get() + (tensor.offset - whole.offset);
     }
 
     float* gradients_of(std::size_t entry) {
@@ -100,15 +130,18 @@ struct Parameters::Impl {
     }
 };
 
-Parameters::Parameters(const std::vector<TensorSpec>& specs) : Parameters(coordinator::layout_of(specs, 1)) {}
+Parameters::Parameters(const std::vector<TensorSpec>& specs, Precision precision)
+    : Parameters(coordinator::layout_of(specs, 1), {}, precision) {}
 
-Parameters::Parameters(Layout layout, Held held) : impl_(std::make_unique<Impl>()) {
+Parameters::Parameters(Layout layout, Held held, Precision precision) : impl_(std::make_unique<Impl>()) {
     for (std::size_t i = 0; i < layout.tensors.size(); ++i) {
         const bool added = impl_->index.emplace(layout.tensors[i].spec.name, i).second;
         KIBAN_CHECK(added, "lay out the parameters: two tensors are called '{}'", layout.tensors[i].spec.name);
     }
     impl_->layout = std::move(layout);
     impl_->held = held;
+    impl_->precision = precision;
+    impl_->rounded.resize(impl_->layout.buckets.size());
     if (held.values) impl_->values = zeroed_buffer(impl_->layout.padded);
     if (held.gradients) impl_->gradients = zeroed_buffer(impl_->layout.padded);
     for (const Bucket& bucket : impl_->layout.buckets) {
@@ -128,10 +161,12 @@ void Parameters::initialise(std::uint64_t seed) {
 
 void Parameters::initialise_bucket(int bucket, std::uint64_t seed) {
     const Bucket& here = impl_->bucket(bucket);
+    impl_->rounded[static_cast<std::size_t>(bucket)].current = false;
     for (std::size_t i = here.first; i <= here.last; ++i) fill_part(impl_->entries()[i], seed, impl_->values_of(i));
 }
 
 const Layout& Parameters::layout() const { return impl_->layout; }
+Precision Parameters::precision() const { return impl_->precision; }
 Held Parameters::held() const { return impl_->held; }
 const std::vector<ParameterEntry>& Parameters::entries() const { return impl_->entries(); }
 std::int64_t Parameters::elements() const { return impl_->layout.elements; }
@@ -147,6 +182,7 @@ const ParameterEntry& Parameters::entry(const std::string& name) const { return 
 
 float* Parameters::values() {
     KIBAN_CHECK(impl_->held.values, "use all parameters as one: their buckets are gathered when they are needed");
+    values_changed();
     return impl_->values.get();
 }
 
@@ -165,7 +201,16 @@ void Parameters::zero_gradients() { std::fill(impl_->accumulated.begin(), impl_-
 
 float* Parameters::bucket_values(int bucket) const { return impl_->values_at(bucket); }
 
-void Parameters::attach_values(int bucket, float* memory) { impl_->values_at(bucket) = memory; }
+void Parameters::attach_values(int bucket, float* memory) {
+    impl_->values_at(bucket) = memory;
+    RoundedBucket& copy = impl_->rounded[static_cast<std::size_t>(bucket)];
+    copy.current = false;
+    if (memory == nullptr) copy.values.reset();
+}
+
+void Parameters::values_changed() {
+    for (RoundedBucket& copy : impl_->rounded) copy.current = false;
+}
 
 float* Parameters::bucket_gradients(int bucket) {
     if (impl_->gradients_at(bucket) == nullptr) return nullptr;
@@ -201,6 +246,8 @@ std::vector<std::int64_t> Parameters::span_shape(std::size_t first, std::size_t 
 }
 
 float* Parameters::values_of(std::size_t first) const { return impl_->values_of(first); }
+
+const Bf16* Parameters::rounded_values_of(std::size_t first) { return impl_->rounded_of(first); }
 
 Accumulator Parameters::claim_gradient(std::size_t first, std::size_t last) {
     float* sums = impl_->gradients_of(first);  // may attach memory that holds nothing yet
@@ -238,6 +285,10 @@ ParameterView::ParameterView(Parameters& parameters, const std::string& first, c
       shape_(parameters.span_shape(first_, last_)) {}
 
 const float* ParameterView::data() const { return defined() ? parameters_->values_of(first_) : nullptr; }
+
+Precision ParameterView::precision() const { return parameters_->precision(); }
+
+const Bf16* ParameterView::rounded_data() const { return parameters_->rounded_values_of(first_); }
 
 Accumulator ParameterView::accumulator() const {
     if (!defined() || !leaf_.requires_grad()) return {};

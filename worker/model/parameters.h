@@ -17,6 +17,8 @@
 
 #include "coordinator/job/layout.h"
 #include "worker/kernels/accumulator.h"
+#include "worker/kernels/bf16.h"
+#include "worker/model/precision.h"
 
 namespace at {
 class Tensor;
@@ -34,8 +36,8 @@ struct Held {  // which flat buffers live as long as the parameters
 class Parameters {
   public:
     /// Whole tensors, on one worker.
-    explicit Parameters(const std::vector<coordinator::TensorSpec>& specs);
-    explicit Parameters(coordinator::Layout layout, Held held = {});
+    explicit Parameters(const std::vector<coordinator::TensorSpec>& specs, Precision precision = Precision::fp32);
+    explicit Parameters(coordinator::Layout layout, Held held = {}, Precision precision = Precision::fp32);
     ~Parameters();
     Parameters(const Parameters&) = delete;
     Parameters& operator=(const Parameters&) = delete;
@@ -49,6 +51,7 @@ class Parameters {
     const std::vector<ParameterEntry>& entries() const;
     const ParameterEntry& entry(const std::string& name) const;  // InternalError when there is none
     std::int64_t elements() const;                               // without padding
+    Precision precision() const;
     float* values();  // flat, layout().padded floats, 64-byte aligned; InternalError when they are not held
     /// Flat, as values(). Ask again after zero_gradients(): what no pass has added to since is set to zero here.
     float* gradients();
@@ -60,6 +63,9 @@ class Parameters {
     /// padded floats of a bucket; null when they are not here. The memory stays the caller's.
     float* bucket_values(int bucket) const;
     void attach_values(int bucket, float* memory);
+    /// To be told after writing to values, other than through values(), initialise() and attach_values(): what was
+    /// rounded of them is rounded anew.
+    void values_changed();
     /// As gradients(), of one bucket; null when they are not here.
     float* bucket_gradients(int bucket);
     /// What stands in `memory` counts as nothing: the first accumulation overwrites it.
@@ -80,6 +86,9 @@ class Parameters {
     std::vector<std::int64_t> span_shape(std::size_t first, std::size_t last) const;
     /// Where entry `first` stands now. InternalError when its bucket is not here.
     float* values_of(std::size_t first) const;
+    /// The same in bf16. A bucket is rounded as a whole when it is first asked for; the copy lives as long as its
+    /// values are here.
+    const Bf16* rounded_values_of(std::size_t first);
     /// Where to add to the gradients of entries first .. last: with beta 0 when nothing was added since
     /// zero_gradients(), else 1.
     Accumulator claim_gradient(std::size_t first, std::size_t last);
