@@ -42,6 +42,7 @@ nlohmann::json to_json(const RunState& state) {
             {"micro_batch_rows", state.micro_batch_rows},
             {"reduction", state.reduction},
             {"layout", state.layout},
+            {"precision", state.precision},
             {"kernels", state.kernels},
             {"torch_version", state.torch_version},
             {"kiban_version", state.kiban_version}};
@@ -68,6 +69,7 @@ RunState run_state_from_json(const nlohmann::json& json) {
     state.micro_batch_rows = fields.number("micro_batch_rows");
     state.reduction = fields.text("reduction");
     if (json.contains("layout")) state.layout = fields.text("layout");  // older checkpoints had no other
+    if (json.contains("precision")) state.precision = fields.text("precision");
     state.kernels = fields.text("kernels");
     state.torch_version = fields.text("torch_version");
     state.kiban_version = fields.text("kiban_version");
@@ -95,6 +97,7 @@ ExactnessResult compare_world(const RunState& saved, const RunState& now) {
     compare("micro-batch rows", saved.micro_batch_rows, now.micro_batch_rows);
     compare("reduction", saved.reduction, now.reduction);
     compare("layout", saved.layout, now.layout);
+    compare("precision", saved.precision, now.precision);
     compare("kernels", saved.kernels, now.kernels);
     compare("LibTorch", saved.torch_version, now.torch_version);
     compare("Kiban", saved.kiban_version, now.kiban_version);

@@ -29,9 +29,10 @@ struct RunState {
     int workers = 0;
     int threads_per_worker = 0;
     std::uint64_t micro_batch_rows = 0;
-    std::string reduction;  // fast | fixed
+    std::string reduction;                                                               // fast | fixed
     std::string layout = "tensor 1, pipeline 1, context 1, gradients summed each step";  // what else orders the sums
-    std::string kernels;    // BLAS core type
+    std::string precision = "fp32";  // fp32 | bf16: what matrices are multiplied in
+    std::string kernels;             // BLAS core type
     std::string torch_version;
     std::string kiban_version;
 };

@@ -73,8 +73,6 @@ void check_available(const RunFile& file) {
         if (value != 1) throw ConfigError("parallel.{} = {} is not available yet: expected 1", axis, value);
     };
     only_one("context", file.parallel.context);
-    if (file.train.precision != "fp32")
-        throw ConfigError("train.precision = '{}' is not available yet: expected 'fp32'", file.train.precision);
 }
 
 // Every worker takes the same number of whole micro-batches (design: contiguous blocks of them).

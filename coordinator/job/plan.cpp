@@ -75,13 +75,29 @@ std::uint64_t row_bytes(const PlannedStage& stage) {
     return 16 * static_cast<std::uint64_t>(tokens) + bytes_of(rotary);
 }
 
+// bf16: a bucket with a matrix that is multiplied is rounded when it is first used (worker/model/parameters.h), and the
+// copy lives as long as the bucket is here.
+std::uint64_t rounded_bytes(const PlannedStage& stage) {
+    if (!stage.bf16()) return 0;
+    std::uint64_t sum = 0;
+    std::uint64_t most = 0;
+    const std::string_view head = stage.gpt2() ? "embedding.weight" : "head.weight";
+    for (const Bucket& bucket : stage.layout.buckets) {
+        if (!bucket.name.starts_with("layers.") && !(stage.scores() && bucket.name == head)) continue;
+        const std::uint64_t bytes = 2 * static_cast<std::uint64_t>(bucket.padded);
+        sum += bytes;
+        most = std::max(most, bytes);
+    }
+    return stage.input.parallel.zero < 3 ? sum : most;
+}
+
 MemoryPlan memory_of(const PlannedStage& stage) {
     const int zero = stage.input.parallel.zero;
     const std::uint64_t whole = bytes_of(stage.layout.padded);
     const std::uint64_t own = whole / static_cast<std::uint64_t>(stage.shards);  // buckets are padded for it
     const PassMemory passes = pass_memory(stage);
     MemoryPlan memory;
-    memory.weights = zero < 3 ? whole : own;
+    memory.weights = (zero < 3 ? whole : own) + rounded_bytes(stage);
     memory.gradients = zero < 2 ? whole : own;
     memory.optimizer = optimizer_bytes(stage);
     memory.activations = std::min(passes.kept, passes.peak);

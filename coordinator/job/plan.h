@@ -39,7 +39,8 @@ constexpr std::uint64_t kLibraryBytes = std::uint64_t{116} << 20;
 
 struct MemoryPlan {  // bytes of one worker at its peak, in a step after the first
     // For the whole run.
-    std::uint64_t weights = 0;    // the flat buffer; ZeRO 3: the own part of each bucket
+    std::uint64_t weights = 0;    // the flat buffer; ZeRO 3: the own part of each bucket; bf16: and rounded copies
+                                  // of what is multiplied, at ZeRO 3 of one bucket at a time
     std::uint64_t gradients = 0;  // the flat buffer; ZeRO 2 and 3: the own part of each bucket
     std::uint64_t optimizer = 0;  // two floats a parameter that this worker updates, one where it is Muon's
     // While micro-batches are under way.

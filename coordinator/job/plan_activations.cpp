@@ -9,6 +9,7 @@ namespace kiban::coordinator {
 namespace {
 
 constexpr std::int64_t kFloat = 4;
+constexpr std::int64_t kBf16 = 2;
 constexpr std::int64_t kLogitBytes = std::int64_t{128} << 20;  // of one chunk (worker/model/functions.cpp)
 constexpr std::int64_t kTileRows = 64;                         // worker/kernels/attention.cpp
 constexpr std::int64_t kNormRows = 32;                         // worker/kernels/norm.cpp
@@ -22,15 +23,21 @@ struct Sizes {
         const std::int64_t width = model.d_model;
         const std::int64_t packed = (model.heads + 2 * model.resolved_kv_heads()) * model.head_size();
         const std::int64_t parts = stage.cut.tensor;
+        bf16 = stage.bf16();
+        const std::int64_t element = bf16 ? kBf16 : kFloat;
         here = kFloat * tokens * width;
         all = kFloat * all_tokens * width;
         statistics = kFloat * tokens * 2;
-        qkv = kFloat * all_tokens * packed / parts;
-        attended = kFloat * all_tokens * width / parts;
+        multiplied = bf16 ? kBf16 * all_tokens * width : 0;
+        kept_input = bf16 ? multiplied : all;
+        qkv = element * all_tokens * packed / parts;
+        attended = element * all_tokens * width / parts;
         logsumexp = kFloat * all_tokens * model.heads / parts;
-        active = kFloat * all_tokens * model.resolved_hidden() / parts;
+        active = element * all_tokens * model.resolved_hidden() / parts;
         hidden = stage.gpt2() ? active : 2 * active;
-        scores = kFloat * kTileRows * stage.input.sequence_length * stage.input.threads_per_worker;
+        const std::int64_t threads = stage.input.threads_per_worker;
+        scores = kFloat * kTileRows * stage.input.sequence_length * threads;
+        if (bf16) head = kFloat * stage.input.sequence_length * model.head_size() * threads;
         norm_sums = kFloat * 2 * width * ((tokens + kNormRows - 1) / kNormRows);
         losses = 8 * tokens;
         order = 16 * tokens;
@@ -38,7 +45,10 @@ struct Sizes {
         logits = row * std::clamp<std::int64_t>(kLogitBytes / row, 1, tokens);
     }
 
+    bool bf16 = false;
     std::int64_t here, all;   // [tokens of one tensor rank, D], [all tokens, D]
+    std::int64_t multiplied;  // bf16: all, rounded
+    std::int64_t kept_input;  // of a matrix behind a norm, for its backward pass
     std::int64_t statistics;  // of a norm
     std::int64_t qkv;         // packed, of the heads here
     std::int64_t attended;    // output of attention, of the heads here
@@ -46,6 +56,7 @@ struct Sizes {
     std::int64_t hidden;      // llama: [gate; up]
     std::int64_t active;      // after GELU or SwiGLU
     std::int64_t scores;      // attention tiles of all threads
+    std::int64_t head = 0;    // bf16: one of q, k, v, out of a head, widened by each thread
     std::int64_t norm_sums;   // partial sums of a norm's backward pass
     std::int64_t losses;      // a double a token
     std::int64_t order;       // of the tokens, sorted, in the embedding's backward pass
@@ -84,7 +95,7 @@ class BlockPasses {
     void attention_forward(bool keep) {
         normed_linear(keep, sizes_.qkv);
         tape_.take(sizes_.attended + sizes_.logsumexp);
-        tape_.pass(sizes_.scores);
+        tape_.pass(sizes_.scores + 4 * sizes_.head);
         if (!keep) tape_.give(sizes_.qkv + sizes_.logsumexp);
         linear_to_all();
         if (!keep) tape_.give(sizes_.attended);
@@ -100,7 +111,7 @@ class BlockPasses {
 
     /// The normed input of a half, which is saved where it is what a matrix is multiplied with.
     void leave(bool keep) {
-        if (!keep || cut_) tape_.give(sizes_.here);
+        if (!keep || cut_ || sizes_.bf16) tape_.give(sizes_.here);
     }
 
     /// `held`: whoever called this pass holds the gradient of the output.
@@ -115,7 +126,7 @@ class BlockPasses {
     void attention_backward() {
         from_all(sizes_.attended);
         tape_.take(sizes_.qkv);
-        tape_.pass(2 * sizes_.scores);
+        tape_.pass(2 * sizes_.scores + 8 * sizes_.head);
         tape_.give(2 * sizes_.attended + sizes_.qkv + sizes_.logsumexp);  // gradient and saved
         if (rotary_) tape_.pass(sizes_.qkv);
         normed_linear_backward(sizes_.qkv, false);
@@ -128,13 +139,14 @@ class BlockPasses {
     }
 
   private:
-    // Norm, the gathering of all tokens where the matrices are cut, a matrix.
+    // Norm, the gathering of all tokens where the matrices are cut, rounding in bf16, a matrix.
     void normed_linear(bool keep, std::int64_t output) {
         tape_.take(sizes_.statistics + sizes_.here);
         if (!keep) tape_.give(sizes_.statistics);
         if (cut_) tape_.take(sizes_.all);
-        tape_.take(output);
-        if (cut_ && !keep) tape_.give(sizes_.all);
+        tape_.take(sizes_.multiplied + output);
+        if (cut_ && (!keep || sizes_.bf16)) tape_.give(sizes_.all);
+        if (!keep) tape_.give(sizes_.multiplied);
     }
 
     // A matrix back to D features; where it is cut, its terms are summed and the own tokens kept.
@@ -146,13 +158,14 @@ class BlockPasses {
 
     void from_all(std::int64_t input) {
         if (cut_) tape_.take(sizes_.all);
-        tape_.take(input);
+        tape_.take(sizes_.multiplied + input);
+        tape_.give(sizes_.multiplied);
         if (cut_) tape_.give(sizes_.all);
     }
 
     void normed_linear_backward(std::int64_t output, bool held) {
         tape_.take(sizes_.all);
-        tape_.give(output + sizes_.all);  // gradient; saved
+        tape_.give(output + sizes_.kept_input);  // gradient; saved
         if (cut_) {
             tape_.take(sizes_.all + sizes_.here);
             tape_.give(2 * sizes_.all);
@@ -253,9 +266,10 @@ class StagePasses {
 
     void head_forward(bool keep) {
         tape_.take(sizes_.losses + sizes_.statistics + sizes_.here);
-        tape_.take(sizes_.logits);
+        const std::int64_t rounded = sizes_.bf16 ? sizes_.here / kFloat * kBf16 : 0;
+        tape_.take(rounded + sizes_.logits);
         if (keep) tape_.take(sizes_.here);  // the gradient of the normed input
-        tape_.give(sizes_.logits + sizes_.here);
+        tape_.give(rounded + sizes_.logits + sizes_.here);
     }
 
     const PlannedStage& stage_;

@@ -24,6 +24,7 @@ struct PlannedStage {
     bool embeds() const { return cut.first_stage(); }
     bool scores() const { return cut.last_stage(); }
     bool gpt2() const { return input.model.layout == ModelLayout::gpt2; }
+    bool bf16() const { return input.train.precision == "bf16"; }
     /// The embedding is the head, on this worker alone.
     bool ties_here() const { return gpt2() && embeds() && scores(); }
     /// Forward passes before the first backward pass of a step (1F1B, worker/parallel/pipeline_schedule.h).

@@ -54,7 +54,7 @@ struct TrainConfig {
     double clip_norm = 1.0;                   // global gradient norm; 0: no clipping
     double z_loss = 0;                        // times logsumexp^2 of each target, in the gradients alone; 0: none
     std::string reduction = "fast";           // fast | fixed: the same bits for 1, 2, 4, 8 data-parallel workers
-    std::string precision = "fp32";           // fp32 | bf16 (not there yet and refused)
+    std::string precision = "fp32";           // fp32 | bf16: operands of the products with matrices
     ActivationCheckpointing activation_checkpointing = ActivationCheckpointing::none;
     OptimizerConfig optimizer;
     ScheduleConfig schedule;

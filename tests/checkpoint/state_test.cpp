@@ -47,7 +47,7 @@ TEST(RunState, ComesBackFromTextToTheLastBit) {
     EXPECT_EQ(state.reduction, "fixed");
     EXPECT_EQ(state.order_version, "feistel-1");
     EXPECT_EQ(state.randomness, "counter-1");
-    EXPECT_EQ(json.size(), 19U);
+    EXPECT_EQ(json.size(), 20U);
 }
 
 TEST(RunState, EveryMissingFieldIsNamed) {
@@ -55,7 +55,7 @@ TEST(RunState, EveryMissingFieldIsNamed) {
     for (const auto& item : json.items()) {
         nlohmann::json without = json;
         without.erase(item.key());
-        if (item.key() == "layout") continue;
+        if (item.key() == "layout" || item.key() == "precision") continue;
         EXPECT_EQ(message_of<CheckpointError>([&] { run_state_from_json(without); }),
                   fmt::format("cannot read run state: field '{}' is missing", item.key()));
     }
@@ -65,6 +65,12 @@ TEST(RunState, AnOlderCheckpointIsOfALayoutThatCutNothing) {
     nlohmann::json json = to_json(example());
     json.erase("layout");
     EXPECT_EQ(run_state_from_json(json).layout, "tensor 1, pipeline 1, context 1, gradients summed each step");
+}
+
+TEST(RunState, AnOlderCheckpointWasTrainedInFp32) {
+    nlohmann::json json = to_json(example());
+    json.erase("precision");
+    EXPECT_EQ(run_state_from_json(json).precision, "fp32");
 }
 
 TEST(RunState, EveryFieldOfAnotherTypeIsNamed) {
@@ -131,6 +137,7 @@ TEST(Exactness, EveryDifferenceOfTheWorldIsNamed) {
     EXPECT_EQ(reason([](RunState& now) { now.threads_per_worker = 1; }), "threads per worker was 2, is 1");
     EXPECT_EQ(reason([](RunState& now) { now.micro_batch_rows = 3; }), "micro-batch rows was 6, is 3");
     EXPECT_EQ(reason([](RunState& now) { now.reduction = "fixed"; }), "reduction was fast, is fixed");
+    EXPECT_EQ(reason([](RunState& now) { now.precision = "bf16"; }), "precision was fp32, is bf16");
     EXPECT_EQ(reason([](RunState& now) { now.kernels = "Haswell"; }), "kernels was SkylakeX, is Haswell");
     EXPECT_EQ(reason([](RunState& now) { now.torch_version = "2.6.0"; }), "LibTorch was 1.13.0, is 2.6.0");
     EXPECT_EQ(reason([](RunState& now) { now.kiban_version = "0.2.0"; }), "Kiban was 0.1.0, is 0.2.0");

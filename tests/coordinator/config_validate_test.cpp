@@ -68,11 +68,18 @@ TEST(Validate, ABatchThatDoesNotDivideNamesTheNearestThatWould) {
 
 TEST(Validate, WhatIsNotThereYetIsRefusedByName) {
     EXPECT_EQ(refusal({"parallel.context=2"}), "parallel.context = 2 is not available yet: expected 1");
-    EXPECT_EQ(refusal({"train.precision=bf16"}), "train.precision = 'bf16' is not available yet: expected 'fp32'");
     EXPECT_NE(refusal({"data.tokenizer=bpe:8192"}).find("'bpe:8192' is not available yet"), std::string::npos);
     EXPECT_NE(refusal({"data.tokenizer=x/tokenizer.json"}).find("'x/tokenizer.json' is not available yet"),
               std::string::npos);
     EXPECT_NE(refusal({"data.tokenizer=byte"}).find("'bytes'"), std::string::npos);
+}
+
+TEST(Validate, TwoPrecisionsAreKnownAndOthersRefusedWithTheirNames) {
+    EXPECT_EQ(refusal({"train.precision=bf16"}), "nothing was refused");
+    EXPECT_EQ(refusal({"train.precision=fp32"}), "nothing was refused");
+    EXPECT_NE(refusal({"train.precision=fp16"})
+                  .find("train.precision: expected one of 'fp32', 'bf16', found the string \"fp16\""),
+              std::string::npos);
 }
 
 TEST(Validate, AxesThatDoNotDivideAreRefusedWithTheNumbers) {

@@ -2,6 +2,7 @@
 // Plans of small models against closed forms written out here: parameters, arithmetic, memory.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "monitoring/error.h"
@@ -252,6 +253,52 @@ TEST(PlannedActivations, LargeEvaluationBatchesCanBeThePeak) {
     const MemoryPlan plan = memory(input);
     EXPECT_GT(plan.working, 10 * usual);
     EXPECT_GE(plan.activations + plan.working, kFloat * 512 * 32 * kTable);
+}
+
+// --- bf16 ---
+
+PlanInput in_bf16(PlanInput input) {
+    input.train.precision = "bf16";
+    return input;
+}
+
+TEST(PlannedBf16, WeightsHaveARoundedCopyOfEveryMatrixThatIsMultiplied) {
+    const auto rounded = [](const PlanInput& input) { return memory(in_bf16(input)).weights - memory(input).weights; };
+    const Bytes layers = bucket_bytes(small_gpt2(), "layers.0") / 2 * 4;
+    EXPECT_EQ(rounded(small_gpt2()), layers + bucket_bytes(small_gpt2(), "embedding.weight") / 2);
+    EXPECT_EQ(rounded(small_llama()),
+              bucket_bytes(small_llama(), "layers.0") / 2 * 4 + bucket_bytes(small_llama(), "head.weight") / 2);
+    PlanInput shared = small_llama(2);
+    shared.parallel.zero = 3;  // one at a time
+    EXPECT_EQ(rounded(shared), std::max(bucket_bytes(shared, "layers.0"), bucket_bytes(shared, "head.weight")) / 2);
+    PlanInput stages = small_gpt2(2);
+    stages.parallel.pipeline = 2;  // the first has the embedding, and no head
+    EXPECT_EQ(memory(in_bf16(stages), 0).weights - memory(stages, 0).weights, bucket_bytes(stages, "layers.0"));
+    for (PlanInput input : {small_gpt2(), small_llama()}) {
+        EXPECT_EQ(memory(in_bf16(input)).gradients, memory(input).gradients);
+        EXPECT_EQ(memory(in_bf16(input)).optimizer, memory(input).optimizer);
+    }
+}
+
+TEST(PlannedBf16, WhatStandsBetweenTheProductsIsKeptInHalfTheMemory) {
+    for (const PlanInput& input : {small_gpt2(), small_llama()}) {
+        // fp32: the inputs of both halves, statistics of two norms, logsumexp.
+        const Bytes wide = 2 * 64 + 2 * 2 + 4;
+        const Bytes halved = kept_a_token(input.model) - wide;
+        EXPECT_EQ(memory(in_bf16(input)).activations, 64 * (4 * (kFloat * wide + 2 * halved) + kEndsAToken));
+    }
+    PlanInput cut = small_gpt2(2);
+    cut.parallel.tensor = 2;
+    const Bytes halved = 2 * 64 + (192 + 64 + 256 + 256) / 2;  // of all tokens
+    const Bytes here = 64 + 2 + 64 + 2;
+    EXPECT_EQ(memory(in_bf16(cut)).activations,
+              4 * (64 * (2 * halved + kFloat * 4 / 2) + kFloat * 32 * here) + 32 * kEndsAToken);
+}
+
+TEST(PlannedBf16, FullCheckpointingKeepsTheFp32InputOfEachLayer) {
+    PlanInput input = in_bf16(small_llama());
+    input.train.activation_checkpointing = ActivationCheckpointing::full;
+    EXPECT_EQ(memory(input).activations, 64 * (kFloat * 4 * 64 + kEndsAToken));
 }
 
 // --- What cannot be planned ---

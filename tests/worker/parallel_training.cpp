@@ -84,9 +84,10 @@ double squares(ShardedOptimizer& optimizer, const Mesh& mesh, bool fixed) {
 }  // namespace
 
 std::string Recipe::text() const {
-    return fmt::format("{}, data {} in {} replicas, tensor {}, pipeline {}, ZeRO {}, recompute {}{}{}",
+    return fmt::format("{}, data {} in {} replicas, tensor {}, pipeline {}, ZeRO {}, recompute {}{}{}{}",
                        layout == coordinator::ModelLayout::gpt2 ? "gpt2" : "llama", data, replicate, tensor, pipeline,
-                       zero, static_cast<int>(checkpointing), fixed ? ", fixed" : "", muon ? ", Muon" : "");
+                       zero, static_cast<int>(checkpointing), fixed ? ", fixed" : "", muon ? ", Muon" : "",
+                       bf16 ? ", bf16" : "");
 }
 
 ModelSetup setup_of(const Recipe& recipe) {
@@ -109,6 +110,7 @@ ModelSetup setup_of(const Recipe& recipe) {
     setup.train.clip_norm = 0.5;
     setup.train.activation_checkpointing = recipe.checkpointing;
     setup.train.optimizer.name = recipe.muon ? "muon" : "adamw";
+    setup.train.precision = recipe.bf16 ? "bf16" : "fp32";
     setup.train.optimizer.learning_rate = 3e-3;
     return setup;
 }

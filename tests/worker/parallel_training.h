@@ -22,6 +22,7 @@ struct Recipe {
     coordinator::ActivationCheckpointing checkpointing = coordinator::ActivationCheckpointing::none;
     bool fixed = false;
     bool muon = false;
+    bool bf16 = false;
     int steps = 10;
     int replicate = 1;  // divides data
 

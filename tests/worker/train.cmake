@@ -19,7 +19,7 @@ kiban_test(worker_parallel_test
   LINK kiban::trainer)
 
 kiban_test(worker_axes_test
-  SOURCES parallel_axes_test.cpp parallel_expectations.cpp parallel_training.cpp
+  SOURCES parallel_axes_test.cpp parallel_bf16_test.cpp parallel_expectations.cpp parallel_training.cpp
   LINK kiban_mpi_main kiban::trainer RANKS 1 2 4 8 TIMEOUT 300)
 
 kiban_test(worker_axes_over

@@ -4,6 +4,7 @@
 #include "coordinator/job/inventory.h"
 #include "monitoring/error.h"
 #include "monitoring/log.h"
+#include "worker/kernels/gemm_bf16.h"
 #include "worker/parallel/tensor_linear.h"
 
 namespace kiban::worker {
@@ -46,12 +47,20 @@ WholeModel whole_model(const ModelSetup& setup) {
 
 }  // namespace
 
+Precision precision_of(const coordinator::TrainConfig& train) {
+    KIBAN_CHECK(train.precision == "fp32" || train.precision == "bf16", "multiply in '{}': expected fp32 or bf16",
+                train.precision);
+    return train.precision == "bf16" ? Precision::bf16 : Precision::fp32;
+}
+
 ParallelModel::ParallelModel(const ModelSetup& setup, const Group& world)
     : mesh_(checked_shape(setup, world.size()), world, ties_ends(setup)),
       cut_(cut_of(mesh_)),
       parameters_(std::make_unique<Parameters>(
           coordinator::layout_of(setup.model, setup.vocabulary, setup.sequence_length, cut_, mesh_.shape.data),
-          held_at(setup.parallel.zero))) {
+          held_at(setup.parallel.zero), precision_of(setup.train))) {
+    if (parameters_->precision() == Precision::bf16)
+        log_info("{}; weights, gradients, sums and the residual stream are fp32", bf16_products());
     apply_tensor_parallel();
     apply_activation_checkpointing(setup);  // wraps layers whose linears are already cut
     apply_pipeline(setup);

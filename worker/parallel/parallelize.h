@@ -21,6 +21,9 @@ struct ModelSetup {
     coordinator::TrainConfig train;
 };
 
+/// What the run file's train.precision says.
+Precision precision_of(const coordinator::TrainConfig& train);
+
 /// This worker's part of a model in training. Not movable: its parts refer to each other.
 class ParallelModel {
   public:

@@ -83,7 +83,9 @@ class AllToSharded final : public Linear {
     AllToSharded(ParameterView weight, ParameterView bias, Group group)
         : weight_(std::move(weight)), bias_(std::move(bias)), group_(std::move(group)) {}
 
-    Tensor forward(const Tensor& x) override { return linear(GatherRows::apply(x, group_), weight_, bias_); }
+    Tensor forward(const Tensor& x) override {
+        return linear(GatherRows::apply(x, group_), weight_, bias_, {}, LinearResult::activation);
+    }
     Tensor forward_add(const Tensor&, const Tensor&) override {
         throw InternalError("add a residual of whole features to the features of one tensor rank");
     }

@@ -213,10 +213,12 @@ void ZeroSharding::sum_tied_copies() {
 
 void ZeroSharding::publish_values() {
     for (const Shard& shard : shards_) KIBAN_CHECK(shard.coming == nullptr, "a bucket was gathered before an update");
+    parameters_.values_changed();
     if (stage_ != 0) share_out_values();
 }
 
 void ZeroSharding::share_out_values() {
+    parameters_.values_changed();
     if (stage_ == 3) return;
     for (std::size_t i = 0; i < shards_.size(); ++i) {
         mesh_.shard.all_gather(std::span<float>(parameters_.bucket_values(static_cast<int>(i)),

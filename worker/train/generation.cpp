@@ -13,6 +13,7 @@
 #include "monitoring/error.h"
 #include "worker/model/initial_values.h"
 #include "worker/model/transformer.h"
+#include "worker/parallel/parallelize.h"
 #include "worker/train/loading.h"
 #include "worker/train/trainer.h"
 
@@ -61,7 +62,8 @@ std::string generate_text(const coordinator::Job& job) {
     const data::Tokenizer tokenizer(run_file.data.tokenizer);
     const std::int64_t rows_of_head = resolved_vocabulary(run_file.model, tokenizer.vocabulary());
     const std::int64_t context = run_file.data.sequence_length;
-    Parameters parameters(coordinator::tensor_inventory(run_file.model, rows_of_head, context));
+    Parameters parameters(coordinator::tensor_inventory(run_file.model, rows_of_head, context),
+                          precision_of(run_file.train));
     Transformer model(run_file.model, rows_of_head, context, parameters);
     load_parameters(job.checkpoint, parameters);
 

@@ -11,6 +11,7 @@
 #include "coordinator/protocol/wire.h"
 #include "monitoring/fault.h"
 #include "monitoring/log.h"
+#include "worker/kernels/gemm_bf16.h"
 #include "worker/kernels/reduce.h"
 #include "worker/train/loading.h"
 #include "worker/train/memory_limit.h"
@@ -47,7 +48,9 @@ checkpoint::RunState initial_state(const coordinator::Job& job, const RunFile& r
     state.micro_batch_rows = run_file.train.micro_batch_rows;
     state.reduction = run_file.train.reduction;
     state.layout = layout_text(run_file);
+    state.precision = run_file.train.precision;
     state.kernels = runtime.kernels;
+    if (state.precision == "bf16") state.kernels += ", " + bf16_products();
     state.torch_version = runtime.torch_version;
     state.kiban_version = coordinator::version();
     return state;
