@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// train_bench SHAPE STEPS: times whole training steps of Kiban's model on random tokens and prints one JSON line; see
-// speed.sh.
+// train_bench SHAPE STEPS [PRECISION]: times whole training steps of Kiban's model on random tokens and prints one JSON
+// line; see speed.sh.
 //
 // A step is batch, forward, loss, backward, AdamW on everything and the loss read back, as in pytorch_peer.py. The
-// first 3 steps are dropped.
+// first 3 steps are dropped. PRECISION is fp32 or bf16; kept_mib is the memory that a forward pass keeps for its
+// backward pass, peak_mib the largest resident set of the process.
 #include <fmt/format.h>
+#include <malloc.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -19,6 +22,7 @@
 #include "tests/bench/shapes.h"
 #include "worker/kernels/adamw.h"
 #include "worker/kernels/gemm.h"
+#include "worker/kernels/gemm_bf16.h"
 #include "worker/model/initial_values.h"
 #include "worker/model/parameters.h"
 #include "worker/model/transformer.h"
@@ -32,6 +36,20 @@ double ms_since(Clock::time_point start) {
     return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
+constexpr double kMiB = 1 << 20;
+
+// What malloc has given out and not got back.
+double heap_bytes() {
+    const struct mallinfo2 info = ::mallinfo2();
+    return static_cast<double>(info.uordblks) + static_cast<double>(info.hblkhd);
+}
+
+double peak_resident_mib() {
+    struct rusage usage {};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
 double median(std::vector<double> values) {
     std::sort(values.begin(), values.end());
     return values[values.size() / 2];
@@ -39,9 +57,9 @@ double median(std::vector<double> values) {
 
 class Bench {
   public:
-    Bench(const Shape& shape, coordinator::ModelConfig config)
+    Bench(const Shape& shape, coordinator::ModelConfig config, Precision precision)
         : shape_(shape),
-          parameters_(coordinator::tensor_inventory(config, shape.vocabulary, shape.tokens)),
+          parameters_(coordinator::tensor_inventory(config, shape.vocabulary, shape.tokens), precision),
           model_(config, shape.vocabulary, shape.tokens, parameters_),
           exp_avg_(static_cast<std::size_t>(parameters_.elements()), 0.0F),
           exp_avg_sq_(exp_avg_) {
@@ -71,15 +89,27 @@ class Bench {
         step_ms_.push_back(ms_since(start));
     }
 
+    /// After a step: its rows again.
+    void measure_kept() {
+        const double before = heap_bytes();
+        const auto pass = model_.forward({shape_.rows, inputs_, targets_}, 1.0);
+        kept_ = heap_bytes() - before;
+        pass->backward();
+    }
+
     void print() const {
         const double tokens_per_second =
             static_cast<double>(shape_.rows * shape_.tokens) / median(warm(step_ms_)) * 1e3;
         fmt::print(
-            "{{\"program\": \"kiban\", \"shape\": \"{}\", \"tokens_per_second\": {:.1f}, \"step_ms\": {:.2f}, "
+            "{{\"program\": \"kiban\", \"shape\": \"{}\", \"precision\": \"{}\", \"tokens_per_second\": {:.1f}, "
+            "\"step_ms\": {:.2f}, "
             "\"forward_ms\": {:.2f}, "
-            "\"backward_ms\": {:.2f}, \"update_ms\": {:.2f}, \"loss\": {:.4f}, \"gemm\": \"{}\"}}\n",
-            shape_.name, tokens_per_second, median(warm(step_ms_)), median(warm(forward_ms_)),
-            median(warm(backward_ms_)), median(warm(update_ms_)), loss_, gemm_library());
+            "\"backward_ms\": {:.2f}, \"update_ms\": {:.2f}, \"loss\": {:.4f}, \"kept_mib\": {:.1f}, "
+            "\"peak_mib\": {:.1f}, \"gemm\": \"{}\"}}\n",
+            shape_.name, parameters_.precision() == Precision::bf16 ? "bf16" : "fp32", tokens_per_second,
+            median(warm(step_ms_)), median(warm(forward_ms_)), median(warm(backward_ms_)), median(warm(update_ms_)),
+            loss_, kept_ / kMiB, peak_resident_mib(),
+            parameters_.precision() == Precision::bf16 ? bf16_products() : gemm_library());
     }
 
   private:
@@ -108,11 +138,15 @@ class Bench {
     std::vector<std::int64_t> inputs_, targets_;
     std::vector<double> step_ms_, forward_ms_, backward_ms_, update_ms_;
     double loss_ = 0;
+    double kept_ = 0;
 };
 
-void run(const Shape& shape, std::uint32_t steps) {
-    Bench bench(shape, shape.model());
+void run(const Shape& shape, std::uint32_t steps, const std::string& precision) {
+    if (precision != "fp32" && precision != "bf16")
+        throw UsageError("unknown precision '{}'; known: fp32, bf16", precision);
+    Bench bench(shape, shape.model(), precision == "bf16" ? Precision::bf16 : Precision::fp32);
     for (std::uint32_t step = 0; step < steps + 3; ++step) bench.step(step);
+    bench.measure_kept();
     bench.print();
 }
 
@@ -121,8 +155,9 @@ void run(const Shape& shape, std::uint32_t steps) {
 
 int main(int argc, char** argv) {
     try {
-        if (argc != 3) throw kiban::UsageError("usage: train_bench SHAPE STEPS");
-        kiban::worker::run(kiban::worker::shape_called(argv[1]), static_cast<std::uint32_t>(std::stoul(argv[2])));
+        if (argc != 3 && argc != 4) throw kiban::UsageError("usage: train_bench SHAPE STEPS [fp32|bf16]");
+        kiban::worker::run(kiban::worker::shape_called(argv[1]), static_cast<std::uint32_t>(std::stoul(argv[2])),
+                           argc == 4 ? argv[3] : "fp32");
         return 0;
     } catch (const std::exception& error) {
         fmt::print(stderr, "{}\n", error.what());
