@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // parallel_bench SHAPE STEPS [key=value ...]: times whole training steps of a model cut over the ranks of mpirun, on
 // random tokens, and prints one JSON line: tokens/s of the whole batch, the largest proportional set size of a rank at
-// its peak, and what rank 0 exchanged in a step. Keys: zero tensor pipeline micro_rows rows fixed checkpointing.
+// its peak, and what rank 0 exchanged in a step. Keys: zero replicate tensor pipeline micro_rows rows fixed
+// checkpointing.
 //
 // A step is as in the trainer: forward and backward of each micro-batch, reduction, the norm, AdamW, publication. The
 // first 2 steps are dropped. See scaling.sh and memory.sh.
@@ -33,8 +34,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-    std::map<std::string, int> values = {{"zero", 1}, {"tensor", 1}, {"pipeline", 1},      {"micro_rows", 0},
-                                         {"rows", 0}, {"fixed", 0},  {"checkpointing", 0}, {"muon", 0}};
+    std::map<std::string, int> values = {{"zero", 1},     {"replicate", 1},     {"tensor", 1},
+                                         {"pipeline", 1}, {"micro_rows", 0},    {"rows", 0},
+                                         {"fixed", 0},    {"checkpointing", 0}, {"muon", 0}};
 
     int operator[](const std::string& key) const { return values.at(key); }
     void set(const std::string& word) {
@@ -123,8 +125,11 @@ class Bench {
         setup.model = shape_.model();
         setup.vocabulary = shape_.vocabulary;
         setup.sequence_length = shape_.tokens;
-        setup.parallel = {.zero = options_["zero"], .tensor = options_["tensor"], .pipeline = options_["pipeline"]};
         setup.train.optimizer.name = options_["muon"] != 0 ? "muon" : "adamw";
+        setup.parallel = {.zero = options_["zero"],
+                          .tensor = options_["tensor"],
+                          .pipeline = options_["pipeline"],
+                          .replicate = options_["replicate"]};
         setup.train.activation_checkpointing =
             static_cast<coordinator::ActivationCheckpointing>(options_["checkpointing"]);
         return setup;
