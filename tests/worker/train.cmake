@@ -3,7 +3,7 @@ add_library(kiban_mpi_main STATIC ${PROJECT_SOURCE_DIR}/tests/support/mpi_main.c
 target_link_libraries(kiban_mpi_main PUBLIC kiban::comm GTest::gtest)
 
 kiban_test(worker_comm_test
-  SOURCES comm_exchange_test.cpp comm_group_test.cpp comm_thread_test.cpp comm_traffic_test.cpp
+  SOURCES comm_exchange_test.cpp comm_group_test.cpp comm_late_rounds_test.cpp comm_thread_test.cpp comm_traffic_test.cpp
   LINK kiban_mpi_main RANKS 1 2 4 HOSTS 2,1,1 TIMEOUT 300)
 
 kiban_test(worker_comm_nodes_test

@@ -53,7 +53,7 @@ struct SharedWindow::Desk {
     std::array<std::uint64_t, kSlots> counts{};  // of the call, beside each slot
 };
 
-std::unique_ptr<SharedWindow> SharedWindow::make(const Group::Impl& group) {
+std::unique_ptr<SharedWindow> SharedWindow::make(const Group::Impl& group, std::uint64_t first_round) {
     static_assert(sizeof(Desk) <= kPage);
     constexpr std::size_t kBytes = kPage + kSlots * kSlotBytes;
     MPI_Win window = MPI_WIN_NULL;
@@ -70,9 +70,10 @@ std::unique_ptr<SharedWindow> SharedWindow::make(const Group::Impl& group) {
     for (int rank = 0; rank < group.size; ++rank) bases.push_back(base_of(group, window, rank));
     std::byte* mine = bases[static_cast<std::size_t>(group.rank)];
     std::memset(mine, 0, kBytes);  // also brings every page in
-    new (mine) Desk;
+    Desk* own = new (mine) Desk;
+    for (SharedCounter* counter : {&own->published, &own->result, &own->left}) counter->raise(low(first_round));
     group.check(MPI_Barrier(group.communicator), "MPI_Barrier");  // no desk is read before it is there
-    return std::unique_ptr<SharedWindow>(new SharedWindow(group, std::move(bases)));
+    return std::unique_ptr<SharedWindow>(new SharedWindow(group, std::move(bases), first_round));
 }
 
 void SharedWindow::free_all() {
@@ -83,8 +84,8 @@ void SharedWindow::free_all() {
     windows().clear();
 }
 
-SharedWindow::SharedWindow(const Group::Impl& group, std::vector<std::byte*> bases)
-    : group_(group), bases_(std::move(bases)) {}
+SharedWindow::SharedWindow(const Group::Impl& group, std::vector<std::byte*> bases, std::uint64_t first_round)
+    : group_(group), bases_(std::move(bases)), first_(first_round), next_(first_round) {}
 
 SharedWindow::Desk& SharedWindow::desk(int rank) const {
     return *std::launder(reinterpret_cast<Desk*>(bases_[static_cast<std::size_t>(rank)]));

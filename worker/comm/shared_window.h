@@ -23,7 +23,8 @@ class SharedWindow {
     static constexpr std::size_t kSlotBytes = std::size_t{512} << 10;
 
     /// Collective; for a group whose ranks are on one node. Null, on all ranks, when the memory is not to be had.
-    static std::unique_ptr<SharedWindow> make(const Group::Impl& group);
+    /// `first_round`, the same on all ranks: as if so many rounds had gone before.
+    static std::unique_ptr<SharedWindow> make(const Group::Impl& group, std::uint64_t first_round = 0);
 
     /// Frees what make() got from MPI, of all groups: collective, so not in a destructor, which must not wait for
     /// peers. No window is used after.
@@ -60,7 +61,7 @@ class SharedWindow {
 
   private:
     struct Desk;  // what a rank writes beside its slots
-    SharedWindow(const Group::Impl& group, std::vector<std::byte*> bases);
+    SharedWindow(const Group::Impl& group, std::vector<std::byte*> bases, std::uint64_t first_round);
 
     /// Rounds are counted in 64 bits, so that their slots follow each other for ever; the counters hold the low 32.
     std::uint64_t number(std::int64_t round) const { return first_ + static_cast<std::uint64_t>(round); }
