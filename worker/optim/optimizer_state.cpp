@@ -2,27 +2,17 @@
 #include "worker/optim/optimizer_state.h"
 
 #include <algorithm>
-#include <array>
 
 #include "coordinator/job/inventory.h"
+#include "coordinator/job/ownership.h"
 
 namespace kiban::worker {
-namespace {
 
 using checkpoint::Part;
 using coordinator::Bucket;
 
-constexpr std::array<std::string_view, 3> kAllKinds = {"exp_avg", "exp_avg_sq", "momentum"};
-constexpr std::span kAll(kAllKinds);
-
-}  // namespace
-
 std::optional<Part> part_inside(const ParameterEntry& entry, const Bucket& bucket, const Part& range) {
-    const std::int64_t offset = entry.offset - bucket.offset;
-    const std::int64_t begin = std::max(range.begin, offset);
-    const std::int64_t end = std::min(range.end, offset + entry.elements());
-    if (begin >= end) return std::nullopt;
-    return Part{begin - offset, end - offset};
+    return coordinator::elements_inside(entry, bucket, range);
 }
 
 OptimizerState::OptimizerState(const Parameters& parameters, const std::vector<OwnedPiece>& pieces, bool muon)
@@ -49,10 +39,10 @@ bool OptimizerState::is_muons(const ParameterEntry& entry) const {
 }
 
 std::span<const std::string_view> OptimizerState::kinds_of(const ParameterEntry& entry) const {
-    return is_muons(entry) ? kAll.last(1) : kAll.first(2);
+    return coordinator::optimizer_state_kinds(entry.spec, muon_);
 }
 
-std::span<const std::string_view> OptimizerState::all_kinds() { return kAll; }
+std::span<const std::string_view> OptimizerState::all_kinds() { return coordinator::all_optimizer_state_kinds(); }
 
 float* OptimizerState::at(std::size_t slot, std::size_t index, std::int64_t element) {
     return slots_[slot].data() + (shifts_[slot][index] + element);

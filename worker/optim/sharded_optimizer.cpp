@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "coordinator/job/ownership.h"
 #include "monitoring/error.h"
 #include "worker/kernels/adamw.h"
 #include "worker/kernels/reduce.h"
@@ -34,15 +35,6 @@ std::vector<std::string_view> stored_kinds() {
     const auto of_state = OptimizerState::all_kinds();
     kinds.insert(kinds.end(), of_state.begin(), of_state.end());
     return kinds;
-}
-
-// Elements [begin, end) of the part of a tensor that is here, as boxes of the whole tensor.
-std::vector<Box> boxes_of(const ParameterEntry& entry, const Part& part) {
-    std::vector<Box> boxes = checkpoint::boxes_of_flat_range(entry.box.extent, part.begin, part.end);
-    for (Box& box : boxes) {
-        for (std::size_t dim = 0; dim < box.offset.size(); ++dim) box.offset[dim] += entry.box.offset[dim];
-    }
-    return boxes;
 }
 
 using StoredTensors = std::map<TensorId, const TensorInfo*>;
@@ -122,7 +114,7 @@ void ShardedOptimizer::note_runs() {
 
 // Of what several workers hold, one counts and stores.
 bool ShardedOptimizer::counts(const ParameterEntry& entry) const {
-    return !entry.copy && (!entry.partial || mesh_.tensor.rank() == 0);
+    return coordinator::stores(entry, mesh_.tensor.rank());
 }
 
 // visit(bucket number, range within the bucket, gradients of the range)
@@ -219,17 +211,9 @@ float* ShardedOptimizer::place(const OwnedPiece& piece, std::string_view kind, s
 template <typename Visit>
 void ShardedOptimizer::for_each_part(const std::vector<OwnedPiece>& pieces, std::string_view kind, Visit visit) {
     for (const OwnedPiece& piece : pieces) {
-        const Bucket& bucket = parameters_.layout().buckets[static_cast<std::size_t>(piece.bucket)];
-        for (std::size_t i = bucket.first; i <= bucket.last; ++i) {
-            const ParameterEntry& entry = parameters_.entries()[i];
-            const auto inside = part_inside(entry, bucket, piece.range);
-            if (!inside) continue;
-            float* data = place(piece, kind, i, entry.offset - bucket.offset + inside->begin);
-            if (data == nullptr) continue;
-            for (const Box& box : boxes_of(entry, *inside)) {
-                visit(entry, box, data);
-                data += checkpoint::num_elements(box.extent);
-            }
+        for (const auto& owned : coordinator::owned_boxes(parameters_.layout(), piece.bucket, piece.range)) {
+            float* data = place(piece, kind, owned.tensor, owned.element);
+            if (data != nullptr) visit(parameters_.entries()[owned.tensor], owned.box, data);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "coordinator/job/ownership.h"
 #include "monitoring/error.h"
 
 namespace kiban::worker {
@@ -49,7 +50,7 @@ ZeroSharding::~ZeroSharding() { parameters_.on_missing_gradients({}); }
 
 Part ZeroSharding::own_range(int bucket) const {
     const Bucket& here = parameters_.layout().buckets.at(static_cast<std::size_t>(bucket));
-    return checkpoint::part_of(here.padded, mesh_.shard.rank(), mesh_.shard.size());
+    return coordinator::owned_range(here, mesh_.shard.rank(), mesh_.shard.size());
 }
 
 float* ZeroSharding::own_values(int bucket) {
