@@ -7,11 +7,22 @@
 
 namespace kiban::checkpoint {
 
+struct StepInterval {
+    std::uint64_t steps = 250;  // 0: never
+    bool automatic = false;     // chosen while the run goes on; `steps` means nothing then
+    bool operator==(const StepInterval&) const = default;
+};
+
 struct CheckpointConfig {
-    std::uint64_t interval_steps = 250;        // a checkpoint each so many steps (and at step 0 and the last); 0: only those two
+    StepInterval interval_steps;               // a checkpoint each so many steps (and at step 0 and the last)
     std::uint32_t keep = 3;                    // newest committed checkpoints kept, at least 2
     std::string copy = "auto";                 // auto | snapshot | lazy
     std::uint64_t pool_mib = 0;                // of each worker, for copies; 0: its shard, at most 4096
+    double max_mib_per_second = 0;             // of each worker, for periodic checkpoints; 0: no limit
+    std::uint32_t max_failures = 3;            // saves that may fail in a row
+    std::uint64_t min_interval_steps = 10;     // of an automatic interval
+    std::uint64_t max_interval_steps = 10000;  // likewise
+    double hours_between_failures = 24;        // expected before any was seen
 };
 
 }  // namespace kiban::checkpoint

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every metric family of a run, declared once: name, help, type (table: monitoring/README.md). Private to monitoring/.
+// Every metric family of a run, declared once: name, help, type (table: monitoring/METRICS.md). Private to monitoring/.
 //
 // Names and units follow prometheus.io/docs/practices/naming. Families are as thread-safe as prometheus-cpp makes them;
 // the label-keeping classes below are not, their owner locks.
@@ -69,6 +69,13 @@ struct MetricFamilies {
     Gauges& checkpoint_bytes;
     Gauges& checkpoint_last_step;
     Gauges& checkpoint_last_success_timestamp_seconds;
+    Gauges& checkpoint_queued_step;
+    Gauges& checkpoint_in_flight;
+    Gauges& checkpoint_interval_steps;
+    Counters& checkpoint_written_bytes_total;
+    Counters& checkpoint_write_seconds_total;
+    Counters& checkpoint_stall_seconds_total;
+    Counters& checkpoint_skipped_total;
     Counters& checkpoint_failures_total;
     Counters& restarts_total;
     Counters& rollback_steps_total;

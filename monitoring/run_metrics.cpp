@@ -91,11 +91,13 @@ struct RunMetrics::Impl {
     // What has a true value before its first event; the rest appears with it.
     void declare() {
         show_identity();
-        for (auto* family :
-             {&families.train_loss_nats_total, &families.train_loss_tokens_total, &families.grad_clip_total,
-              &families.nonfinite_steps_total, &families.steps_total, &families.tokens_total,
-              &families.model_flops_total, &families.prepared_units_total, &families.prepared_bytes_total,
-              &families.prepared_documents_total, &families.prepared_tokens_total, &families.rollback_steps_total}) {
+        for (auto* family : {&families.train_loss_nats_total, &families.train_loss_tokens_total,
+                             &families.grad_clip_total, &families.nonfinite_steps_total, &families.steps_total,
+                             &families.tokens_total, &families.model_flops_total, &families.prepared_units_total,
+                             &families.prepared_bytes_total, &families.prepared_documents_total,
+                             &families.prepared_tokens_total, &families.checkpoint_written_bytes_total,
+                             &families.checkpoint_write_seconds_total, &families.checkpoint_stall_seconds_total,
+                             &families.checkpoint_skipped_total, &families.rollback_steps_total}) {
             family->Add({});
         }
         families.step_duration_seconds.Add({}, step_buckets());
@@ -217,6 +219,28 @@ void RunMetrics::checkpoint_committed(std::uint64_t step, std::uint64_t bytes, d
     impl_->families.checkpoint_bytes.Add({}).Set(static_cast<double>(bytes));
     impl_->families.checkpoint_last_step.Add({}).Set(static_cast<double>(step));
     impl_->families.checkpoint_last_success_timestamp_seconds.Add({}).Set(now_seconds());
+}
+
+void RunMetrics::checkpoint_queued(std::uint64_t step) {
+    impl_->families.checkpoint_queued_step.Add({}).Set(static_cast<double>(step));
+    impl_->families.checkpoint_in_flight.Add({}).Set(1);
+}
+
+void RunMetrics::checkpoint_ended() { impl_->families.checkpoint_in_flight.Add({}).Set(0); }
+
+void RunMetrics::checkpoint_written(std::uint64_t bytes, double seconds) {
+    impl_->families.checkpoint_written_bytes_total.Add({}).Increment(static_cast<double>(bytes));
+    impl_->families.checkpoint_write_seconds_total.Add({}).Increment(seconds);
+}
+
+void RunMetrics::checkpoint_stalled(double seconds) {
+    impl_->families.checkpoint_stall_seconds_total.Add({}).Increment(seconds);
+}
+
+void RunMetrics::checkpoint_skipped() { impl_->families.checkpoint_skipped_total.Add({}).Increment(); }
+
+void RunMetrics::checkpoint_interval(std::uint64_t steps) {
+    impl_->families.checkpoint_interval_steps.Add({}).Set(static_cast<double>(steps));
 }
 
 void RunMetrics::checkpoint_failed(const std::string& cause) {

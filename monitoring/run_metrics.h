@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events of a run in, Prometheus metrics out (families and labels: monitoring/README.md). Used by the coordinator only.
+// Events of a run in, Prometheus metrics out (families and labels: monitoring/METRICS.md). Used by the coordinator only.
 //
 // Counters start at zero with the process; position is a gauge (Prometheus' rules; `promtool check metrics` clean).
 // Thread-safe: prometheus-cpp's metrics are atomics. Label `run` on every series, `rank` where marked.
@@ -64,7 +64,16 @@ class RunMetrics {
     /// Adds to the counters by axis and operation.
     void communicated(const Communication& part);
     void prepared_unit(std::uint64_t bytes, std::uint64_t documents, std::uint64_t tokens);
+    /// A checkpoint is asked for: from now until checkpoint_ended() one is under way.
+    void checkpoint_queued(std::uint64_t step);
+    void checkpoint_ended();
     void checkpoint_committed(std::uint64_t step, std::uint64_t bytes, double seconds);
+    /// Of a committed one: bytes of all files, seconds of its slowest writer.
+    void checkpoint_written(std::uint64_t bytes, double seconds);
+    void checkpoint_stalled(double seconds);
+    void checkpoint_skipped();
+    /// Steps between checkpoints, chosen for an automatic interval.
+    void checkpoint_interval(std::uint64_t steps);
     /// A cause is a word of a small set (signal, exit, heartbeat, ...), never a message: after 15 of them come
     /// "other"s.
     void checkpoint_failed(const std::string& cause);

@@ -2,6 +2,7 @@
 // kiban-worker: one rank of the MPI step. Started by `kiban exec-worker`, which sets the environment.
 #include <csignal>
 
+#include "checkpoint/background_writer.h"
 #include "coordinator/protocol/worker_channel.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
@@ -26,21 +27,21 @@ void report(coordinator::WorkerChannel& channel, const std::exception& error, st
 
 void start_worker_log(const LaunchedAs& launched, int rank) {
     monitoring::make_directories(launched.log_directory());
-    monitoring::start_log({.who = fmt::format("worker {}", rank),
-                           .file = launched.log_directory() / fmt::format("worker-{}.log", rank)});
+    monitoring::start_log(
+        {.who = fmt::format("worker {}", rank), .file = launched.log_directory() / fmt::format("worker-{}.log", rank)});
 }
 
-void run(const LaunchedAs& launched, const MpiEnvironment& mpi) {
+void run(const LaunchedAs& launched, const MpiEnvironment& mpi, checkpoint::BackgroundWriter& writer) {
     const Group world = mpi.world(launched.world_size);  // before anything is written
     start_worker_log(launched, world.rank());
     const Runtime runtime = start_runtime();
-    monitoring::log_info("process {} on {}: {}, {} threads, LibTorch {}, {}, HDF5 {}", runtime.pid,
-                         runtime.host, runtime.kernels, runtime.threads, runtime.torch_version, runtime.mpi_version,
+    monitoring::log_info("process {} on {}: {}, {} threads, LibTorch {}, {}, HDF5 {}", runtime.pid, runtime.host,
+                         runtime.kernels, runtime.threads, runtime.torch_version, runtime.mpi_version,
                          runtime.hdf5_version);
     coordinator::WorkerChannel channel(launched.run_dir, launched.attempt, hello_of(runtime, world), kDialSeconds);
     Control control(channel);
     try {
-        run_job(world, runtime, control);
+        run_job(world, runtime, writer, control);
     } catch (const std::exception& error) {
         report(channel, error, control.step());
         throw;
@@ -58,8 +59,9 @@ int main() {
         const auto launched = worker::LaunchedAs::from_environment();
         const worker::MpiEnvironment mpi;
         const worker::CommThread communication;  // out here: its end waits for peers, an abort must not
+        checkpoint::BackgroundWriter writer;     // likewise, for the disk
         try {
-            worker::run(launched, mpi);
+            worker::run(launched, mpi, writer);
             return kExitDone;
         } catch (const std::exception& error) {
             monitoring::log_error("{}: {}", type_name_of(error), error.what());

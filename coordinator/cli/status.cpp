@@ -90,6 +90,8 @@ void add_training(std::string& out, const RunStatus& status) {
     line(
         out, "checkpoint",
         status.checkpoint.empty() ? "none yet" : fmt::format("step {}, {}", status.checkpoint_step, status.checkpoint));
+    if (status.checkpoint_queued)
+        line(out, "queued", fmt::format("checkpoint of step {}, not durable yet", status.checkpoint_queued_step));
 }
 
 std::string text_of(const RunDirectory& directory, const RunView& view) {

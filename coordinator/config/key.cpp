@@ -64,6 +64,14 @@ bool accept(const toml::node& node, const Words& rule, std::string& value) {
     return true;
 }
 
+bool accept(const toml::node& node, const StepsOrAuto&, checkpoint::StepInterval& value) {
+    const bool automatic = node.value_exact<std::string>() == "auto";
+    std::uint64_t steps = checkpoint::StepInterval{}.steps;
+    if (!automatic && !accept(node, at_least(0), steps)) return false;
+    value = {.steps = steps, .automatic = automatic};
+    return true;
+}
+
 bool accept_integer(const toml::node& node, const Number& rule, std::int64_t least, std::int64_t most,
                     std::int64_t& value) {
     const auto integer = node.value_exact<std::int64_t>();

@@ -20,6 +20,8 @@
 #include <utility>
 #include <vector>
 
+#include "checkpoint/config.h"
+
 namespace kiban::coordinator {
 
 enum class Change {
@@ -48,6 +50,8 @@ struct Words {  // one of these
     std::vector<std::string> words;
 };
 
+struct StepsOrAuto {};  // a number of steps of at least 0, or the word "auto"
+
 template <typename E>
 struct Names {  // the words for an enumeration
     std::vector<std::pair<std::string, E>> names;
@@ -61,6 +65,7 @@ bool accept(const toml::node& node, const Number& rule, std::array<double, 2>& v
 bool accept(const toml::node& node, const Text& rule, std::string& value);
 bool accept(const toml::node& node, const Text& rule, std::filesystem::path& value);
 bool accept(const toml::node& node, const Words& rule, std::string& value);
+bool accept(const toml::node& node, const StepsOrAuto& rule, checkpoint::StepInterval& value);
 
 bool accept_integer(const toml::node& node, const Number& rule, std::int64_t least, std::int64_t most,
                     std::int64_t& value);
@@ -107,6 +112,8 @@ std::string value_text(const V& value, const Rule& rule) {
         return number_text(value);
     } else if constexpr (std::is_same_v<V, std::array<double, 2>>) {
         return fmt::format("[{}, {}]", number_text(value[0]), number_text(value[1]));
+    } else if constexpr (std::is_same_v<V, checkpoint::StepInterval>) {
+        return value.automatic ? string_text("auto") : std::to_string(value.steps);
     } else {
         return std::to_string(value);
     }
@@ -125,6 +132,8 @@ std::string expected_text(const Rule& rule) {
         return range.empty() ? kind : std::string(kind) + " " + range;
     } else if constexpr (std::is_same_v<Rule, Words>) {
         return one_of_text(rule.words);
+    } else if constexpr (std::is_same_v<Rule, StepsOrAuto>) {
+        return "an integer of at least 0, or 'auto'";
     } else if constexpr (std::is_enum_v<V>) {
         std::vector<std::string> words;
         for (const auto& [name, meaning] : rule.names) words.push_back(name);
@@ -149,12 +158,16 @@ struct Key {
     std::function<std::string(const Target&)> text;  // as TOML
 };
 
+template <typename Rule>
+inline constexpr bool kIsText = !std::is_same_v<Rule, Number> && !std::is_same_v<Rule, StepsOrAuto>;
+
 /// `get` gives the member: for a Target&, a reference; for a const Target&, a const one.
 template <typename Target, typename Get, typename Rule>
 Key<Target> key(const char* name, Get get, Rule rule, Change change, const char* unit, const char* reason) {
     using V = std::remove_cvref_t<decltype(get(std::declval<Target&>()))>;
-    Key<Target> made{name, change, unit, reason, expected_text<V>(rule), {}, !std::is_same_v<Rule, Number>, {}, {}};
+    Key<Target> made{name, change, unit, reason, expected_text<V>(rule), {}, kIsText<Rule>, {}, {}};
     if constexpr (std::is_same_v<Rule, Words>) made.words = rule.words;
+    if constexpr (std::is_same_v<Rule, StepsOrAuto>) made.words = {"auto"};
     if constexpr (std::is_enum_v<V>) {
         for (const auto& [word, meaning] : rule.names) made.words.push_back(word);
     }

@@ -193,6 +193,13 @@ void check_total(const RunFile& file) {
     }
 }
 
+void check_checkpoint(const checkpoint::CheckpointConfig& checkpoint) {
+    if (checkpoint.min_interval_steps > checkpoint.max_interval_steps) {
+        throw ConfigError("checkpoint.min_interval_steps = {} is above checkpoint.max_interval_steps = {}",
+                          checkpoint.min_interval_steps, checkpoint.max_interval_steps);
+    }
+}
+
 void check_launch(LaunchConfig& launch) {
     if (launch.control_interface.empty()) {
         throw ConfigError(
@@ -220,6 +227,7 @@ void validate(RunFile& file) {
     check_schedule(file.train);
     check_total(file);
     if (!file.monitoring.listen.empty()) monitoring::parse_listen_address(file.monitoring.listen);
+    check_checkpoint(file.checkpoint);
     check_launch(file.launch);
 }
 

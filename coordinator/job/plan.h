@@ -5,7 +5,7 @@
 // One worker stands for each pipeline stage: data rank 0, tensor rank 0. The others of its stage hold as much (of
 // Muon's state and work, at most as much), and send as much up to the rounding of part_of (checkpoint/placement.h).
 // Bytes are bytes, FLOPs count a multiplication and an addition as two. Evaluation enters the memory where it is the
-// peak, and nothing else; checkpoints enter nothing.
+// peak, and nothing else; checkpoint.pool_mib is on top.
 #pragma once
 
 #include <cstdint>

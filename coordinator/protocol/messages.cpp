@@ -39,14 +39,17 @@ void fields(V& v, StepReport& m) {
         v("eval_loss", m.eval_loss);
     v("step_seconds", m.step_seconds), v("phase_seconds", m.phase_seconds);
     v.may_be_absent("traffic", m.traffic);
+    v.may_be_absent("save_skipped", m.save_skipped);
 }
 template <typename V>
 void fields(V& v, StageRequest& m) {
     v("step", m.step), v("bytes", m.bytes), v("state", m.state);
+    v.may_be_absent("waited_for", m.waited_for);
 }
 template <typename V>
 void fields(V& v, ShardWritten& m) {
     v("step", m.step), v("error", m.error), v("report", m.report);
+    v.may_be_absent("seconds", m.seconds);
 }
 template <typename V>
 void fields(V&, TaskRequest&) {}
@@ -84,6 +87,10 @@ void fields(V& v, SaveResult& m) {
     v("step", m.step), v("committed", m.committed), v("error", m.error);
 }
 template <typename V>
+void fields(V& v, SaveInterval& m) {
+    v("steps", m.steps);
+}
+template <typename V>
 void fields(V& v, Stop& m) {
     v("reason", m.reason);
 }
@@ -109,6 +116,7 @@ KIBAN_MESSAGE_TYPE(Job, "job")
 KIBAN_MESSAGE_TYPE(Task, "task")
 KIBAN_MESSAGE_TYPE(StageReply, "stage_reply")
 KIBAN_MESSAGE_TYPE(SaveResult, "save_result")
+KIBAN_MESSAGE_TYPE(SaveInterval, "save_interval")
 KIBAN_MESSAGE_TYPE(Stop, "stop")
 #undef KIBAN_MESSAGE_TYPE
 

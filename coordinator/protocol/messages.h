@@ -5,13 +5,13 @@
 //   worker -> coordinator   Hello, Heartbeat, StepReport, StageRequest, ShardWritten,
 //                           TaskRequest, TaskDone, LoadResult, Failure, Finished
 //
-//   coordinator -> worker   Job, Task, StageReply, SaveResult, Stop
+//   coordinator -> worker   Job, Task, StageReply, SaveResult, SaveInterval, Stop
 //
 // Start: every worker sends Hello, gets Job (mode train | replay | prepare | generate). train: each loads the checkpoint of the
 // Job and verifies it, they agree over MPI, worker 0 sends LoadResult; when it failed the coordinator sends a new Job
-// with an older checkpoint to all. Save at step s (a pure function of s, so all are there): worker 0 sends
-// StageRequest; the coordinator answers StageReply to every worker; each writes its shard and sends ShardWritten; when
-// all are in, the coordinator commits and sends SaveResult to every worker. prepare: each worker sends TaskRequest,
+// with an older checkpoint to all. Save at step s (all decide alike, see worker/train/saving.h): worker 0 sends
+// StageRequest; the coordinator answers StageReply to every worker; each writes its shard, beside training, and sends
+// ShardWritten; when all are in, the coordinator commits and sends SaveResult to every worker. One save at a time. prepare: each worker sends TaskRequest,
 // gets Task (or none: finished), runs it, sends TaskDone.
 #pragma once
 
@@ -66,16 +66,19 @@ struct StepReport {  // worker 0 alone, after each step
     double step_seconds = 0;
     std::map<std::string, double> phase_seconds;
     std::vector<Traffic> traffic;  // since the report before: of the step and its evaluation. May be absent: none
+    bool save_skipped = false;     // a checkpoint was due after it, and the one before is still under way
 };
 struct StageRequest {
     std::uint64_t step = 0;
     std::uint64_t bytes = 0;  // of all writers
     nlohmann::json state;     // checkpoint::RunState
+    bool waited_for = false;  // training stands still until it is committed
 };
 struct ShardWritten {
     std::uint64_t step = 0;
     std::string error;      // empty: written and durable
     nlohmann::json report;  // checkpoint::ShardReport
+    double seconds = 0;     // of the writing
 };
 struct TaskRequest {};
 struct TaskDone {
@@ -121,6 +124,9 @@ struct SaveResult {
     bool committed = false;
     std::string error;
 };
+struct SaveInterval {  // to worker 0, where the run file leaves it to us
+    std::uint64_t steps = 0;
+};
 struct Stop {  // save at the next boundary, then finish
     std::string reason;
 };
@@ -129,7 +135,7 @@ struct Stop {  // save at the next boundary, then finish
 
 using WorkerMessage = std::variant<Hello, Heartbeat, StepReport, StageRequest, ShardWritten, TaskRequest, TaskDone,
                                    LoadResult, Failure, Finished>;
-using CoordinatorMessage = std::variant<Job, Task, StageReply, SaveResult, Stop>;
+using CoordinatorMessage = std::variant<Job, Task, StageReply, SaveResult, SaveInterval, Stop>;
 
 /// {"type": "step", ...}. from_json: ConfigError naming the missing, unknown or malformed field (messages are untrusted
 /// input).

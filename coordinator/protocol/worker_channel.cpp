@@ -7,6 +7,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -135,15 +136,27 @@ struct WorkerChannel::Impl {
             }
             heard = true;
             if (envelope->message.is_null()) continue;
-            const std::lock_guard lock(mutex);
             try {
-                inbound.push_back(coordinator_message_from_json(envelope->message));
+                CoordinatorMessage message = coordinator_message_from_json(envelope->message);
+                const std::lock_guard taking(taker_mutex);  // held on, so that no message passes a new taker by
+                if (taker && taker(message)) continue;
+                const std::lock_guard lock(mutex);
+                inbound.push_back(std::move(message));
             } catch (const ConfigError& error) {
+                const std::lock_guard lock(mutex);
                 if (failure.empty()) failure = error.what();
             }
             changed.notify_all();
         }
         return heard;
+    }
+
+    void set_taker(std::function<bool(const CoordinatorMessage&)> next) {
+        const std::lock_guard taking(taker_mutex);
+        taker = std::move(next);
+        if (!taker) return;
+        const std::lock_guard lock(mutex);
+        std::erase_if(inbound, [this](const CoordinatorMessage& message) { return taker(message); });
     }
 
     bool send_queued() {
@@ -172,6 +185,9 @@ struct WorkerChannel::Impl {
     Wake wake;
     std::atomic<bool> stopping{false};
     double last_heard = 0;
+
+    std::mutex taker_mutex;  // taken before the other one
+    std::function<bool(const CoordinatorMessage&)> taker;
 
     std::mutex mutex;  // guards what follows
     std::condition_variable changed;
@@ -217,6 +233,10 @@ std::optional<CoordinatorMessage> WorkerChannel::receive(double timeout_seconds)
     if (!impl_->failure.empty())
         throw InternalError("the coordinator sent what this worker does not understand: {}", impl_->failure);
     return std::nullopt;
+}
+
+void WorkerChannel::set_taker(std::function<bool(const CoordinatorMessage&)> taker) {
+    impl_->set_taker(std::move(taker));
 }
 
 void WorkerChannel::set_phase(const char* phase, std::uint64_t step, std::uint64_t collective) {

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,6 +34,11 @@ class WorkerChannel {
     void send(const WorkerMessage& message);
     /// The next message, waiting at most `timeout_seconds` (0: only what is there).
     std::optional<CoordinatorMessage> receive(double timeout_seconds);
+
+    /// From now on messages for which `taker` returns true do not reach receive(): it is called on the I/O thread, as
+    /// they come, so it must not wait; those that lie there are offered to it at once. Empty: nothing is taken; the
+    /// taker before is not called any more when this returns.
+    void set_taker(std::function<bool(const CoordinatorMessage&)> taker);
 
     /// What the heartbeats (one a second) say from now on. Cheap; called by the training thread at each phase change.
     void set_phase(const char* phase, std::uint64_t step, std::uint64_t collective);

@@ -64,12 +64,15 @@ Attempt::Attempt(AttemptSetup setup, AttemptMode& mode, StopSignals& signals)
 
 AttemptEnd Attempt::run() {
     while (!step_.exit_code()) {
-        std::array<pollfd, 3> items = {
-            {{channel_.descriptor(), POLLIN, 0}, {signals_.descriptor(), POLLIN, 0}, {step_.descriptor(), POLLIN, 0}}};
+        std::array<pollfd, 4> items = {{{channel_.descriptor(), POLLIN, 0},
+                                        {signals_.descriptor(), POLLIN, 0},
+                                        {step_.descriptor(), POLLIN, 0},
+                                        {end_.failure ? -1 : mode_.descriptor(), POLLIN, 0}}};
         const double wait = std::clamp(next_tick_ - monotonic_seconds(), 0.0, kTickSeconds);
         ::poll(items.data(), items.size(), static_cast<int>(wait * 1000) + 1);
         setup_.keep_lease();
         handle_messages();
+        if ((items[3].revents & POLLIN) != 0) tell_mode(0, [this] { mode_.on_ready(channel_); });
         handle_signals();
         handle_clock();
     }
@@ -109,21 +112,21 @@ void Attempt::handle(const Arrival& arrival) {
         if (arrival.rank == 0) end_.output = finished->output;
         if (membership_.all_finished()) deadline_ = monotonic_seconds() + kAfterFinishSeconds;
     } else if (!end_.failure) {  // what the others say after a failure changes nothing any more
-        tell_mode(arrival);
+        tell_mode(arrival.rank, [&] { mode_.on_message(channel_, arrival.rank, arrival.message); });
     }
 }
 
 // What the coordinator cannot do with a message (a full disk, a step that was lost on the way) ends the attempt; the
 // next one goes on from what is durable.
-void Attempt::tell_mode(const Arrival& arrival) {
+void Attempt::tell_mode(int rank, const std::function<void()>& tell) {
     try {
-        mode_.on_message(channel_, arrival.rank, arrival.message);
+        tell();
     } catch (const Error& error) {
         if (!mode_.survives_errors()) throw;
-        on_failure(arrival.rank, {.type = error.type_name(),
-                                  .message = fmt::format("the coordinator, at its message: {}", error.what()),
-                                  .step = 0,
-                                  .exit_code = error.exit_code()});
+        on_failure(rank, {.type = error.type_name(),
+                          .message = fmt::format("the coordinator, at its message: {}", error.what()),
+                          .step = 0,
+                          .exit_code = error.exit_code()});
         end_step(kGraceSeconds);
     }
 }

@@ -23,8 +23,8 @@
 
 namespace kiban::coordinator {
 
-/// What the workers of an attempt do. An Error thrown by on_message ends the attempt, as a worker's failure does, where
-/// the mode can be taken up again after it; it ends the run otherwise, and from the other functions.
+/// What the workers of an attempt do. An Error thrown by on_message or on_ready ends the attempt, as a worker's failure
+/// does, where the mode can be taken up again after it; it ends the run otherwise, and from the other functions.
 class AttemptMode {
   public:
     virtual ~AttemptMode() = default;
@@ -33,6 +33,9 @@ class AttemptMode {
     virtual void joined(CoordinatorChannel& channel) = 0;
     /// All messages besides Hello, Heartbeat, Failure and Finished.
     virtual void on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) = 0;
+    /// A descriptor that becomes readable when on_ready() has something to do; -1: none.
+    virtual int descriptor() const { return -1; }
+    virtual void on_ready(CoordinatorChannel& /*channel*/) {}
     /// A stop was asked for: true when the workers were told and will finish by themselves, false when there is nothing
     /// to save.
     virtual bool request_stop(CoordinatorChannel& channel, const std::string& reason) = 0;
@@ -64,7 +67,7 @@ class Attempt {
   private:
     void handle_messages();
     void handle(const Arrival& arrival);
-    void tell_mode(const Arrival& arrival);
+    void tell_mode(int rank, const std::function<void()>& tell);
     void on_hello(const Hello& hello, double at);
     void on_failure(int rank, const Failure& failure);
     void handle_signals();

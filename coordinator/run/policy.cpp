@@ -69,7 +69,8 @@ Decision decide(const AttemptEnd& end, const AttemptHistory& history, std::uint3
         return decision;
     }
     const int code = end.failure ? end.failure->exit_code : end.launcher_exit.value_or(kExitInternal);
-    if (would_end_the_same(code) || repeats(end, history)) {
+    const bool gives_up = end.failure && end.failure->type == SavesFailedError::kName;  // tried often enough
+    if (gives_up || would_end_the_same(code) || repeats(end, history)) {
         decision.exit_code = code;
         return decision;
     }

@@ -11,8 +11,18 @@
 #include <vector>
 
 #include "coordinator/protocol/messages.h"
+#include "monitoring/error.h"
 
 namespace kiban::coordinator {
+
+/// So many checkpoints failed one after another that the run ends.
+class SavesFailedError : public Error {
+  public:
+    using Error::Error;
+    static constexpr const char* kName = "SavesFailedError";
+    int exit_code() const noexcept override { return kExitIo; }
+    const char* type_name() const noexcept override { return kName; }
+};
 
 struct AttemptEnd {
     bool finished = false;           // every worker said so

@@ -2,6 +2,7 @@
 #include "coordinator/run/save.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "coordinator/protocol/wire.h"
 #include "monitoring/error.h"
@@ -13,11 +14,13 @@ std::optional<SaveOutcome> SaveFlow::begin(CoordinatorChannel& channel, const St
                 request_.step);
     started_ = monotonic_seconds();
     request_ = request;
+    outcome_ = {.step = request.step, .committed = std::nullopt, .seconds = 0, .write_seconds = 0, .error = ""};
     try {
         staging_ = checkpoint::begin_checkpoint(setup_.run_dir, request.step, setup_.attempt, request.bytes);
     } catch (const Error& error) {
         channel.send_to_all(StageReply{.step = request.step, .directory = "", .error = error.what()});
-        return SaveOutcome{.step = request.step, .committed = std::nullopt, .seconds = 0, .error = error.what()};
+        outcome_.error = error.what();
+        return outcome_;
     }
     active_ = true;
     answers_.assign(static_cast<std::size_t>(setup_.workers), std::nullopt);
@@ -26,43 +29,74 @@ std::optional<SaveOutcome> SaveFlow::begin(CoordinatorChannel& channel, const St
 }
 
 std::optional<SaveOutcome> SaveFlow::shard_written(CoordinatorChannel& channel, int rank, const ShardWritten& message) {
-    KIBAN_CHECK(active_ && message.step == request_.step,
+    KIBAN_CHECK(active_ && !thread_.joinable() && message.step == request_.step,
                 "worker {} reports a shard of step {}, the save under way is of step {}", rank, message.step,
                 request_.step);
     answers_.at(static_cast<std::size_t>(rank)) = message;
+    outcome_.write_seconds = std::max(outcome_.write_seconds, message.seconds);
     const bool all =
         std::all_of(answers_.begin(), answers_.end(), [](const auto& answer) { return answer.has_value(); });
     if (!all) return std::nullopt;
-    return conclude(channel);
+    try {
+        std::vector<checkpoint::ShardReport> all_reports = reports();
+        if (setup_.is_current()) setup_.before_commit();  // else the commit refuses
+        thread_ = std::thread([this, written = std::move(all_reports)] { commit(written); });
+        return std::nullopt;
+    } catch (const Error& error) {
+        outcome_.error = error.what();
+    }
+    const SaveOutcome failed = finish();
+    tell(channel, failed);
+    return failed;
 }
 
-SaveOutcome SaveFlow::conclude(CoordinatorChannel& channel) {
-    SaveOutcome outcome{.step = request_.step, .committed = std::nullopt, .seconds = 0, .error = ""};
-    std::vector<checkpoint::ShardReport> reports;
-    try {
-        for (std::size_t rank = 0; rank < answers_.size(); ++rank) {
-            if (!answers_[rank]->error.empty()) throw CheckpointError("worker {}: {}", rank, answers_[rank]->error);
-            reports.push_back(checkpoint::shard_report_from_json(answers_[rank]->report));
-        }
-        if (setup_.is_current()) setup_.before_commit();  // else the commit refuses
-        outcome.committed = checkpoint::commit_checkpoint(setup_.run_dir, staging_, request_.step, setup_.attempt,
-                                                          reports, request_.state, setup_.is_current);
-        active_ = false;
-        checkpoint::apply_retention(setup_.run_dir, setup_.keep);
-    } catch (const Error& error) {
-        outcome.error = error.what();
-        if (active_) abandon();
+std::vector<checkpoint::ShardReport> SaveFlow::reports() const {
+    std::vector<checkpoint::ShardReport> all;
+    for (std::size_t rank = 0; rank < answers_.size(); ++rank) {
+        if (!answers_[rank]->error.empty()) throw CheckpointError("worker {}: {}", rank, answers_[rank]->error);
+        all.push_back(checkpoint::shard_report_from_json(answers_[rank]->report));
     }
-    outcome.seconds = monotonic_seconds() - started_;
-    channel.send_to_all(
-        SaveResult{.step = request_.step, .committed = outcome.committed.has_value(), .error = outcome.error});
+    return all;
+}
+
+// On the commit's thread.
+void SaveFlow::commit(const std::vector<checkpoint::ShardReport>& reports) {
+    try {
+        outcome_.committed = checkpoint::commit_checkpoint(setup_.run_dir, staging_, request_.step, setup_.attempt,
+                                                           reports, request_.state, setup_.is_current);
+        checkpoint::apply_retention(setup_.run_dir, setup_.keep);
+    } catch (const std::exception& error) {
+        outcome_.error = error.what();
+    }
+    concluded_.notify();
+}
+
+std::optional<SaveOutcome> SaveFlow::outcome(CoordinatorChannel& channel) {
+    if (!thread_.joinable()) return std::nullopt;
+    const SaveOutcome outcome = finish();
+    tell(channel, outcome);
     return outcome;
 }
 
-void SaveFlow::abandon() {
-    if (!active_) return;
+std::optional<SaveOutcome> SaveFlow::end() {
+    if (!active_) return std::nullopt;
+    const bool committing = thread_.joinable();
+    SaveOutcome outcome = finish();
+    return committing ? std::optional(std::move(outcome)) : std::nullopt;
+}
+
+SaveOutcome SaveFlow::finish() {
+    if (thread_.joinable()) thread_.join();
+    concluded_.clear();
     active_ = false;
-    checkpoint::abandon_checkpoint(staging_);
+    if (!outcome_.committed) checkpoint::abandon_checkpoint(staging_);
+    outcome_.seconds = monotonic_seconds() - started_;
+    return outcome_;
+}
+
+void SaveFlow::tell(CoordinatorChannel& channel, const SaveOutcome& outcome) const {
+    channel.send_to_all(
+        SaveResult{.step = outcome.step, .committed = outcome.committed.has_value(), .error = outcome.error});
 }
 
 }  // namespace kiban::coordinator

@@ -45,6 +45,8 @@ struct RunStatus {
     std::uint64_t tasks_total = 0;
     std::string checkpoint;  // last durable one, directory
     std::uint64_t checkpoint_step = 0;
+    bool checkpoint_queued = false;  // another one is under way: copied or being written, not durable
+    std::uint64_t checkpoint_queued_step = 0;
     std::string metrics;   // address of /metrics, empty: none
     double wall_time = 0;  // of this writing, seconds since 1970
     std::string host;      // of the coordinator

@@ -60,8 +60,10 @@ Outcome supervise(Session& session,
         ++history.ends_without_progress;
         Decision decision = decide(end, history, session.run_file.launch.max_restarts);
         history.previous_failure = end.failure;
-        session.board.journal.add("attempt_ended",
-                                  {{"reason", decision.reason}, {"launcher_exit", end.launcher_exit.value_or(-1)}});
+        const bool failed = !end.finished && !end.interrupted && end.stop_signal == 0;
+        session.board.journal.add(
+            "attempt_ended",
+            {{"reason", decision.reason}, {"launcher_exit", end.launcher_exit.value_or(-1)}, {"failed", failed}});
         if (decision.kind != Decision::Kind::restart) return {decision, end};
 
         log_warning("attempt {}: {}; starting again in {} s", attempt, decision.reason, decision.backoff_seconds);

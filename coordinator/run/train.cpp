@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/run/train.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -57,7 +58,7 @@ void TrainMode::send_job(CoordinatorChannel& channel) {
 
 void TrainMode::on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) {
     if (const auto* step = std::get_if<StepReport>(&message)) {
-        on_step(*step);
+        on_step(channel, *step);
     } else if (const auto* loaded = std::get_if<LoadResult>(&message)) {
         on_loaded(channel, *loaded);
     } else if (const auto* request = std::get_if<StageRequest>(&message)) {
@@ -83,6 +84,9 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
         return;
     }
     loaded_ = true;
+    began_ = monotonic_seconds();
+    training_.failures = failures_in(read_journal(session_.directory.journal()));
+    choose_interval(channel);
     training_.step = step;
     training_.curve.begin_attempt(attempt_, step);
     session_.board.journal.add(
@@ -100,7 +104,7 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
     session_.board.set_state("training");
 }
 
-void TrainMode::on_step(const StepReport& report) {
+void TrainMode::on_step(CoordinatorChannel& channel, const StepReport& report) {
     // A hole in the record would be a lie: a lost message ends the attempt, and the next one does the steps again.
     KIBAN_CHECK(loaded_ && report.step == training_.step + 1, "step {} was reported after step {}", report.step,
                 training_.step);
@@ -117,6 +121,7 @@ void TrainMode::on_step(const StepReport& report) {
                                       .attempt = attempt_};
     training_.curve.append(row);
     session_.board.metrics().step(row, report.step_tokens, report.clipped, report.phase_seconds);
+    note_stall(channel, report);
     for (const Traffic& part : report.traffic) {
         session_.board.metrics().communicated({.axis = part.group,
                                                .operation = part.operation,
@@ -136,6 +141,19 @@ void TrainMode::on_step(const StepReport& report) {
     show_progress(report);
 }
 
+// What checkpoints took from this step: measured, and where one was due and skipped, told.
+void TrainMode::note_stall(CoordinatorChannel& channel, const StepReport& report) {
+    double seconds = 0;
+    double stall = 0;
+    for (const auto& [phase, of_phase] : report.phase_seconds) (phase == "save" ? stall : seconds) += of_phase;
+    session_.board.metrics().checkpoint_stalled(stall);
+    if (!report.eval_loss && training_.save_cost.step(seconds, stall)) choose_interval(channel);
+    if (!report.save_skipped) return;
+    session_.board.metrics().checkpoint_skipped();
+    session_.board.journal.add("checkpoint_skipped", {{"step", report.step}, {"under_way", training_.queued_step}});
+    log_info("step {}: no checkpoint, that of step {} is still being written", report.step, training_.queued_step);
+}
+
 void TrainMode::show_progress(const StepReport& report) {
     if (report.eval_loss) log_info("step {}: holdout loss {:.4f}", report.step, *report.eval_loss);
     const double now = monotonic_seconds();
@@ -152,13 +170,46 @@ void TrainMode::show_progress(const StepReport& report) {
 
 void TrainMode::on_stage_request(CoordinatorChannel& channel, const StageRequest& request) {
     KIBAN_CHECK(loaded_, "a save of step {} is asked for before anything is loaded", request.step);
-    session_.board.set_state("saving");
+    training_.queued_step = request.step;
+    if (!request.waited_for) training_.save_cost.save_began();
+    session_.board.metrics().checkpoint_queued(request.step);
+    session_.board.status.checkpoint_queued = true;
+    session_.board.status.checkpoint_queued_step = request.step;
+    session_.board.set_state(request.waited_for ? "saving" : "training");
     if (const auto outcome = save_.begin(channel, request)) on_outcome(*outcome);
 }
 
+void TrainMode::on_ready(CoordinatorChannel& channel) {
+    if (const auto outcome = save_.outcome(channel)) on_outcome(*outcome);
+}
+
+// A commit that was under way is as good as any; what fails now fails with the attempt.
+void TrainMode::ended() {
+    if (const auto outcome = save_.end()) note_save(*outcome);
+    training_.save_cost.forget();
+    session_.board.status.checkpoint_queued = false;
+    session_.board.metrics().checkpoint_ended();
+}
+
 void TrainMode::on_outcome(const SaveOutcome& outcome) {
+    training_.save_cost.save_ended();
+    session_.board.status.checkpoint_queued = false;
+    session_.board.metrics().checkpoint_ended();
+    training_.write_seconds = outcome.seconds;
+    note_save(outcome);
+    session_.board.set_state("training");
+    training_.failed_saves = outcome.committed ? 0 : training_.failed_saves + 1;
+    if (training_.failed_saves < session_.run_file.checkpoint.max_failures) return;
+    throw SavesFailedError(fmt::format(
+        "{} checkpoints one after another could not be made durable, the last one of step {}: {}; the run ends, since "
+        "all that it did from now on could be lost: make room, or mend what the message names, and start it again",
+        training_.failed_saves, outcome.step, outcome.error));
+}
+
+void TrainMode::note_save(const SaveOutcome& outcome) {
     if (outcome.committed) {
         training_.durable_progress = outcome.step + 1;
+        session_.board.metrics().checkpoint_written(outcome.committed->bytes, outcome.write_seconds);
         session_.board.status.checkpoint = outcome.committed->directory.string();
         session_.board.status.checkpoint_step = outcome.step;
         session_.board.metrics().checkpoint_committed(outcome.step, outcome.committed->bytes, outcome.seconds);
@@ -175,7 +226,32 @@ void TrainMode::on_outcome(const SaveOutcome& outcome) {
         log_warning("step {}: {}: {}", outcome.step,
                     outcome.committed ? "after the commit" : "no checkpoint, training goes on", outcome.error);
     }
-    session_.board.set_state("training");
+}
+
+// Worker 0 is told when it changes by more than a tenth; the first is short, so that what a save costs is known soon.
+void TrainMode::choose_interval(CoordinatorChannel& channel) {
+    const checkpoint::CheckpointConfig& config = session_.run_file.checkpoint;
+    if (!config.interval_steps.automatic) return;
+    std::uint64_t steps = config.min_interval_steps;
+    IntervalInput input;
+    if (training_.save_cost.save_seconds() && training_.save_cost.step_seconds()) {
+        FailureRecord record = training_.failures;
+        record.trained_seconds += monotonic_seconds() - began_;
+        input = {.save_seconds = *training_.save_cost.save_seconds(),
+                 .failure_seconds = seconds_between_failures(config.hours_between_failures * 3600, record),
+                 .step_seconds = *training_.save_cost.step_seconds(),
+                 .write_seconds = training_.write_seconds};
+        steps = interval_steps(input, config);
+    }
+    const auto change = static_cast<double>(steps) / static_cast<double>(std::max<std::uint64_t>(interval_, 1));
+    if (interval_ != 0 && change > 0.9 && change < 1.1) return;
+    interval_ = steps;
+    channel.send(0, SaveInterval{steps});
+    session_.board.metrics().checkpoint_interval(steps);
+    session_.board.journal.add("checkpoint_interval", {{"steps", steps},
+                                                       {"save_seconds", input.save_seconds},
+                                                       {"step_seconds", input.step_seconds},
+                                                       {"seconds_between_failures", input.failure_seconds}});
 }
 
 std::uint64_t TrainMode::undone_steps() const {

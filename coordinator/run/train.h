@@ -8,6 +8,7 @@
 #include <string>
 
 #include "checkpoint/commit.h"
+#include "coordinator/run/interval.h"
 #include "coordinator/run/save.h"
 #include "coordinator/run/speed.h"
 #include "coordinator/run/supervise.h"
@@ -22,6 +23,11 @@ struct TrainProgress {
     std::string manifest_digest;
     std::uint64_t step = 0;              // of the last report
     std::uint64_t durable_progress = 0;  // 1 + step of the newest checkpoint; 0: none
+    std::uint32_t failed_saves = 0;      // in a row
+    SaveCost save_cost = {};
+    FailureRecord failures = {};    // of the attempts before
+    std::uint64_t queued_step = 0;  // of the save begun last
+    double write_seconds = 0;       // of the save that ended last, from the request to the commit
     Speed speed = {};
     double next_progress = 0;
 };
@@ -32,18 +38,23 @@ class TrainMode : public AttemptMode {
 
     void joined(CoordinatorChannel& channel) override;
     void on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) override;
+    int descriptor() const override { return save_.descriptor(); }
+    void on_ready(CoordinatorChannel& channel) override;
     bool request_stop(CoordinatorChannel& channel, const std::string& reason) override;
     bool survives_errors() const override { return true; }
     std::uint64_t progress() const override { return training_.durable_progress; }
     std::uint64_t undone_steps() const override;
-    void ended() override { save_.abandon(); }
+    void ended() override;
 
   private:
     void send_job(CoordinatorChannel& channel);
     void on_loaded(CoordinatorChannel& channel, const LoadResult& result);
-    void on_step(const StepReport& report);
+    void on_step(CoordinatorChannel& channel, const StepReport& report);
     void on_stage_request(CoordinatorChannel& channel, const StageRequest& request);
+    void note_stall(CoordinatorChannel& channel, const StepReport& report);
     void on_outcome(const SaveOutcome& outcome);
+    void note_save(const SaveOutcome& outcome);
+    void choose_interval(CoordinatorChannel& channel);
     void show_progress(const StepReport& report);
 
     Session& session_;
@@ -52,6 +63,8 @@ class TrainMode : public AttemptMode {
     std::optional<checkpoint::CheckpointInfo> start_;
     SaveFlow save_;
     bool loaded_ = false;
+    double began_ = 0;            // training, monotonic
+    std::uint64_t interval_ = 0;  // in steps, chosen last; 0: none
 };
 
 /// Trains from the newest good checkpoint to the last step.

@@ -89,7 +89,7 @@ threads_per_worker = 3
     EXPECT_EQ(file.train.optimizer.betas, (std::array<double, 2>{0.9, 0.99}));
     EXPECT_EQ(file.train.schedule.name, ScheduleName::wsd);
     EXPECT_EQ(file.train.schedule.decay, DecayShape::sqrt);
-    EXPECT_EQ(file.checkpoint.interval_steps, 100U);
+    EXPECT_EQ(file.checkpoint.interval_steps, (checkpoint::StepInterval{.steps = 100, .automatic = false}));
     EXPECT_EQ(file.monitoring.listen, "0.0.0.0:0");
     EXPECT_EQ(file.launch.threads_per_worker, 3);
 }

@@ -20,6 +20,22 @@ std::string refusal(const std::vector<std::string>& overrides) {
     return "nothing was refused";
 }
 
+TEST(Validate, BoundsOfTheAutomaticIntervalMustBeInOrder) {
+    EXPECT_EQ(refusal({"checkpoint.min_interval_steps=20", "checkpoint.max_interval_steps=10"}),
+              "checkpoint.min_interval_steps = 20 is above checkpoint.max_interval_steps = 10");
+}
+
+TEST(Validate, AnIntervalIsANumberOfStepsOrTheWordAuto) {
+    EXPECT_EQ(refusal({"checkpoint.interval_steps=auto"}), "nothing was refused");
+    EXPECT_EQ(refusal({"checkpoint.interval_steps=0"}), "nothing was refused");
+    for (const char* bad : {"-1", "often", "2.5"}) {
+        EXPECT_NE(refusal({fmt::format("checkpoint.interval_steps={}", bad)})
+                      .find("checkpoint.interval_steps: expected an integer of at least 0, or 'auto', found "),
+                  std::string::npos)
+            << bad;
+    }
+}
+
 TEST(Validate, HeadsMustDivideTheWidth) {
     EXPECT_EQ(refusal({"model.d_model=128", "model.heads=6"}),
               "model.heads = 6 does not divide model.d_model = 128: expected a divisor, such as 4");

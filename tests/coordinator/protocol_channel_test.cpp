@@ -5,6 +5,7 @@
 #include <zmq.h>
 #include <zmq.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <deque>
@@ -86,6 +87,33 @@ std::string sealed_hello(const std::string& run, std::uint32_t attempt, int rank
     Hello hello;
     hello.rank = rank;
     return seal(run, attempt, to_json(WorkerMessage(hello)));
+}
+
+TEST_F(Channel, ATakerGetsItsMessagesAsTheyComeAlsoThoseThatCameBeforeIt) {
+    CoordinatorChannel coordinator(options());
+    WorkerChannel worker(run_dir_, 1, hello(0), 5);
+    next(coordinator);
+    coordinator.send(0, SaveResult{7, true, ""});
+    coordinator.send(0, SaveInterval{3});
+    EXPECT_EQ(std::get<SaveResult>(worker.receive(5).value()).step, 7U);
+    coordinator.send(0, SaveResult{8, true, ""});
+    coordinator.send(0, SaveInterval{4});
+    coordinator.send(0, SaveResult{9, true, ""});
+    std::atomic<std::uint64_t> taken = 0;
+    EXPECT_EQ(std::get<SaveInterval>(worker.receive(5).value()).steps, 3U);
+    worker.set_taker([&taken](const CoordinatorMessage& message) {
+        const auto* result = std::get_if<SaveResult>(&message);
+        if (result != nullptr) taken = taken * 10 + result->step;
+        return result != nullptr;
+    });
+    EXPECT_EQ(std::get<SaveInterval>(worker.receive(5).value()).steps, 4U);
+    for (const double end = monotonic_seconds() + 5; taken != 89 && monotonic_seconds() < end;)
+        std::this_thread::yield();
+    EXPECT_EQ(taken, 89U);
+    worker.set_taker({});
+    coordinator.send(0, SaveResult{1, true, ""});
+    EXPECT_EQ(std::get<SaveResult>(worker.receive(5).value()).step, 1U);
+    EXPECT_EQ(taken, 89U);
 }
 
 TEST_F(Channel, MessagesTravelBothWaysInOrder) {

@@ -38,9 +38,10 @@ TEST(Messages, EveryWorkerMessageComesBackAsItWasSent) {
                    1.75,
                    0.25,
                    {{"forward", 0.1}, {"data_wait", 0.01}},
-                   {{"data", "all_gather", 7, 4096, 0.125}, {"tied", "all_reduce", 1, 64, 1e-6}}},
-        StageRequest{5, std::numeric_limits<std::uint64_t>::max(), {{"step", 5}}},
-        ShardWritten{5, "", {{"file", "shard-00000.h5"}}},
+                   {{"data", "all_gather", 7, 4096, 0.125}, {"tied", "all_reduce", 1, 64, 1e-6}},
+                   true},
+        StageRequest{5, std::numeric_limits<std::uint64_t>::max(), {{"step", 5}}, true},
+        ShardWritten{5, "", {{"file", "shard-00000.h5"}}, 0.75},
         TaskRequest{},
         TaskDone{9, {{"tokens", 12}}},
         LoadResult{"/run/ckpt/step-1", "", "exact"},
@@ -58,8 +59,12 @@ TEST(Messages, EveryWorkerMessageComesBackAsItWasSent) {
 
 TEST(Messages, EveryCoordinatorMessageComesBackAsItWasSent) {
     const std::vector<CoordinatorMessage> all = {
-        Job{"train", "[run]\n", "/corpora/m.json", "abc", "/ckpt", {{"seed", 1}}}, Task{true, nullptr},
-        StageReply{4, "/run/ckpt/.staging/x", ""}, SaveResult{4, true, ""}, Stop{"signal"}};
+        Job{"train", "[run]\n", "/corpora/m.json", "abc", "/ckpt", {{"seed", 1}}},
+        Task{true, nullptr},
+        StageReply{4, "/run/ckpt/.staging/x", ""},
+        SaveResult{4, true, ""},
+        SaveInterval{120},
+        Stop{"signal"}};
     ASSERT_EQ(all.size(), std::variant_size_v<CoordinatorMessage>);
     for (const CoordinatorMessage& message : all) {
         const json sent = through_text(to_json(message));

@@ -57,6 +57,7 @@ TEST(Policy, DecidesByTheClassOfTheEnd) {
         {"an invariant broke", failed("InternalError", kExitInternal), Kind::restart, 0, "worker_failure"},
         {"a step is not finite", failed("NonFiniteError", kExitInternal), Kind::restart, 0, "non_finite"},
         {"disk", failed("IoError", kExitIo), Kind::restart, 0, "worker_failure"},
+        {"no save for long", failed("SavesFailedError", kExitIo), Kind::stop, kExitIo, "worker_failure"},
         {"bad data", failed("DataError", kExitData), Kind::stop, kExitData, "worker_failure"},
         {"bad run file", failed("ConfigError", kExitConfiguration), Kind::stop, kExitConfiguration, "worker_failure"},
         {"exec-worker refused", launcher_ended(78), Kind::stop, kExitConfiguration, "launcher"},

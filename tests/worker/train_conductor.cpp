@@ -42,6 +42,7 @@ void Conductor::handle(int rank, const WorkerMessage& message) {
     }
     if (const auto* loaded = std::get_if<LoadResult>(&message)) {
         loads.push_back(*loaded);
+        if (script_.save_interval != 0) channel_.send(0, SaveInterval{script_.save_interval});
         if (!loaded->error.empty()) {
             Job next = script_.job;
             next.checkpoint = script_.older_checkpoint;

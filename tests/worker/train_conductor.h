@@ -25,6 +25,7 @@ struct Script {  // what this coordinator does
     coordinator::Job job;
     std::optional<std::uint64_t> stop_after_step = {};                 // sends Stop when this step is reported
     std::optional<std::uint64_t> refuse_saves_from_step = {};          // answers StageRequest with an error
+    std::uint64_t save_interval = 0;                                   // sent when loaded, unless 0
     std::string older_checkpoint = {};                                 // sent in a new job when a load failed
     std::function<void(coordinator::Job&, int)> change_for_rank = {};  // of the job, before it is sent
     data::Preparation* preparation = nullptr;                          // job "prepare": whose tasks are handed out

@@ -43,7 +43,17 @@ std::map<std::string, double> Control::take_phase_seconds() {
     return std::exchange(seconds_, {});
 }
 
-bool Control::note_stop(const CoordinatorMessage& message) {
+void Control::keep_seconds_of(const std::string& phase) {
+    const std::map<std::string, double> all = take_phase_seconds();
+    if (const auto kept = all.find(phase); kept != all.end()) seconds_.insert(*kept);
+}
+
+// Whether it is one of those that wait for the end of a step.
+bool Control::note(const CoordinatorMessage& message) {
+    if (const auto* interval = std::get_if<coordinator::SaveInterval>(&message)) {
+        save_interval_ = interval->steps;
+        return true;
+    }
     const auto* stop = std::get_if<coordinator::Stop>(&message);
     if (stop == nullptr) return false;
     monitoring::log_info("asked to save and stop: {}", stop->reason);
@@ -53,7 +63,7 @@ bool Control::note_stop(const CoordinatorMessage& message) {
 
 bool Control::stop_requested() {
     while (std::optional<CoordinatorMessage> message = channel_.receive(0)) {
-        if (!note_stop(*message)) answers_.push_back(std::move(*message));
+        if (!note(*message)) answers_.push_back(std::move(*message));
     }
     return stop_requested_;
 }
@@ -62,7 +72,7 @@ CoordinatorMessage Control::next_answer() {
     constexpr double kWaitSeconds = 1;
     while (answers_.empty()) {
         std::optional<CoordinatorMessage> message = channel_.receive(kWaitSeconds);
-        if (message && !note_stop(*message)) answers_.push_back(std::move(*message));
+        if (message && !note(*message)) answers_.push_back(std::move(*message));
     }
     CoordinatorMessage first = std::move(answers_.front());
     answers_.pop_front();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The training thread's view of the control channel: says where it is, waits for answers, remembers a Stop until the
-// step is over.
+// The training thread's view of the control channel: says where it is, waits for answers, remembers a Stop and an
+// interval until the step is over.
 //
 // Errors: CommError when the coordinator is lost (nothing may be written then), InternalError for an answer that nobody
 // asked for.
@@ -29,12 +29,17 @@ class Control {
     void attribute(const char* phase, double seconds);
     /// Seconds per phase since the last call.
     std::map<std::string, double> take_phase_seconds();
+    /// Forgets the seconds of all phases but one, which go into what is taken next.
+    void keep_seconds_of(const std::string& phase);
     std::uint64_t step() const { return step_; }
     void set_optimizer_bytes(std::uint64_t bytes) { optimizer_bytes_ = bytes; }
 
     void send(const coordinator::WorkerMessage& message) { channel_.send(message); }
     /// Whether a Stop has arrived. Does not wait.
     bool stop_requested();
+    /// Steps between checkpoints that the coordinator chose last, as of the last stop_requested(); 0: none yet.
+    std::uint64_t save_interval() const { return save_interval_; }
+    coordinator::WorkerChannel& channel() { return channel_; }
 
     /// The next message, which must be a T (Stops apart). Waits as long as the coordinator lives.
     template <typename T>
@@ -47,11 +52,12 @@ class Control {
 
   private:
     coordinator::CoordinatorMessage next_answer();
-    bool note_stop(const coordinator::CoordinatorMessage& message);
+    bool note(const coordinator::CoordinatorMessage& message);
 
     coordinator::WorkerChannel& channel_;
     std::deque<coordinator::CoordinatorMessage> answers_;  // that came while looking for a Stop
     bool stop_requested_ = false;
+    std::uint64_t save_interval_ = 0;
     std::string phase_ = "starting";
     std::uint64_t step_ = 0;
     double phase_began_ = 0;

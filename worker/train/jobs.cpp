@@ -29,8 +29,9 @@ Job next_job(const Group& world, Control& control) {
     return job;
 }
 
-Finished train(const Job& first, const Group& world, const Runtime& runtime, Control& control) {
-    Trainer trainer(first, world, runtime, control);
+Finished train(const Job& first, const Group& world, const Runtime& runtime, checkpoint::BackgroundWriter& writer,
+               Control& control) {
+    Trainer trainer(first, world, runtime, writer, control);
     std::string checkpoint = first.checkpoint;
     while (!trainer.start_from(checkpoint)) {  // the coordinator answers with an older one
         const Job next = next_job(world, control);
@@ -43,8 +44,9 @@ Finished train(const Job& first, const Group& world, const Runtime& runtime, Con
 }
 
 // The checkpoint was good when it was chosen; another one would answer another question.
-Finished replay(const Job& job, const Group& world, const Runtime& runtime, Control& control) {
-    Trainer trainer(job, world, runtime, control);
+Finished replay(const Job& job, const Group& world, const Runtime& runtime, checkpoint::BackgroundWriter& writer,
+                Control& control) {
+    Trainer trainer(job, world, runtime, writer, control);
     if (!trainer.start_from(job.checkpoint)) return {};  // the coordinator was told why, and says so
     return trainer.replay(job.options.at("steps").get<std::uint64_t>());
 }
@@ -67,9 +69,10 @@ Finished generate(const Job& job, const Group& world, Control& control) {
     return {.step = 0, .stopped = false, .output = generate_text(job)};
 }
 
-Finished do_job(const Job& job, const Group& world, const Runtime& runtime, Control& control) {
-    if (job.mode == "train") return train(job, world, runtime, control);
-    if (job.mode == "replay") return replay(job, world, runtime, control);
+Finished do_job(const Job& job, const Group& world, const Runtime& runtime, checkpoint::BackgroundWriter& writer,
+                Control& control) {
+    if (job.mode == "train") return train(job, world, runtime, writer, control);
+    if (job.mode == "replay") return replay(job, world, runtime, writer, control);
     if (job.mode == "prepare") return prepare(control);
     if (job.mode == "generate") return generate(job, world, control);
     throw InternalError("cannot do the job '{}': expected train, replay, prepare or generate", job.mode);
@@ -77,9 +80,9 @@ Finished do_job(const Job& job, const Group& world, const Runtime& runtime, Cont
 
 }  // namespace
 
-void run_job(const Group& world, const Runtime& runtime, Control& control) {
+void run_job(const Group& world, const Runtime& runtime, checkpoint::BackgroundWriter& writer, Control& control) {
     const Job job = next_job(world, control);
-    const Finished finished = do_job(job, world, runtime, control);
+    const Finished finished = do_job(job, world, runtime, writer, control);
     world.barrier();  // nobody says finished while another may still fail
     control.enter("done", finished.step);
     control.send(finished);

@@ -3,6 +3,7 @@
 // Finished.
 #pragma once
 
+#include "checkpoint/background_writer.h"
 #include "worker/comm/group.h"
 #include "worker/train/control.h"
 #include "worker/train/runtime.h"
@@ -10,6 +11,6 @@
 namespace kiban::worker {
 
 /// Collective. Returns when the job is done. Throws what goes wrong; the caller reports it.
-void run_job(const Group& world, const Runtime& runtime, Control& control);
+void run_job(const Group& world, const Runtime& runtime, checkpoint::BackgroundWriter& writer, Control& control);
 
 }  // namespace kiban::worker

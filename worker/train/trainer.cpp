@@ -15,7 +15,6 @@
 #include "worker/kernels/reduce.h"
 #include "worker/train/loading.h"
 #include "worker/train/memory_limit.h"
-#include "worker/train/saving.h"
 
 namespace kiban::worker {
 namespace {
@@ -86,6 +85,11 @@ std::uint64_t evaluation_rows(const coordinator::TrainConfig& train) {
     return train.eval_micro_batch_rows != 0 ? train.eval_micro_batch_rows : train.micro_batch_rows;
 }
 
+// What worker 0 tells the others at each step, in one number: nobody adds to it.
+constexpr unsigned kStop = 1;
+constexpr unsigned kSaving = 2;
+constexpr unsigned kSaveDue = 4;
+
 bool falls_on(std::uint64_t step, std::uint64_t interval) { return interval != 0 && step % interval == 0; }
 
 }  // namespace
@@ -110,7 +114,8 @@ std::int64_t resolved_vocabulary(const coordinator::ModelConfig& model, std::uin
     return model.vocabulary;
 }
 
-Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime& runtime, Control& control)
+Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime& runtime,
+                 checkpoint::BackgroundWriter& writer, Control& control)
     : run_file_(coordinator::parse_run_file(job.run_file, {}, "run file of the job")),
       control_(control),
       corpus_(open_corpus(job, run_file_)),
@@ -119,6 +124,7 @@ Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime&
       rows_(corpus_, mine_),
       passes_(model_, static_cast<int>(mine_.count), fixed()),
       evaluation_(corpus_, evaluation_rows(run_file_.train), mesh().data, world),
+      saver_(run_file_.checkpoint, mesh().world, model_.optimizer(), writer, control),
       state_(initial_state(job, run_file_, world, runtime)) {
     control_.set_optimizer_bytes(model_.optimizer().optimizer_bytes());
 }
@@ -138,6 +144,7 @@ bool Trainer::start_from(const std::string& checkpoint) {
         state_.best_eval_loss = loaded.state.best_eval_loss;
     }
     saved_ = !checkpoint.empty() && result.error.empty();
+    last_save_ = state_.step;
     if (mesh().world.rank() == 0) control_.send(result);
     if (!result.error.empty()) {
         monitoring::log_warning("cannot start from '{}': {}", checkpoint, result.error);
@@ -157,13 +164,12 @@ void Trainer::start_from_initial_weights() {
 
 coordinator::Finished Trainer::run() {
     traffic_.take();
-    if (!saved_) save();  // step 0
-    while (state_.step < last_step() && !stop_) {
+    if (!saved_) saved_ = saver_.save_now(state_);  // step 0
+    while (!is_last()) {
         StepReport report = train_step(state_.step + 1);
+        report.save_skipped = is_save_due() && last_.saving;
         finish_step(state_.step, report);
-        const bool due =
-            stop_ || state_.step == last_step() || falls_on(state_.step, run_file_.checkpoint.interval_steps);
-        if (due) save();
+        save();
     }
     const bool complete = state_.step >= last_step();
     if (!saved_) {
@@ -189,14 +195,15 @@ coordinator::Finished Trainer::replay(std::uint64_t steps) {
 
 StepReport Trainer::train_step(std::uint64_t step) {
     const double began = coordinator::monotonic_seconds();
-    control_.take_phase_seconds();
+    control_.keep_seconds_of("save");  // of the boundary before
     const std::uint64_t all_targets = read_rows(step);
     const std::vector<double> loss_sums = forward_backward(step, all_targets);
     control_.enter("reduce", step);
     fault_point("step.reduce");
     model_.sharding().reduce_gradients();
-    const Outcome outcome = agree_on_outcome(loss_sums, all_targets);
+    const Outcome outcome = agree_on_outcome(step, loss_sums, all_targets);
     refuse_non_finite(step, outcome);
+    saver_.before_update(step);
     control_.enter("optimizer", step);
     fault_point("step.update");
     const double learning_rate =
@@ -205,6 +212,7 @@ StepReport Trainer::train_step(std::uint64_t step) {
     control_.enter("reduce", step);
     model_.sharding().publish_values();
     stop_ = outcome.stop;
+    last_ = outcome;
     saved_ = false;
     state_.step = step;
     state_.tokens += all_targets;
@@ -219,7 +227,8 @@ StepReport Trainer::train_step(std::uint64_t step) {
             .eval_loss = std::nullopt,
             .step_seconds = coordinator::monotonic_seconds() - began,
             .phase_seconds = {},
-            .traffic = {}};
+            .traffic = {},
+            .save_skipped = false};
 }
 
 // The global count of targets is needed before backward: every worker's loss is divided by it.
@@ -246,17 +255,30 @@ std::vector<double> Trainer::forward_backward(std::uint64_t step, std::uint64_t 
     return loss_sums;
 }
 
-// One small reduction carries loss, squares of the gradients, and a stop that has reached worker 0, so that all act at
-// the same step.
-Trainer::Outcome Trainer::agree_on_outcome(const std::vector<double>& loss_sums, std::uint64_t all_targets) {
-    const bool stop_here = mesh().world.rank() == 0 && control_.stop_requested();
+// One small reduction carries loss, squares of the gradients, and what worker 0 alone knows: a stop that has reached
+// it, whether a save is under way, whether one is due at an automatic interval. So all act at the same step.
+Trainer::Outcome Trainer::agree_on_outcome(std::uint64_t step, const std::vector<double>& loss_sums,
+                                           std::uint64_t all_targets) {
+    const unsigned news = mesh().world.rank() == 0 ? news_of_worker_0(step) : 0;
     const double loss =
         fixed() ? sum_in_fixed_tree(loss_sums) : std::accumulate(loss_sums.begin(), loss_sums.end(), 0.0);
     const double squares = fixed() ? squares_in_fixed_tree() : model_.optimizer().own_sum_of_squares();
-    std::array<double, 3> sums = {loss, squares, stop_here ? 1.0 : 0.0};
+    std::array<double, 3> sums = {loss, squares, static_cast<double>(news)};
     mesh().world.all_reduce_sum(std::span<double>(sums));
-    return {
-        .loss = sums[0] / static_cast<double>(all_targets), .gradient_norm = std::sqrt(sums[1]), .stop = sums[2] > 0};
+    const auto heard = static_cast<unsigned>(sums[2]);
+    return {.loss = sums[0] / static_cast<double>(all_targets),
+            .gradient_norm = std::sqrt(sums[1]),
+            .stop = (heard & kStop) != 0,
+            .saving = (heard & kSaving) != 0,
+            .save_due = (heard & kSaveDue) != 0};
+}
+
+unsigned Trainer::news_of_worker_0(std::uint64_t step) {
+    const bool stop = control_.stop_requested();  // reads what has come
+    const bool saving = saver_.under_way();
+    const std::uint64_t interval = run_file_.checkpoint.interval_steps.automatic ? control_.save_interval() : 0;
+    const bool due = !saving && interval != 0 && step - last_save_ >= interval;
+    return (stop ? kStop : 0) | (saving ? kSaving : 0) | (due ? kSaveDue : 0);
 }
 
 // The sum over all data workers, on the first of them; zero on the others, which changes no bit of the sum over the
@@ -302,6 +324,20 @@ void Trainer::finish_step(std::uint64_t step, StepReport& report) {
     control_.send(report);
 }
 
-void Trainer::save() { saved_ = save_checkpoint(control_, mesh().world, model_.optimizer(), state_); }
+// The last save is waited for, another only begun; the same on all workers.
+void Trainer::save() {
+    if (is_last()) {
+        saved_ = saver_.save_now(state_);
+    } else if (is_save_due() && !last_.saving) {
+        saver_.begin(state_);
+        last_save_ = state_.step;
+    }
+}
+
+bool Trainer::is_save_due() const {
+    if (is_last()) return false;
+    const checkpoint::StepInterval& interval = run_file_.checkpoint.interval_steps;
+    return interval.automatic ? last_.save_due : falls_on(state_.step, interval.steps);
+}
 
 }  // namespace kiban::worker

@@ -20,19 +20,21 @@
 #include "worker/train/passes.h"
 #include "worker/train/rows.h"
 #include "worker/train/runtime.h"
+#include "worker/train/saving.h"
 #include "worker/train/step_traffic.h"
 
 namespace kiban::worker {
 
 class Trainer {
   public:
-    /// `job` names run file and corpus; `control` must outlive it.
-    Trainer(const coordinator::Job& job, const Group& world, const Runtime& runtime, Control& control);
+    /// `job` names run file and corpus; `writer` and `control` must outlive it.
+    Trainer(const coordinator::Job& job, const Group& world, const Runtime& runtime,
+            checkpoint::BackgroundWriter& writer, Control& control);
 
     /// Starts from the job's checkpoint, or from initial weights when it names none. Tells the coordinator; false when
     /// the checkpoint is bad.
     bool start_from(const std::string& checkpoint);
-    /// Trains to the last step, or until asked to stop, and saves there.
+    /// Trains to the last step, or until asked to stop, and saves there; on the way it saves beside training.
     coordinator::Finished run();
     /// Trains `steps` more steps and saves nothing.
     coordinator::Finished replay(std::uint64_t steps);
@@ -42,19 +44,24 @@ class Trainer {
         double loss = 0;
         double gradient_norm = 0;
         bool stop = false;
+        bool saving = false;    // the save before is still under way
+        bool save_due = false;  // where the interval is automatic
     };
 
     void start_from_initial_weights();
     coordinator::StepReport train_step(std::uint64_t step);
     std::uint64_t read_rows(std::uint64_t step);
     std::vector<double> forward_backward(std::uint64_t step, std::uint64_t all_targets);
-    Outcome agree_on_outcome(const std::vector<double>& loss_sums, std::uint64_t all_targets);
+    Outcome agree_on_outcome(std::uint64_t step, const std::vector<double>& loss_sums, std::uint64_t all_targets);
+    unsigned news_of_worker_0(std::uint64_t step);
     double sum_in_fixed_tree(const std::vector<double>& loss_sums);
     double squares_in_fixed_tree();
     bool fixed() const { return run_file_.train.reduction == "fixed"; }
     const Mesh& mesh() const { return model_.mesh(); }
     void refuse_non_finite(std::uint64_t step, const Outcome& outcome) const;
     void finish_step(std::uint64_t step, coordinator::StepReport& report);
+    bool is_last() const { return stop_ || state_.step >= last_step(); }
+    bool is_save_due() const;
     void save();
     std::uint64_t last_step() const { return run_file_.train.steps; }
 
@@ -67,8 +74,11 @@ class Trainer {
     Passes passes_;
     Evaluation evaluation_;
     StepTraffic traffic_;
-    checkpoint::RunState state_;  // after the last completed step
-    bool saved_ = false;          // state_ is in a committed checkpoint
+    Saver saver_;
+    checkpoint::RunState state_;   // after the last completed step
+    Outcome last_;                 // of that step
+    std::uint64_t last_save_ = 0;  // step of the save begun last, or of the start
+    bool saved_ = false;           // state_ is in a committed checkpoint
     bool stop_ = false;
 };
 
