@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/interchange_commands.h"
 #include "coordinator/config/nearest.h"
 #include "coordinator/job/version.h"
 #include "monitoring/error.h"
@@ -29,6 +30,8 @@ void add_commands(CLI::App& app, int& exit_code) {
     add_verify_command(app, exit_code);
     add_inspect_command(app, exit_code);
     add_generate_command(app, exit_code);
+    add_export_command(app, exit_code);
+    add_import_command(app, exit_code);
     add_submit_command(app, exit_code);
     add_doctor_command(app, exit_code);
     add_exec_worker_command(app, exit_code);

@@ -9,6 +9,7 @@
 
 #include "coordinator/config/key_table.h"
 #include "coordinator/config/nearest.h"
+#include "coordinator/config/run_file_defaults.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 
@@ -166,9 +167,9 @@ std::vector<Override> split_overrides(const std::vector<std::string>& texts) {
     return overrides;
 }
 
-void apply_override(Reader& reader, const Override& override_of_key) {
+void apply_override(Reader& reader, const Override& override_of_key, const char* origin = "--set") {
     const auto& [text, path, value] = override_of_key;
-    const std::string source = fmt::format("--set '{}'", text);
+    const std::string source = fmt::format("{} '{}'", origin, text);
     auto table = parse_value(value, source);
     // A word needs no quotes on a command line, even one that reads as a number or a date.
     if (!table || (is_textual(path) && !table->get("value")->is_string()))
@@ -230,34 +231,60 @@ fs::path RunFile::corpora_dir() const {
     return fs::absolute(base / data.corpora_dir).lexically_normal();
 }
 
-RunFile parse_run_file(const std::string& toml, const fs::path& base, const std::string& name_for_messages,
-                       const std::vector<std::string>& overrides) {
+namespace {
+
+struct RunFileText {
+    std::string toml;
+    fs::path base;
+    std::string name;  // for messages
+};
+
+RunFile parse_over(const std::vector<std::string>& defaults, const RunFileText& text,
+                   const std::vector<std::string>& overrides) {
     RunFile run_file;
-    Reader reader(run_file, name_for_messages);
+    Reader reader(run_file, text.name);
+    for (const Override& entry : split_overrides(defaults)) apply_override(reader, entry, "the model's files:");
     try {
-        reader.read_table("", toml::parse(toml, name_for_messages));
+        reader.read_table("", toml::parse(text.toml, text.name));
     } catch (const toml::parse_error& error) {
-        throw ConfigError("'{}' line {}: {}", name_for_messages, error.source().begin.line, error.description());
+        throw ConfigError("'{}' line {}: {}", text.name, error.source().begin.line, error.description());
     }
     for (const Override& entry : split_overrides(overrides)) apply_override(reader, entry);
-    run_file.base = fs::absolute(base / run_file.base).lexically_normal();
+    run_file.base = fs::absolute(text.base / run_file.base).lexically_normal();
     if (!run_file.base.has_filename()) run_file.base = run_file.base.parent_path();
     try {
         validate(run_file);
     } catch (const ConfigError& error) {
-        throw ConfigError("'{}': {}", name_for_messages, error.what());
+        throw ConfigError("'{}': {}", text.name, error.what());
     }
     return run_file;
 }
 
-RunFile read_run_file(const fs::path& file, const std::vector<std::string>& overrides) {
+RunFileText text_of(const fs::path& file) {
     std::error_code error;
     const auto status = fs::status(file, error);
     if (!fs::exists(status)) throw ConfigError("cannot read run file '{}': there is no such file", file.string());
     if (!fs::is_regular_file(status)) {
         throw ConfigError("cannot read run file '{}': expected a file, found something else", file.string());
     }
-    return parse_run_file(monitoring::read_text(file), fs::absolute(file).parent_path(), file.string(), overrides);
+    return {monitoring::read_text(file), fs::absolute(file).parent_path(), file.string()};
+}
+
+}  // namespace
+
+RunFile parse_run_file(const std::string& toml, const fs::path& base, const std::string& name_for_messages,
+                       const std::vector<std::string>& overrides) {
+    return parse_over({}, {toml, base, name_for_messages}, overrides);
+}
+
+RunFile read_run_file(const fs::path& file, const std::vector<std::string>& overrides) {
+    return parse_over({}, text_of(file), overrides);
+}
+
+RunFile read_run_file_over(const std::vector<std::string>& defaults, const fs::path& file,
+                           const std::vector<std::string>& overrides) {
+    const RunFileText settings_alone{"", fs::current_path(), "the settings"};
+    return parse_over(defaults, file.empty() ? settings_alone : text_of(file), overrides);
 }
 
 std::string to_toml(const RunFile& run_file) {

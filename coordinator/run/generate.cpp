@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
 
-#include "checkpoint/commit.h"
 #include "coordinator/launch/launcher.h"
+#include "coordinator/run/good_checkpoint.h"
 #include "coordinator/run/pretrain.h"
 #include "coordinator/run/run_directory.h"
 #include "coordinator/run/tool.h"
@@ -30,11 +30,7 @@ class GenerateMode : public AttemptMode {
 
 std::filesystem::path chosen_checkpoint(const std::filesystem::path& run_dir, const GenerateOptions& options) {
     if (!options.checkpoint.empty()) return std::filesystem::absolute(options.checkpoint);
-    for (const auto& candidate : checkpoint::list_checkpoints(run_dir)) {  // rejects nothing: a tool only reads
-        if (!checkpoint::quick_fault(candidate.directory)) return candidate.directory;
-    }
-    throw CheckpointError("'{}' has no good checkpoint to generate from; 'kiban verify' lists what is there",
-                          run_dir.string());
+    return good_checkpoint(run_dir, "generate from");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <exception>
 
+#include "checkpoint/imported.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
 #include "coordinator/job/inventory.h"
@@ -35,6 +36,12 @@ void refuse_lost_checkpoints(const RunDirectory& directory) {
         "cannot resume '{}': its curve ends at step {}, but '{}' holds no checkpoint; restore it, or start over with "
         "--fresh",
         directory.root().string(), curve.rows.back().step, (directory.root() / "ckpt").string());
+}
+
+// Of imported weights nothing was trained: only what says what the stored tensors are is fixed.
+bool concerns_weights(const std::string& change) {
+    return change.starts_with("model.") || change.starts_with("data.tokenizer:") ||
+           change.starts_with("train.optimizer.name:");
 }
 
 Lease take_lease(const RunDirectory& directory) {
@@ -97,7 +104,9 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
     const checkpoint::CheckpointReader reader(newest->directory);
     const checkpoint::RunState state = checkpoint::run_state_from_json(reader.state());
     const RunFile saved = parse_run_file(state.run_file, coordinator.run_file.base, newest->directory.string());
-    const auto forbidden = forbidden_changes(saved, coordinator.run_file);
+    auto forbidden = forbidden_changes(saved, coordinator.run_file);
+    if (checkpoint::is_import(state))
+        std::erase_if(forbidden, [](const std::string& line) { return !concerns_weights(line); });
     if (!forbidden.empty()) {
         throw ConfigError(
             "cannot resume '{}' from step {} with this run file:\n  {}\nundo the change, name another --run-dir, or "
@@ -105,7 +114,7 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
             "with --fresh",
             coordinator.directory.root().string(), newest->step, fmt::join(forbidden, "\n  "));
     }
-    if (!manifest_digest.empty() && state.data_digest != manifest_digest) {
+    if (!manifest_digest.empty() && !checkpoint::is_import(state) && state.data_digest != manifest_digest) {
         throw ConfigError(
             "cannot resume '{}' from step {}: the corpus has changed (manifest digest: saved {}, now {}); restore the "
             "data, name "

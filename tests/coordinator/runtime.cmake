@@ -6,3 +6,6 @@ kiban_test(coordinator_run_test
           run_membership_test.cpp
           run_policy_test.cpp run_replay_test.cpp
   LINK kiban::coordinator)
+kiban_test(coordinator_interchange_test
+  SOURCES run_interchange_test.cpp
+  LINK kiban::coordinator)

@@ -8,3 +8,13 @@ foreach(layout gpt2 llama)
   set_tests_properties(integration.checkpoint_logits_${layout} PROPERTIES TIMEOUT 300 LABELS integration RUN_SERIAL ON
                        ENVIRONMENT "KIBAN=$<TARGET_FILE:kiban>")
 endforeach()
+
+# Out to safetensors and back, with an independent reader and model.
+foreach(way trained foreign)
+  foreach(layout gpt2 llama)
+    add_test(NAME integration.interchange_${way}_${layout}
+             COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/interchange.sh ${way} ${layout} $<TARGET_FILE:checkpoint_logits>)
+    set_tests_properties(integration.interchange_${way}_${layout} PROPERTIES TIMEOUT 300 LABELS integration RUN_SERIAL ON
+                         ENVIRONMENT "KIBAN=$<TARGET_FILE:kiban>")
+  endforeach()
+endforeach()
