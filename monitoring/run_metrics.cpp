@@ -248,10 +248,14 @@ void RunMetrics::checkpoint_failed(const std::string& cause) {
     impl_->checkpoint_failures.of(cause).Increment();
 }
 
+void RunMetrics::step_refused() {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->families.nonfinite_steps_total.Add({}).Increment();
+}
+
 void RunMetrics::restarted(const std::string& cause, std::uint64_t rolled_back_steps) {
     const std::lock_guard lock(impl_->mutex);
     impl_->restarts.of(cause).Increment();
-    if (cause == kNonFiniteCause) impl_->families.nonfinite_steps_total.Add({}).Increment();
     impl_->families.rollback_steps_total.Add({}).Increment(static_cast<double>(rolled_back_steps));
 }
 

@@ -41,7 +41,7 @@ struct Communication {
     double seconds = 0;
 };
 
-/// The cause of a restart that says that a step's loss or gradient was not finite.
+/// The cause of an attempt's end that says that a step's loss or gradient was not finite.
 constexpr const char* kNonFiniteCause = "non_finite";
 
 class RunMetrics {
@@ -77,7 +77,8 @@ class RunMetrics {
     /// A cause is a word of a small set (signal, exit, heartbeat, ...), never a message: after 15 of them come
     /// "other"s.
     void checkpoint_failed(const std::string& cause);
-    /// kNonFiniteCause counts a step that was not finite, too: such a step has no row.
+    /// A step that was not finite and was refused: it has no row.
+    void step_refused();
     void restarted(const std::string& cause, std::uint64_t rolled_back_steps);
     void worker_up(int rank, bool up);
     /// No worker of this attempt is there any more.

@@ -64,6 +64,7 @@ Outcome supervise(Session& session,
         session.board.journal.add(
             "attempt_ended",
             {{"reason", decision.reason}, {"launcher_exit", end.launcher_exit.value_or(-1)}, {"failed", failed}});
+        if (decision.cause == monitoring::kNonFiniteCause) session.board.metrics().step_refused();
         if (decision.kind != Decision::Kind::restart) return {decision, end};
 
         log_warning("attempt {}: {}; starting again in {} s", attempt, decision.reason, decision.backoff_seconds);

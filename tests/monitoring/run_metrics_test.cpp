@@ -228,10 +228,11 @@ TEST(RunMetrics, AStepThatIsNotFiniteIsCountedAndDoesNotSpoilTheSums) {
     EXPECT_EQ(run_process({"promtool", "check", "metrics"}, {}, metrics.text()).exit_code, 0);
 }
 
-TEST(RunMetrics, ARestartAfterAStepThatWasNotFiniteCountsTheStep) {
+TEST(RunMetrics, ARefusedStepIsCountedWhetherARestartFollowsOrNot) {
     RunMetrics metrics(identity());
-    metrics.restarted("launcher", 3);
-    EXPECT_EQ(value_of(metrics, "kiban_nonfinite_steps_total"), 0);
+    metrics.step_refused();
+    EXPECT_EQ(value_of(metrics, "kiban_nonfinite_steps_total"), 1);
+    EXPECT_EQ(value_of(metrics, "kiban_steps_total"), 0);
     metrics.restarted(kNonFiniteCause, 3);
     EXPECT_EQ(value_of(metrics, "kiban_nonfinite_steps_total"), 1);
     EXPECT_EQ(value_of(metrics, "kiban_restarts_total", "run=\"demo\",cause=\"non_finite\""), 1);
