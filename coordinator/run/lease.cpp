@@ -175,6 +175,13 @@ bool Lease::take(std::uint32_t epoch) {
 }
 
 void Lease::refuse_lost() const {
+    if (highest_epoch(directory_) < epoch_) {
+        throw CommError(
+            "the lease of the run in '{}' is gone: expected '{}', and it is not there (removed, or its file system is "
+            "no longer mounted); without it another coordinator could take the run unseen, so this one stops; bring "
+            "the directory back, and the same command goes on from the newest checkpoint",
+            directory_.parent_path().string(), epoch_file(directory_, epoch_).string());
+    }
     throw CommError("another coordinator has taken the run in '{}': this one stops", directory_.parent_path().string());
 }
 

@@ -33,7 +33,8 @@ class Lease {
     bool is_current() const;
     /// CommError when is_current() is false.
     void require_current() const;
-    /// Renews the counter when it is time; cheap otherwise. CommError when another coordinator has taken the run: this
+    /// Renews the counter when it is time; cheap otherwise. CommError when another coordinator has taken the run, or
+    /// the files of the lease are gone: this
     /// one must end its workers and write nothing more; IoError when it could not be renewed for wait_seconds.
     void renew();
 

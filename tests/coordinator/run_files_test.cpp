@@ -145,6 +145,21 @@ TEST_F(LeaseTest, AnOwnerThatWasOvertakenHearsOfItWhenItRenews) {
     EXPECT_THROW(lease.renew(), CommError);
 }
 
+TEST_F(LeaseTest, ALeaseThatVanishedIsNotCalledAnotherCoordinator) {
+    Lease lease = Lease::acquire(dir_);
+    std::filesystem::remove_all(dir_ / "lease");
+    EXPECT_FALSE(lease.is_current());
+    try {
+        lease.require_current();
+        FAIL() << "a lease without files was kept";
+    } catch (const CommError& error) {
+        const std::string said = error.what();
+        EXPECT_NE(said.find((dir_ / "lease" / "epoch-000001").string() + "', and it is not there"), std::string::npos)
+            << said;
+        EXPECT_EQ(said.find("has taken the run"), std::string::npos) << said;
+    }
+}
+
 TEST_F(LeaseTest, ARenewalThatFailsIsForgivenUntilTheCounterIsStale) {
     Lease lease = Lease::acquire(dir_, kQuick);
     std::filesystem::rename(dir_ / "lease", dir_ / "away");
