@@ -82,7 +82,7 @@ bool is_checkpoint(const fs::path& directory) {
 std::optional<RunFile> run_file_of(const RunDirectory& directory) {
     const auto text = monitoring::read_text_if_exists(directory.run_file());
     if (!text) return std::nullopt;
-    return parse_run_file(*text, directory.root(), directory.run_file().string());
+    return parse_saved_run_file(*text, directory.root(), directory.run_file().string());
 }
 
 std::string name_of(const RunDirectory& directory) {

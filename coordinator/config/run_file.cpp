@@ -239,7 +239,7 @@ struct RunFileText {
     std::string name;  // for messages
 };
 
-RunFile parse_over(const std::vector<std::string>& defaults, const RunFileText& text,
+RunFile parse_keys(const std::vector<std::string>& defaults, const RunFileText& text,
                    const std::vector<std::string>& overrides) {
     RunFile run_file;
     Reader reader(run_file, text.name);
@@ -252,6 +252,12 @@ RunFile parse_over(const std::vector<std::string>& defaults, const RunFileText& 
     for (const Override& entry : split_overrides(overrides)) apply_override(reader, entry);
     run_file.base = fs::absolute(text.base / run_file.base).lexically_normal();
     if (!run_file.base.has_filename()) run_file.base = run_file.base.parent_path();
+    return run_file;
+}
+
+RunFile parse_over(const std::vector<std::string>& defaults, const RunFileText& text,
+                   const std::vector<std::string>& overrides) {
+    RunFile run_file = parse_keys(defaults, text, overrides);
     try {
         validate(run_file);
     } catch (const ConfigError& error) {
@@ -271,6 +277,10 @@ RunFileText text_of(const fs::path& file) {
 }
 
 }  // namespace
+
+RunFile parse_saved_run_file(const std::string& toml, const fs::path& base, const std::string& name_for_messages) {
+    return parse_keys({}, {toml, base, name_for_messages}, {});
+}
 
 RunFile parse_run_file(const std::string& toml, const fs::path& base, const std::string& name_for_messages,
                        const std::vector<std::string>& overrides) {

@@ -47,6 +47,11 @@ RunFile read_run_file(const std::filesystem::path& file, const std::vector<std::
 RunFile parse_run_file(const std::string& toml, const std::filesystem::path& base, const std::string& name_for_messages,
                        const std::vector<std::string>& overrides = {});
 
+/// A resolved file that a run was started with, for comparing and reading: keys and types are checked, but not whether
+/// the values go together, which an older Kiban judged by its own rules.
+RunFile parse_saved_run_file(const std::string& toml, const std::filesystem::path& base,
+                             const std::string& name_for_messages);
+
 /// The resolved file: every key with its value, byte-stable, readable by parse_run_file().
 std::string to_toml(const RunFile& run_file);
 

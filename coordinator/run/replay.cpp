@@ -83,7 +83,7 @@ checkpoint::CheckpointInfo chosen_checkpoint(const std::filesystem::path& run_di
 void refuse_another_run_file(const checkpoint::CheckpointInfo& from, const RunFile& now) {
     const checkpoint::CheckpointReader reader(from.directory);
     const auto state = checkpoint::run_state_from_json(reader.state());
-    const RunFile saved = parse_run_file(state.run_file, now.base, from.directory.string());
+    const RunFile saved = parse_saved_run_file(state.run_file, now.base, from.directory.string());
     const auto forbidden = forbidden_changes(saved, now);
     if (forbidden.empty()) return;
     throw ConfigError("cannot replay '{}' with this run file:\n  {}", from.directory.string(),

@@ -103,7 +103,7 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
     }
     const checkpoint::CheckpointReader reader(newest->directory);
     const checkpoint::RunState state = checkpoint::run_state_from_json(reader.state());
-    const RunFile saved = parse_run_file(state.run_file, coordinator.run_file.base, newest->directory.string());
+    const RunFile saved = parse_saved_run_file(state.run_file, coordinator.run_file.base, newest->directory.string());
     auto forbidden = forbidden_changes(saved, coordinator.run_file);
     if (checkpoint::is_import(state))
         std::erase_if(forbidden, [](const std::string& line) { return !concerns_weights(line); });

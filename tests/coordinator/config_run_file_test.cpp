@@ -104,6 +104,21 @@ TEST(RunFile, ZerosThatMeanDeriveAreFilledIn) {
     EXPECT_EQ(file.run_dir(), fs::path("/base/runs/run"));
 }
 
+// A run whose warm-up was longer than it, as older versions took it, goes on once train.steps is raised.
+TEST(RunFile, ASavedFileIsReadByTheRulesOfItsTime) {
+    std::string text = to_toml(parse(kSmallest, {"train.steps=200", "train.schedule.warmup_steps=100"}));
+    const std::string steps = "\nsteps = 200\n";
+    ASSERT_NE(text.find(steps), std::string::npos);
+    text.replace(text.find(steps), steps.size(), "\nsteps = 50\n");
+    EXPECT_THROW(parse_run_file(text, "/base", "now"), ConfigError);
+    const RunFile saved = parse_saved_run_file(text, "/base", "saved");
+    EXPECT_EQ(saved.train.steps, 50U);
+    const RunFile now = parse(kSmallest, {"train.steps=200", "train.schedule.warmup_steps=100"});
+    EXPECT_TRUE(forbidden_changes(saved, now).empty());
+    EXPECT_EQ(all_changes(saved, now), std::vector<std::string>{"train.steps: saved 50, now 200"});
+    EXPECT_THROW(parse_saved_run_file(text + "[train.unknown]\nkey = 1\n", "/base", "saved"), ConfigError);
+}
+
 TEST(RunFile, TheResolvedFileReadsBackToTheSameBytes) {
     RunFile file =
         parse(kSmallest, {"run.name=q.1", "data.sources.1.path=b\"\\ \t\xC3\xA9.txt", "data.sources.1.weight=0.1",
