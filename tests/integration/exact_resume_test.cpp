@@ -46,6 +46,22 @@ TEST_P(ExactResume, ThreeKilledWorkersLeaveTheCurveAsItWouldHaveBeen) {
     EXPECT_EQ(kiban({"verify", "killed"}).exit_code, 0);
 }
 
+TEST_P(ExactResume, AKilledWorkerLeavesTheCurveOfMuonAsItWouldHaveBeen) {
+    const std::vector<std::string> muon = {
+        "--set", "train.optimizer.name=muon", "--set", "parallel.zero=3", "--set", "train.steps=150"};
+    ASSERT_EQ(kiban(pretrain("whole", GetParam(), muon)).exit_code, 0);
+    const std::string whole = csv("whole");
+    ASSERT_EQ(std::count(whole.begin(), whole.end(), '\n'), 151);
+    std::mt19937 random(1);
+    const auto coordinator = start(pretrain("killed", GetParam(), muon));
+    kill_worker_at("killed", 60, *coordinator, random);
+    if (HasFatalFailure()) return;
+    EXPECT_EQ(coordinator->wait(kPatienceSeconds), 0) << coordinator->output();
+    EXPECT_EQ(journaled("killed", "attempt_ended"), 2u) << "one kill, and the end";
+    EXPECT_EQ(csv("killed"), whole);
+    EXPECT_EQ(kiban({"verify", "killed"}).exit_code, 0);
+}
+
 TEST_P(ExactResume, AWorkerThatDiesInTheMiddleOfAnUpdateOrOfASaveChangesNothing) {
     ASSERT_EQ(kiban(pretrain("whole", GetParam())).exit_code, 0);
     for (const char* fault : {"step.update=kill@57", "ckpt.payload=kill@3"}) {
