@@ -343,7 +343,7 @@ TEST(RunMetrics, TheNumberOfSeriesStaysInItsBudgetAt64Ranks) {
     std::size_t series = 0;
     std::istringstream lines(metrics.text());
     for (std::string line; std::getline(lines, line);) series += line.starts_with("#") ? 0u : 1u;
-    EXPECT_LE(series, 120u + 4u * 64u);
+    EXPECT_LE(series, 130u + 4u * 64u) << "tighter than 120 + 40 x ranks from the first rank on";
 }
 
 TEST(RunMetrics, MayBeReadWhileEventsArriveFromSeveralThreads) {
