@@ -24,7 +24,7 @@ kiban_test(worker_axes_test
 
 kiban_test(worker_axes_over
   SOURCES parallel_hosts_test.cpp parallel_expectations.cpp parallel_training.cpp
-  LINK kiban_mpi_main kiban::trainer HOSTS 2,1,1)
+  LINK kiban_mpi_main kiban::trainer HOSTS 2,1,1 TIMEOUT 400)
 
 kiban_test(worker_bytes_test
   SOURCES parallel_bytes_test.cpp parallel_training.cpp
