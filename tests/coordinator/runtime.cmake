@@ -8,4 +8,5 @@ kiban_test(coordinator_run_test
   LINK kiban::coordinator)
 kiban_test(coordinator_interchange_test
   SOURCES run_interchange_test.cpp
-  LINK kiban::coordinator)
+  LINK kiban::coordinator
+  TIMEOUT 300)
