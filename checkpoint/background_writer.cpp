@@ -222,6 +222,7 @@ struct BackgroundWriter::Impl {
         while (may_copy()) copy_one(lock);  // first what training waits for
         const ShardJob& job = save->job;
         lock.unlock();
+        refuse_lost();
         ShardWriter writer(where.directory, job.index, job.slices);
         lock.lock();
         for (std::size_t next = 0; next < save->units.size(); ++next) {
@@ -233,6 +234,7 @@ struct BackgroundWriter::Impl {
             changed.notify_all();
         }
         lock.unlock();
+        refuse_lost();
         ShardReport report = writer.finish();
         lock.lock();
         return report;
@@ -247,7 +249,7 @@ struct BackgroundWriter::Impl {
                 const std::uint64_t bytes = std::min(chunk, segment.bytes - done);
                 const auto began = Clock::now();
                 lock.unlock();
-                if (!may_write()) throw CommError("the coordinator is lost: nothing more is written");
+                refuse_lost();
                 writer.write(segment.slice, segment.first + done,
                              {pool.slot(unit.slot) + segment.in_slot + done, static_cast<std::size_t>(bytes)});
                 lock.lock();
@@ -259,15 +261,20 @@ struct BackgroundWriter::Impl {
         }
     }
 
+    void refuse_lost() {
+        if (!may_write()) throw CommError("the coordinator is lost: nothing more is written");
+    }
+
     bool may_write() {
         const std::lock_guard lock(hooks_mutex);
-        return !hooks.may_write || hooks.may_write();
+        return !closed && (!hooks.may_write || hooks.may_write());
     }
 
     StagingPool pool;
 
     std::mutex hooks_mutex;
     WriterHooks hooks;
+    bool closed = false;  // nothing more is written
 
     mutable std::mutex mutex;  // of all that follows
     std::condition_variable changed;
@@ -289,6 +296,7 @@ void BackgroundWriter::open(const PoolSize& size, WriterHooks hooks) {
     {
         const std::lock_guard lock(impl_->hooks_mutex);
         impl_->hooks = std::move(hooks);
+        impl_->closed = false;
     }
     const std::lock_guard lock(impl_->mutex);
     KIBAN_CHECK(!impl_->save, "a pool was to be made while a save is under way");
@@ -308,6 +316,7 @@ void BackgroundWriter::close() {
     }
     const std::lock_guard lock(impl_->hooks_mutex);
     impl_->hooks = {};
+    impl_->closed = true;
 }
 
 const StagingPool& BackgroundWriter::pool() const { return impl_->pool; }
@@ -357,7 +366,11 @@ bool BackgroundWriter::copied() const {
 void BackgroundWriter::place(std::uint64_t step, const std::filesystem::path& directory, const std::string& error) {
     {
         const std::lock_guard lock(impl_->mutex);
-        impl_->place = Place{step, directory, error};
+        if (!error.empty() && impl_->save && impl_->save->job.step == step) {
+            impl_->save->given_up = true;  // at once: the next place may come before the thread has looked
+        } else {
+            impl_->place = Place{step, directory, error};
+        }
     }
     impl_->changed.notify_all();
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events of a run in, Prometheus metrics out (families and labels: monitoring/METRICS.md). Used by the coordinator only.
+// Events of a run in, Prometheus metrics out (families and labels: monitoring/METRICS.md). Used by the coordinator
+// only.
 //
 // Counters start at zero with the process; position is a gauge (Prometheus' rules; `promtool check metrics` clean).
 // Thread-safe: prometheus-cpp's metrics are atomics. Label `run` on every series, `rank` where marked.
@@ -57,8 +58,8 @@ class RunMetrics {
     void set_state(const std::string& state);
     /// Forgets the ranks of the attempt before.
     void attempt_started(std::uint32_t attempt, const std::string& slurm_job_id);
-    /// One step by worker 0. `step_tokens` target tokens of this step; phase seconds keyed data_wait, forward,
-    /// backward, allreduce, optimizer, eval.
+    /// One step by worker 0. `step_tokens` target tokens of this step; phase seconds keyed data, forward,
+    /// backward, reduce, optimizer, evaluate, save.
     void step(const CurveRow& row, std::uint64_t step_tokens, bool clipped,
               const std::map<std::string, double>& phase_seconds);
     /// Adds to the counters by axis and operation.

@@ -60,7 +60,8 @@ std::uint64_t window_bytes(const PlannedStage& stage) {
     // Replicas share out the data axis, which then carries a few numbers alone, or the squares of the fixed reduction.
     const int replicate = stage.input.parallel.replicate;
     for (const int size : {stage.shards, replicate, stage.cut.tensor, stage.input.workers}) groups += size > 1 ? 1 : 0;
-    if (replicate > 1 && stage.input.train.reduction == "fixed" && blocks_of(stage.layout) >= kFewDoubles) ++groups;
+    const std::int64_t losses_or_squares = std::max(stage.micro_batches * stage.data, blocks_of(stage.layout));
+    if (replicate > 1 && stage.input.train.reduction == "fixed" && losses_or_squares >= kFewDoubles) ++groups;
     if (ties_stages(stage.input.model, stage.cut)) ++groups;
     if (has_muon(stage) && stage.shards * stage.cut.tensor > 1) ++groups;
     return groups * kWindowBytes;

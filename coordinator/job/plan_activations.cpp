@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::int64_t kFloat = 4;
 constexpr std::int64_t kBf16 = 2;
-constexpr std::int64_t kLogitBytes = std::int64_t{128} << 20;  // of one chunk (worker/model/functions.cpp)
+constexpr std::int64_t kLogitBytes = std::int64_t{128} << 20;  // of one chunk (worker/model/functions_linear.cpp)
 constexpr std::int64_t kTileRows = 64;                         // worker/kernels/attention.cpp
 constexpr std::int64_t kNormRows = 32;                         // worker/kernels/norm.cpp
 

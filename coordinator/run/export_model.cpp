@@ -38,7 +38,7 @@ struct Source {
 Source open_source(const fs::path& checkpoint) {
     CheckpointReader reader(checkpoint);
     checkpoint::RunState state = checkpoint::run_state_from_json(reader.state());
-    RunFile run_file = parse_run_file(state.run_file, {}, fmt::format("run file in '{}'", checkpoint.string()));
+    RunFile run_file = parse_saved_run_file(state.run_file, {}, fmt::format("run file in '{}'", checkpoint.string()));
     ForeignModel model{.model = run_file.model,
                        .vocabulary = run_file.model.vocabulary,
                        .sequence_length = state.sequence_length,

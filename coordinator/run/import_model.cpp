@@ -7,6 +7,7 @@
 
 #include "checkpoint/commit.h"
 #include "checkpoint/imported.h"
+#include "checkpoint/reader.h"
 #include "checkpoint/shard.h"
 #include "checkpoint/state.h"
 #include "coordinator/config/run_file_defaults.h"
@@ -38,11 +39,21 @@ RunFile run_file_for(const ImportOptions& options, const ImportSource& source) {
     return run_file;
 }
 
-// An import that was cut off has left no run file; another run has checkpoints, a curve or one.
+// A checkpoint of an import that was cut off before its run file was written: a new one comes after it.
+bool is_left_over(const fs::path& checkpoint) {
+    if (checkpoint::quick_fault(checkpoint)) return false;
+    const checkpoint::CheckpointReader reader(checkpoint);
+    return checkpoint::is_import(checkpoint::run_state_from_json(reader.state()));
+}
+
+// An import that was cut off has left no run file; another run has checkpoints of its own, a curve or one.
 void refuse_used(const RunDirectory& directory) {
     std::error_code error;
     if (!fs::exists(directory.root(), error)) return;
-    const bool used = fs::exists(directory.run_file()) || !checkpoint::list_checkpoints(directory.root()).empty() ||
+    const auto checkpoints = checkpoint::list_checkpoints(directory.root());
+    const bool used = fs::exists(directory.run_file()) ||
+                      std::any_of(checkpoints.begin(), checkpoints.end(),
+                                  [](const auto& there) { return !is_left_over(there.directory); }) ||
                       (fs::exists(directory.curve()) && !monitoring::read_curve(directory.curve()).rows.empty());
     if (!used) return;
     throw ConfigError("cannot import into '{}': it holds a run; name another directory", directory.root().string());
@@ -119,20 +130,19 @@ checkpoint::RunState state_of(const RunFile& run_file) {
     return state;
 }
 
-fs::path write_checkpoint(const ImportOptions& options, const RunFile& run_file, const ImportSource& source,
-                          const std::vector<ForeignTensor>& tensors, const Lease& lease) {
+fs::path write_checkpoint(const fs::path& run_dir, std::uint64_t shard_bytes, const RunFile& run_file,
+                          const ImportSource& source, const std::vector<ForeignTensor>& tensors, const Lease& lease) {
     std::int64_t largest = 1;
     std::uint64_t bytes = 0;
     for (const ForeignTensor& tensor : tensors) {
         largest = std::max(largest, tensor.elements());
         bytes += 3 * static_cast<std::uint64_t>(tensor.elements()) * sizeof(float);
     }
-    const fs::path staging =
-        checkpoint::begin_checkpoint(fs::absolute(options.run_dir), /*step=*/0, lease.attempt(), bytes);
+    const fs::path staging = checkpoint::begin_checkpoint(run_dir, /*step=*/0, lease.attempt(), bytes);
     try {
-        Shards shards(staging, options.shard_bytes, largest, run_file.train.optimizer.name == "muon");
+        Shards shards(staging, shard_bytes, largest, run_file.train.optimizer.name == "muon");
         for (const ForeignTensor& tensor : tensors) add_tensor(shards, source, tensor);
-        return checkpoint::commit_checkpoint(fs::absolute(options.run_dir), staging, 0, lease.attempt(), shards.take(),
+        return checkpoint::commit_checkpoint(run_dir, staging, 0, lease.attempt(), shards.take(),
                                              checkpoint::to_json(state_of(run_file)),
                                              [&lease] { return lease.is_current(); })
             .directory;
@@ -172,14 +182,16 @@ ImportResult import_model(const ImportOptions& options) {
     refuse_used(directory);
     monitoring::make_directories(directory.root());
     const Lease lease = Lease::acquire(directory.root());
+    refuse_used(directory);  // another import may have ended in between
     const std::string run_id = directory.open_or_create();
-    ImportResult result{.model = fmt::format("{} {}x{}", run_file.model.layout == ModelLayout::llama ? "llama" : "gpt2",
-                                             run_file.model.layers, run_file.model.d_model),
-                        .tensors = 0,
-                        .parameters = 0,
-                        .notes = source.notes(),
-                        .run_file = directory.run_file(),
-                        .checkpoint = write_checkpoint(options, run_file, source, tensors, lease)};
+    ImportResult result{
+        .model = fmt::format("{} {}x{}", run_file.model.layout == ModelLayout::llama ? "llama" : "gpt2",
+                             run_file.model.layers, run_file.model.d_model),
+        .tensors = 0,
+        .parameters = 0,
+        .notes = source.notes(),
+        .run_file = directory.run_file(),
+        .checkpoint = write_checkpoint(directory.root(), options.shard_bytes, run_file, source, tensors, lease)};
     for (const ForeignTensor& tensor : tensors) {
         result.tensors += tensor.ours.size();
         result.parameters += static_cast<std::uint64_t>(tensor.elements());

@@ -181,8 +181,9 @@ std::vector<ForeignTensor> ImportSource::checked_tensors() {
                           faults.size() > shown ? fmt::format("\n  and {} more", faults.size() - shown) : "");
     }
     if (constants > 0) notes_.push_back(fmt::format("{} constants (masks, frequencies) are left out", constants));
-    if (model_.model.layout == ModelLayout::gpt2) check_tied_head(wanted.front());
-    if (model_.model.layout == ModelLayout::llama && model_.tied) note_tied_llama();
+    const bool llama = model_.model.layout == ModelLayout::llama;
+    if (!llama || (model_.tied && find(kForeignHead) != nullptr)) check_tied_head(wanted.front());
+    if (llama && model_.tied) note_tied_llama();
     return wanted;
 }
 
@@ -191,7 +192,7 @@ void ImportSource::note_tied_llama() {
         "the head was tied to the embedding; it starts as a copy and is trained by itself from here on");
 }
 
-// Our gpt2 has no head of its own: one that is there must be the embedding.
+// A head that is tied, as our gpt2's always is, and there all the same must be the embedding.
 void ImportSource::check_tied_head(const ForeignTensor& embedding) {
     const SafeTensor* head = tensors_.find(kForeignHead);
     if (head == nullptr && model_.tied) return;
@@ -200,12 +201,11 @@ void ImportSource::check_tied_head(const ForeignTensor& embedding) {
     const bool same = head != nullptr && head->shape == embedding.shape && is_readable(head->dtype) &&
                       values_of(as_embedding) == values_of(embedding);
     if (same) return;
-    throw ConfigError(
-        "'{}': the head is not tied to the embedding (tie_word_embeddings is {}, '{}' {}): model.layout = 'gpt2' has "
-        "no "
-        "head of its own",
-        directory_.string(), model_.tied, kForeignHead,
-        head == nullptr ? "is missing" : "differs from 'transformer.wte.weight'");
+    throw ConfigError("'{}': the head is not tied to the embedding (tie_word_embeddings is {}, '{}' {}): {}",
+                      directory_.string(), model_.tied, kForeignHead,
+                      head == nullptr ? "is missing" : fmt::format("differs from '{}'", embedding.name),
+                      model_.model.layout == ModelLayout::gpt2 ? "model.layout = 'gpt2' has no head of its own"
+                                                               : "take the tensor away, or say that it is not tied");
 }
 
 std::vector<float> ImportSource::values_of(const ForeignTensor& tensor) const {

@@ -66,7 +66,7 @@ double seconds_between_failures(double expected_seconds, const FailureRecord& re
 
 void SaveCost::save_began() {
     writing_ = open_ = true;
-    cost_ = 0;
+    cost_ = slower_ = 0;
 }
 
 void SaveCost::save_ended() { writing_ = false; }
@@ -74,12 +74,12 @@ void SaveCost::save_ended() { writing_ = false; }
 bool SaveCost::step(double seconds, double stall) {
     if (open_) cost_ += stall;
     if (writing_) {
-        if (step_seconds_) cost_ += std::max(0.0, seconds - *step_seconds_);
+        if (step_seconds_) slower_ += seconds - *step_seconds_;
         return false;
     }
     mix(step_seconds_, seconds, kNewWeight);
     if (!std::exchange(open_, false)) return false;
-    mix(save_seconds_, cost_, kNewSaveWeight);
+    mix(save_seconds_, cost_ + std::max(0.0, slower_), kNewSaveWeight);
     return true;
 }
 

@@ -45,7 +45,8 @@ class SaveCost {
   private:
     bool writing_ = false;
     bool open_ = false;  // a save's cost is being added up
-    double cost_ = 0;
+    double cost_ = 0;    // stall
+    double slower_ = 0;  // of the steps beside the writing, over the usual; their noise cancels
     std::optional<double> step_seconds_;
     std::optional<double> save_seconds_;
 };

@@ -4,7 +4,8 @@
 //
 // The owner's file names host, pid, start time and a nonce; a counter beside it (epoch-000007.beat) is renewed while
 // the owner lives. In the same boot and pid namespace a dead owner is known at once by pid and start time; from
-// elsewhere the counter must stand still for wait_seconds. No flock, no trust in mtime. One thread.
+// elsewhere the counter must stand still for wait_seconds. No flock, no trust in mtime. One thread; is_current()
+// may be asked on another one while no attempt begins.
 #pragma once
 
 #include <cstdint>

@@ -6,9 +6,11 @@
 #include <cmath>
 
 #include "checkpoint/commit.h"
+#include "checkpoint/imported.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
 #include "coordinator/launch/launcher.h"
+#include "coordinator/run/journal.h"
 #include "coordinator/run/pretrain.h"
 #include "coordinator/run/run_directory.h"
 #include "coordinator/run/tool.h"
@@ -26,8 +28,9 @@ bool same_bits(double a, double b) { return std::bit_cast<std::uint64_t>(a) == s
 
 class ReplayMode : public AttemptMode {
   public:
-    ReplayMode(Job job, const std::vector<CurveRow>& rows, std::size_t first)
-        : job_(std::move(job)), rows_(rows), next_(first) {}
+    ReplayMode(Job job, const std::vector<CurveRow>& rows, std::size_t first, std::uint32_t attempt,
+               std::set<std::uint32_t> inexact)
+        : job_(std::move(job)), rows_(rows), next_(first), attempt_(attempt), inexact_(std::move(inexact)) {}
 
     void joined(CoordinatorChannel& channel) override { channel.send_to_all(job_); }
 
@@ -42,7 +45,7 @@ class ReplayMode : public AttemptMode {
             KIBAN_CHECK(next_ < rows_.size() && rows_[next_].step == step->step,
                         "step {} was replayed where the curve goes on with step {}", step->step,
                         next_ < rows_.size() ? rows_[next_].step : 0);
-            comparison_.add(rows_[next_++], *step);
+            add(rows_[next_++], *step);
         } else {
             throw InternalError("worker {} sent a message that has no place in a replay", rank);
         }
@@ -55,9 +58,18 @@ class ReplayMode : public AttemptMode {
     const ReplayComparison& comparison() const { return comparison_; }
 
   private:
+    // Behind a resume that was not exact, the record is of another world.
+    void add(const CurveRow& recorded, const StepReport& replayed) {
+        if (recorded.attempt != attempt_ && inexact_.contains(recorded.attempt)) same_world_ = false;
+        comparison_.add(recorded, replayed, same_world_);
+    }
+
     Job job_;
     const std::vector<CurveRow>& rows_;
     std::size_t next_;
+    std::uint32_t attempt_;  // of the checkpoint
+    std::set<std::uint32_t> inexact_;
+    bool same_world_ = true;
     std::string level_;
     ReplayComparison comparison_;
 };
@@ -68,12 +80,18 @@ std::size_t rows_up_to(const std::vector<CurveRow>& rows, std::uint64_t step) {
     return count;
 }
 
+// Imported weights belong to no world and run file: there is no resume of them to verify.
+bool is_imported(const std::filesystem::path& directory) {
+    const checkpoint::CheckpointReader reader(directory);
+    return checkpoint::is_import(checkpoint::run_state_from_json(reader.state()));
+}
+
 checkpoint::CheckpointInfo chosen_checkpoint(const std::filesystem::path& run_dir, const std::vector<CurveRow>& rows,
                                              std::uint64_t steps) {
     std::vector<checkpoint::CheckpointInfo> good;
     std::vector<std::uint64_t> at;
     for (const auto& candidate : checkpoint::list_checkpoints(run_dir)) {
-        if (checkpoint::quick_fault(candidate.directory)) continue;
+        if (checkpoint::quick_fault(candidate.directory) || is_imported(candidate.directory)) continue;
         good.push_back(candidate);
         at.push_back(candidate.step);
     }
@@ -131,7 +149,7 @@ int conclude_replay(const std::filesystem::path& file, const checkpoint::Checkpo
 
 }  // namespace
 
-void ReplayComparison::add(const CurveRow& recorded, const StepReport& replayed) {
+void ReplayComparison::add(const CurveRow& recorded, const StepReport& replayed, bool same_world) {
     ++steps;
     if (recorded.tokens != replayed.tokens || !same_bits(recorded.learning_rate, replayed.learning_rate)) {
         same_batches = false;
@@ -153,15 +171,24 @@ void ReplayComparison::add(const CurveRow& recorded, const StepReport& replayed)
     }
     if (difference.empty()) {
         ++equal_steps;
-    } else if (!first_difference) {
+    } else if (!first_difference && (same_world || !same_batches)) {
         first_difference = fmt::format("step {}: {} (attempt {})", replayed.step, difference, recorded.attempt);
     }
+}
+
+std::set<std::uint32_t> inexact_attempts(const std::vector<nlohmann::json>& journal) {
+    std::set<std::uint32_t> attempts;
+    for (const nlohmann::json& entry : journal) {
+        if (entry.value("event", "") == "training" && entry.value("exactness", "exact") != "exact")
+            attempts.insert(entry.value("attempt", 0U));
+    }
+    return attempts;
 }
 
 std::optional<std::string> fault_of(const ReplayComparison& comparison, const std::string& level) {
     if (comparison.steps == 0) return "no step was replayed";
     if (!comparison.same_batches) return comparison.first_difference;
-    if (level == "exact") return comparison.first_difference;
+    if (level == "exact" && comparison.first_difference) return comparison.first_difference;
     if (!(comparison.largest_relative_difference <= kSampleExactTolerance)) {
         return fmt::format("losses differ by up to {:.1e}, more than {:.0e} of them; first {}",
                            comparison.largest_relative_difference, kSampleExactTolerance,
@@ -203,7 +230,8 @@ int verify_resume(const RunFile& run_file, std::uint64_t steps) {
                      .manifest_digest = corpus.digest,
                      .checkpoint = from.directory.string(),
                      .options = {{"steps", steps}}},
-                    curve.rows, rows_up_to(curve.rows, from.step));
+                    curve.rows, rows_up_to(curve.rows, from.step), from.attempt,
+                    inexact_attempts(read_journal(directory.journal())));
     log_info("replaying {} steps after step {} with {} worker(s)", steps, from.step, run_file.launch.workers);
     const AttemptEnd end = run_tool("replay", directory.root(), run_file.launch, mode);
     const Decision decision =
@@ -212,6 +240,7 @@ int verify_resume(const RunFile& run_file, std::uint64_t steps) {
         monitoring::log_error("{} (exit code {})", decision.reason, decision.exit_code);
         return decision.exit_code;
     }
+    KIBAN_CHECK(mode.comparison().steps == steps, "{} of {} steps were replayed", mode.comparison().steps, steps);
     return conclude_replay(directory.resume_certificate(), from, run_file, mode);
 }
 

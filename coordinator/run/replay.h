@@ -3,9 +3,12 @@
 // run's curve. Proves on this machine, with this run file and these workers, what a resume would do.
 #pragma once
 
+#include <nlohmann/json.hpp>
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,11 +27,15 @@ struct ReplayComparison {
     std::optional<std::string> first_difference;  // "step 12: loss 1.5, recorded 1.25 (attempt 3)"
     bool same_batches = true;                     // tokens and learning rate of every step were equal
 
-    void add(const monitoring::CurveRow& recorded, const StepReport& replayed);
+    /// `same_world`: the recorded step was computed as this one is, so it must be equal to the last bit.
+    void add(const monitoring::CurveRow& recorded, const StepReport& replayed, bool same_world = true);
 };
 
 /// What a replay may differ in losses when sums round differently: far above rounding, far below another batch.
 inline constexpr double kSampleExactTolerance = 1e-3;
+
+/// Attempts whose first step did not follow exactly from the checkpoint that they loaded, by the journal.
+std::set<std::uint32_t> inexact_attempts(const std::vector<nlohmann::json>& journal);
 
 /// Why a resume at this level ("exact" or "sample-exact: reason") would not do what the level says; nullopt: it would.
 std::optional<std::string> fault_of(const ReplayComparison& comparison, const std::string& level);

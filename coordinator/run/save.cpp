@@ -6,6 +6,7 @@
 
 #include "coordinator/protocol/wire.h"
 #include "monitoring/error.h"
+#include "monitoring/log.h"
 
 namespace kiban::coordinator {
 
@@ -64,7 +65,7 @@ void SaveFlow::commit(const std::vector<checkpoint::ShardReport>& reports) {
     try {
         outcome_.committed = checkpoint::commit_checkpoint(setup_.run_dir, staging_, request_.step, setup_.attempt,
                                                            reports, request_.state, setup_.is_current);
-        checkpoint::apply_retention(setup_.run_dir, setup_.keep);
+        if (setup_.is_current()) checkpoint::apply_retention(setup_.run_dir, setup_.keep);
     } catch (const std::exception& error) {
         outcome_.error = error.what();
     }
@@ -85,11 +86,20 @@ std::optional<SaveOutcome> SaveFlow::end() {
     return committing ? std::optional(std::move(outcome)) : std::nullopt;
 }
 
+// What cannot be removed now is swept before the first save of the next attempt.
+void SaveFlow::abandon() {
+    try {
+        checkpoint::abandon_checkpoint(staging_);
+    } catch (const Error& error) {
+        monitoring::log_warning("the staging directory of step {} stays: {}", request_.step, error.what());
+    }
+}
+
 SaveOutcome SaveFlow::finish() {
     if (thread_.joinable()) thread_.join();
     concluded_.clear();
     active_ = false;
-    if (!outcome_.committed) checkpoint::abandon_checkpoint(staging_);
+    if (!outcome_.committed) abandon();
     outcome_.seconds = monotonic_seconds() - started_;
     return outcome_;
 }

@@ -51,12 +51,15 @@ class SaveFlow {
     int descriptor() const { return concluded_.descriptor(); }
     /// Of a commit that has come to its end; the workers are told.
     std::optional<SaveOutcome> outcome(CoordinatorChannel& channel);
+    /// Whether a commit is under way.
+    bool committing() const { return thread_.joinable(); }
     /// The attempt ended in the middle: waits for a commit that is under way, forgets the save otherwise.
     std::optional<SaveOutcome> end();
 
   private:
     void commit(const std::vector<checkpoint::ShardReport>& reports);
     std::vector<checkpoint::ShardReport> reports() const;
+    void abandon();
     SaveOutcome finish();
     void tell(CoordinatorChannel& channel, const SaveOutcome& outcome) const;
 

@@ -11,6 +11,7 @@
 #include "coordinator/job/inventory.h"
 #include "coordinator/job/version.h"
 #include "coordinator/launch/launcher.h"
+#include "coordinator/run/journal.h"
 #include "data/digest.h"
 #include "data/tokenizer.h"
 #include "monitoring/curve.h"
@@ -28,9 +29,26 @@ RunDirectory checked_directory(const RunFile& run_file) {
     return RunDirectory(run_file.run_dir());
 }
 
+// Whether the run began with weights that came from elsewhere, as the journal has it.
+bool holds_import(const RunDirectory& directory) {
+    bool imported = false;
+    for (const nlohmann::json& entry : read_journal(directory.journal())) {
+        const std::string event = entry.value("event", "");
+        if (event == "imported") imported = true;
+        if (event == "started_over") imported = false;
+    }
+    return imported;
+}
+
 // A run that has trained has checkpoints: without them it would start again at step 0, which only --fresh may do.
 void refuse_lost_checkpoints(const RunDirectory& directory) {
     const auto curve = monitoring::read_curve(directory.curve());
+    if (curve.rows.empty() && holds_import(directory)) {
+        throw CheckpointError(
+            "cannot train '{}': its weights were imported, but '{}' holds no checkpoint; restore it, import again, or "
+            "start from random weights with --fresh",
+            directory.root().string(), (directory.root() / "ckpt").string());
+    }
     if (curve.rows.empty()) return;
     throw CheckpointError(
         "cannot resume '{}': its curve ends at step {}, but '{}' holds no checkpoint; restore it, or start over with "
@@ -38,10 +56,12 @@ void refuse_lost_checkpoints(const RunDirectory& directory) {
         directory.root().string(), curve.rows.back().step, (directory.root() / "ckpt").string());
 }
 
-// Of imported weights nothing was trained: only what says what the stored tensors are is fixed.
-bool concerns_weights(const std::string& change) {
+// Of imported weights nothing was trained: only what says what the stored tensors are is fixed. The length is the
+// number of gpt2's positions.
+bool concerns_weights(const std::string& change, ModelLayout layout) {
     return change.starts_with("model.") || change.starts_with("data.tokenizer:") ||
-           change.starts_with("train.optimizer.name:");
+           change.starts_with("train.optimizer.name:") ||
+           (layout == ModelLayout::gpt2 && change.starts_with("data.sequence_length:"));
 }
 
 Lease take_lease(const RunDirectory& directory) {
@@ -105,8 +125,9 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
     const checkpoint::RunState state = checkpoint::run_state_from_json(reader.state());
     const RunFile saved = parse_saved_run_file(state.run_file, coordinator.run_file.base, newest->directory.string());
     auto forbidden = forbidden_changes(saved, coordinator.run_file);
-    if (checkpoint::is_import(state))
-        std::erase_if(forbidden, [](const std::string& line) { return !concerns_weights(line); });
+    if (checkpoint::is_import(state)) {
+        std::erase_if(forbidden, [&](const std::string& line) { return !concerns_weights(line, saved.model.layout); });
+    }
     if (!forbidden.empty()) {
         throw ConfigError(
             "cannot resume '{}' from step {} with this run file:\n  {}\nundo the change, name another --run-dir, or "

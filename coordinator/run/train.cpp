@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/run/train.h"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -145,9 +147,11 @@ void TrainMode::on_step(CoordinatorChannel& channel, const StepReport& report) {
 void TrainMode::note_stall(CoordinatorChannel& channel, const StepReport& report) {
     double seconds = 0;
     double stall = 0;
-    for (const auto& [phase, of_phase] : report.phase_seconds) (phase == "save" ? stall : seconds) += of_phase;
+    for (const auto& [phase, of_phase] : report.phase_seconds) {
+        if (phase != "evaluate") (phase == "save" ? stall : seconds) += of_phase;
+    }
     session_.board.metrics().checkpoint_stalled(stall);
-    if (!report.eval_loss && training_.save_cost.step(seconds, stall)) choose_interval(channel);
+    if (training_.save_cost.step(seconds, stall)) choose_interval(channel);
     if (!report.save_skipped) return;
     session_.board.metrics().checkpoint_skipped();
     session_.board.journal.add("checkpoint_skipped", {{"step", report.step}, {"under_way", training_.queued_step}});
@@ -185,20 +189,31 @@ void TrainMode::on_ready(CoordinatorChannel& channel) {
 
 // A commit that was under way is as good as any; what fails now fails with the attempt.
 void TrainMode::ended() {
-    if (const auto outcome = save_.end()) note_save(*outcome);
+    while (save_.committing()) {  // for as long as the disk takes, the run stays ours
+        pollfd item{save_.descriptor(), POLLIN, 0};
+        if (::poll(&item, 1, 1000) > 0) break;
+        session_.lease.renew();
+    }
+    const auto outcome = save_.end();
+    session_.lease.require_current();  // before anything is written
+    if (outcome) note_save(*outcome);
     training_.save_cost.forget();
     session_.board.status.checkpoint_queued = false;
     session_.board.metrics().checkpoint_ended();
 }
 
 void TrainMode::on_outcome(const SaveOutcome& outcome) {
-    training_.save_cost.save_ended();
+    if (outcome.committed) {
+        training_.save_cost.save_ended();
+        training_.write_seconds = outcome.seconds;
+    } else {
+        training_.save_cost.forget();  // what failed says nothing of what a save costs
+    }
     session_.board.status.checkpoint_queued = false;
     session_.board.metrics().checkpoint_ended();
-    training_.write_seconds = outcome.seconds;
     note_save(outcome);
     session_.board.set_state("training");
-    training_.failed_saves = outcome.committed ? 0 : training_.failed_saves + 1;
+    if (!outcome.committed) ++training_.failed_saves;
     if (training_.failed_saves < session_.run_file.checkpoint.max_failures) return;
     throw SavesFailedError(fmt::format(
         "{} checkpoints one after another could not be made durable, the last one of step {}: {}; the run ends, since "
@@ -208,6 +223,7 @@ void TrainMode::on_outcome(const SaveOutcome& outcome) {
 
 void TrainMode::note_save(const SaveOutcome& outcome) {
     if (outcome.committed) {
+        training_.failed_saves = 0;
         training_.durable_progress = outcome.step + 1;
         session_.board.metrics().checkpoint_written(outcome.committed->bytes, outcome.write_seconds);
         session_.board.status.checkpoint = outcome.committed->directory.string();

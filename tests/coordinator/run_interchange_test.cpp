@@ -291,6 +291,10 @@ TEST_P(ModelInterchange, WithoutACorpusOrIntoAnotherRunNothingIsImported) {
     } catch (const ConfigError& error) {
         EXPECT_NE(std::string(error.what()).find("it holds a run; name another directory"), std::string::npos);
     }
+    fs::remove(options().run_dir / "run.toml");  // as when the first had been cut off
+    EXPECT_EQ(checkpoint::list_checkpoints(options().run_dir).size(), 1U);
+    const auto again = import_model(options());
+    EXPECT_EQ(checkpoint::list_checkpoints(options().run_dir).front().directory, again.checkpoint);
     chosen.directory = root_ / "nowhere";
     chosen.run_dir = root_ / "new";
     EXPECT_NE(refusal(chosen).find("config.json"), std::string::npos);
@@ -310,6 +314,9 @@ TEST_P(ModelInterchange, HeadsAreTiedOrNotAsTheFamilyHasIt) {
         std::vector<std::byte> head(bytes_of(tensors_[0], 0).size());
         out.read(*out.find("lm_head.weight"), 0, head);
         EXPECT_EQ(head, bytes_of(tensors_[0], 0));
+        tensors_.push_back({.name = "lm_head.weight", .dtype = "F32", .shape = {257, 24}});
+        write_tensors();
+        expect_refusal("'lm_head.weight' differs from 'model.embed_tokens.weight'");
         return;
     }
     write_tensors();

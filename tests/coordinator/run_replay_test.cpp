@@ -93,6 +93,34 @@ TEST(ReplayComparison, SampleExactForgivesRoundingButNoOtherBatch) {
     EXPECT_TRUE(fault_of(no_number, "sample-exact: threads"));
 }
 
+TEST(ReplayComparison, BehindAResumeInAnotherWorldBitsMayDifferButNotBatches) {
+    ReplayComparison rounding;
+    StepReport report = replayed(1);
+    report.loss *= 1 + 1e-7;
+    rounding.add(recorded(1), report, /*same_world=*/false);
+    EXPECT_FALSE(fault_of(rounding, "exact"));
+    EXPECT_EQ(rounding.equal_steps, 0u);
+
+    ReplayComparison loss;
+    report.loss = 2.1;
+    loss.add(recorded(1), report, /*same_world=*/false);
+    EXPECT_TRUE(fault_of(loss, "exact"));
+
+    ReplayComparison tokens;
+    report = replayed(1);
+    ++report.tokens;
+    tokens.add(recorded(1), report, /*same_world=*/false);
+    EXPECT_TRUE(fault_of(tokens, "exact"));
+}
+
+TEST(InexactAttempts, AreThoseWhoseResumeSaidSo) {
+    const std::vector<nlohmann::json> journal = {
+        {{"event", "training"}, {"attempt", 2}, {"exactness", "exact"}},
+        {{"event", "training"}, {"attempt", 3}, {"exactness", "sample-exact: workers was 2, is 1"}},
+        {{"event", "attempt_ended"}, {"attempt", 4}}};
+    EXPECT_EQ(inexact_attempts(journal), std::set<std::uint32_t>{3});
+}
+
 TEST(ReplayComparison, NothingReplayedCertifiesNothing) { EXPECT_TRUE(fault_of({}, "exact")); }
 
 TEST(Replayable, IsTheNewestCheckpointWithEnoughRecordedStepsAfterIt) {

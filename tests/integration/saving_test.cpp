@@ -103,7 +103,7 @@ TEST_F(SavingBeside, AnAutomaticIntervalBeginsShortAndIsJournaledWithItsReasons)
                         "checkpoint.max_interval_steps=100"}));
     EXPECT_EQ(ended.exit_code, 0) << ended.output;
     const auto chosen = entries("auto", "checkpoint_interval");
-    ASSERT_FALSE(chosen.empty());
+    ASSERT_GE(chosen.size(), 2U) << "the first, and one by what was measured";
     EXPECT_EQ(chosen[0].at("steps"), 20u);
     for (std::size_t i = 1; i < chosen.size(); ++i) {
         EXPECT_GT(chosen[i].at("save_seconds").get<double>(), 0.0);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "checkpoint/reader.h"
+#include "coordinator/job/ownership.h"
 #include "tests/support/mpi_world.h"
 #include "tests/worker/optim_checkpoints.h"
 #include "tests/worker/parallel_training.h"
@@ -27,22 +28,29 @@ class LoadedOnAnyMesh : public OptimizerCheckpoints {
                     recipe.data = test_world().size() / (tensor * pipeline);
                     recipe.zero = zero;
                     all.push_back(recipe);
+                    recipe.replicate = 2;
+                    if (recipe.data % 2 == 0) all.push_back(recipe);
                 }
             }
         }
         return all;
     }
 
-    // One stored tensor of this worker, its elements moved by one place. Its name.
-    static std::string shift_one(ShardedOptimizer& optimizer) {
-        for (const checkpoint::TensorSlice& slice : optimizer.slices()) {
-            auto* values = static_cast<float*>(const_cast<void*>(slice.data));
-            const auto count = checkpoint::num_elements(slice.box.extent);
-            if (slice.tensor.id.kind != "param" ||
-                std::all_of(values, values + count, [&](float value) { return value == values[0]; }))
-                continue;
-            std::rotate(values, values + 1, values + count);
-            return slice.tensor.id.name;
+    // A part of a matrix that this worker loads, whichever replica stores it: its elements moved by one place. The
+    // name of the matrix.
+    static std::string shift_one(ParallelModel& model) {
+        const auto& layout = model.parameters().layout();
+        for (const OwnedPiece& piece : model.sharding().own_pieces()) {
+            const auto& bucket = layout.buckets[static_cast<std::size_t>(piece.bucket)];
+            for (std::size_t i = bucket.last + 1; i-- > bucket.first;) {  // from behind: the last replica's first
+                const ParameterEntry& entry = model.parameters().entries()[i];
+                const auto inside = coordinator::elements_inside(entry, bucket, piece.range);
+                if (!inside || inside->size() < 2 || entry.spec.shape.size() < 2 || entry.partial || entry.copy)
+                    continue;
+                float* values = piece.values + (entry.offset - bucket.offset + inside->begin - piece.range.begin);
+                std::rotate(values, values + 1, values + inside->size());
+                return entry.spec.name;
+            }
         }
         return "";
     }
@@ -60,7 +68,7 @@ TEST_F(LoadedOnAnyMesh, AShiftedTensorIsRefusedByAllWorkers) {
         loaded.optimizer().load(reader);
         EXPECT_EQ(loaded.optimizer().complete_load(reader), "");
         std::string shifted;
-        if (world.rank() == world.size() - 1) shifted = shift_one(loaded.optimizer());
+        if (world.rank() == world.size() - 1) shifted = shift_one(loaded);
         shifted = world.all_gather(shifted).back();
         ASSERT_FALSE(shifted.empty());
         const std::string fault = loaded.optimizer().complete_load(reader);

@@ -86,7 +86,11 @@ std::vector<Recipe> recipes_of(int workers) {
                     {.pipeline = 2},
                     {.data = 2, .zero = 1, .muon = true}};
         case 4:
-            return {{.tensor = 4}, {.pipeline = 4}, {.data = 2, .tensor = 2, .zero = 3}, {.tensor = 2, .pipeline = 2}};
+            return {{.tensor = 4},
+                    {.pipeline = 4},
+                    {.data = 2, .tensor = 2, .zero = 3},
+                    {.tensor = 2, .pipeline = 2},
+                    {.data = 4, .zero = 3, .replicate = 2}};
         default:
             return {{.data = 2, .tensor = 2, .pipeline = 2, .zero = 1, .checkpointing = full},
                     {.data = 2, .tensor = 2, .pipeline = 2, .zero = 3},

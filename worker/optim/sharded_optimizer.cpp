@@ -218,13 +218,14 @@ void ShardedOptimizer::for_each_part(const std::vector<OwnedPiece>& pieces, std:
     }
 }
 
-std::vector<TensorSlice> ShardedOptimizer::slices() {
+std::vector<TensorSlice> ShardedOptimizer::slices() { return slices_of(sharding_.stored_pieces()); }
+
+std::vector<TensorSlice> ShardedOptimizer::slices_of(const std::vector<OwnedPiece>& pieces) {
     std::vector<TensorSlice> all;
     for (const std::string_view kind : stored_kinds()) {
-        for_each_part(sharding_.stored_pieces(), kind,
-                      [&](const ParameterEntry& entry, const Box& box, const float* data) {
-                          if (counts(entry)) all.push_back({info_of(entry, kind), box, data});
-                      });
+        for_each_part(pieces, kind, [&](const ParameterEntry& entry, const Box& box, const float* data) {
+            if (counts(entry)) all.push_back({info_of(entry, kind), box, data});
+        });
     }
     return all;
 }
@@ -264,17 +265,19 @@ void ShardedOptimizer::load_whole_state(const checkpoint::CheckpointReader& read
     }
 }
 
+// Every replica loads all of the state, so the fingerprints of the whole are counted once for each.
 std::string ShardedOptimizer::complete_load(const checkpoint::CheckpointReader& reader) {
     sharding_.share_out_values();
     std::map<TensorId, std::uint64_t> fingerprints;
     for (const TensorInfo& tensor : reader.tensors()) fingerprints[tensor.id] = 0;
-    for (const TensorSlice& slice : slices()) fingerprints.at(slice.tensor.id) += checkpoint::fingerprint(slice);
+    for (const TensorSlice& slice : slices_of(sharding_.own_pieces()))
+        fingerprints.at(slice.tensor.id) += checkpoint::fingerprint(slice);
     std::vector<std::uint64_t> sums;
     for (const auto& [id, part] : fingerprints) sums.push_back(part);
     mesh_.world.all_reduce_sum(std::span<std::uint64_t>(sums));
     for (std::size_t i = 0; const auto& [id, part] : fingerprints) {
         const std::uint64_t found = sums[i++];
-        const std::uint64_t expected = reader.fingerprint_of(id);
+        const std::uint64_t expected = reader.fingerprint_of(id) * static_cast<std::uint64_t>(mesh_.replica.size());
         if (found == expected) continue;
         return fmt::format(
             "tensor {} of step {}: expected fingerprint {:016x}, found {:016x} after loading on {} workers",

@@ -88,6 +88,7 @@ class ShardedOptimizer {
     void note_runs();
     template <typename Visit>
     void for_each_counted(Visit visit);
+    std::vector<checkpoint::TensorSlice> slices_of(const std::vector<OwnedPiece>& pieces);
     template <typename Visit>
     void for_each_part(const std::vector<OwnedPiece>& pieces, std::string_view kind, Visit visit);
     void load_whole_state(const checkpoint::CheckpointReader& reader);
