@@ -97,8 +97,11 @@ bool owner_lives(const std::filesystem::path& directory, std::uint32_t epoch, co
         owner = read_owner(file);
     }
     if (!owner) return false;
-    if (owner->space == process_space()) return is_alive(owner->process);
     const std::string first = read_beat(beat_file(directory, epoch));
+    if (owner->space == process_space()) {
+        const bool released_by_us = owner->process == this_process() && first.empty();
+        return !released_by_us && is_alive(owner->process);
+    }
     if (first.empty()) return false;  // released
     for (const double end = monotonic_seconds() + timing.wait_seconds; monotonic_seconds() < end;) {
         sleep_seconds(std::min(0.2, timing.wait_seconds));

@@ -77,6 +77,11 @@ TEST_F(LeaseTest, ASecondLiveRunIsRefusedNamingTheOwner) {
     }
 }
 
+TEST_F(LeaseTest, AProcessThatReleasedItsLeaseMayTakeItAgain) {
+    { const Lease lease = Lease::acquire(dir_); }
+    EXPECT_EQ(Lease::acquire(dir_).attempt(), 2u);
+}
+
 TEST_F(LeaseTest, ADeadOwnerOnTheSameMachineIsKnownAtOnce) {
     const pid_t child = ::fork();
     if (child == 0) {
