@@ -3,6 +3,7 @@
 // version.
 #pragma once
 
+#include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
 #include <torch/version.h>
 
@@ -22,3 +23,14 @@ namespace kiban::worker {
 using OptionalTensor = c10::optional<at::Tensor>;  // not the standard type before LibTorch moved to it
 }  // namespace kiban::worker
 #endif
+
+namespace kiban::worker {
+
+/// Deterministic algorithms do not need every new tensor to be filled, as LibTorch 2.2 and later do by default.
+inline void leave_new_tensors_unfilled() {
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 2)
+    at::globalContext().setDeterministicFillUninitializedMemory(false);
+#endif
+}
+
+}  // namespace kiban::worker

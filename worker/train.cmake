@@ -4,7 +4,7 @@ find_package(MPI REQUIRED COMPONENTS CXX)
 kiban_room(comm
   SOURCES comm/comm_thread.cpp comm/flat_exchange.cpp comm/group.cpp comm/handle.cpp comm/mpi_environment.cpp
           comm/node_exchange.cpp comm/nodes.cpp
-          comm/point_to_point.cpp comm/shared_counter.cpp comm/shared_exchange.cpp comm/shared_window.cpp
+          comm/point_to_point.cpp comm/shared_counter.cpp comm/shared_exchange.cpp comm/shared_window.cpp comm/staged_verbs.cpp
           comm/traffic.cpp comm/tree_sum.cpp comm/verbs.cpp
   LINK kiban::monitoring MPI::MPI_CXX)
 
@@ -12,7 +12,7 @@ kiban_room(trainer
   SOURCES optim/muon_update.cpp optim/optimizer_state.cpp optim/sharded_optimizer.cpp
           parallel/bucket_pool.cpp parallel/gradient_tree.cpp parallel/mesh.cpp parallel/parallelize.cpp
           parallel/pipeline_schedule.cpp parallel/tensor_linear.cpp parallel/zero_sharding.cpp
-          train/control.cpp train/evaluation.cpp train/generation.cpp train/jobs.cpp train/launched_as.cpp
+          train/compute_device.cpp train/control.cpp train/evaluation.cpp train/generation.cpp train/jobs.cpp train/launched_as.cpp
           train/loading.cpp train/memory_limit.cpp train/passes.cpp train/rows.cpp train/runtime.cpp
           train/saving.cpp train/step_traffic.cpp train/trainer.cpp
   LINK kiban::comm kiban::model kiban::checkpoint kiban::data kiban::job kiban::config kiban::protocol)

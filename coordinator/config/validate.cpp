@@ -124,6 +124,19 @@ void check_tokens_of_tensor_ranks(const RunFile& file) {
     check("train.eval_micro_batch_rows", file.train.eval_micro_batch_rows);
 }
 
+void check_device(const TrainConfig& train) {
+    const bool on_gpu = train.device == "cuda";
+    if (on_gpu && train.kernels == "native")
+        throw ConfigError(
+            "train.kernels = 'native' with train.device = 'cuda': native kernels run on the CPU; expected 'auto' or "
+            "'aten'");
+    if (train.precision == "fp32" || (!on_gpu && train.kernels != "aten")) return;
+    throw ConfigError(
+        "train.precision: expected 'fp32' with {}, whose kernels have no other, found '{}'; or set train.device = "
+        "'cpu' and train.kernels = 'auto'",
+        on_gpu ? "train.device = 'cuda'" : "train.kernels = 'aten'", train.precision);
+}
+
 // A derived shape would change with the number of workers, and with it every digit.
 void check_shape_is_said(const TrainConfig& train) {
     if (train.reduction != "fixed" || train.micro_batch_rows != 0) return;
@@ -224,6 +237,7 @@ void validate(RunFile& file) {
     check_tokens_of_tensor_ranks(file);
     check_reduction(file, data);
     check_optimizer(file.train.optimizer);
+    check_device(file.train);
     check_schedule(file.train);
     check_total(file);
     if (!file.monitoring.listen.empty()) monitoring::parse_listen_address(file.monitoring.listen);

@@ -55,6 +55,8 @@ struct TrainConfig {
     double z_loss = 0;                        // times logsumexp^2 of each target, in the gradients alone; 0: none
     std::string reduction = "fast";           // fast | fixed: the same bits for 1, 2, 4, 8 data-parallel workers
     std::string precision = "fp32";           // fp32 | bf16: operands of the products with matrices
+    std::string device = "cpu";               // cpu | cuda, the LibTorch that the worker is built with permitting
+    std::string kernels = "auto";             // auto (native on the cpu, aten on cuda) | native | aten
     ActivationCheckpointing activation_checkpointing = ActivationCheckpointing::none;
     OptimizerConfig optimizer;
     ScheduleConfig schedule;

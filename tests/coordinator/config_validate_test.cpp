@@ -135,6 +135,25 @@ TEST(Validate, FixedReductionNeedsAPowerOfTwoAndSumsByTheStep) {
         refusal({"train.reduction=fixed"}).starts_with("train.reduction = 'fixed' without train.micro_batch_rows"));
 }
 
+TEST(Validate, NativeKernelsAreForTheCpu) {
+    EXPECT_EQ(refusal({"train.device=cuda", "train.kernels=native"}),
+              "train.kernels = 'native' with train.device = 'cuda': native kernels run on the CPU; expected 'auto' or "
+              "'aten'");
+    EXPECT_EQ(refusal({"train.device=cuda"}), "nothing was refused");  // the worker knows what it finds
+    EXPECT_EQ(refusal({"train.kernels=aten"}), "nothing was refused");
+}
+
+TEST(Validate, Bf16IsForNativeKernels) {
+    EXPECT_EQ(
+        refusal({"train.precision=bf16", "train.kernels=aten"}),
+        "train.precision: expected 'fp32' with train.kernels = 'aten', whose kernels have no other, found 'bf16'; "
+        "or set train.device = 'cpu' and train.kernels = 'auto'");
+    EXPECT_EQ(refusal({"train.precision=bf16", "train.device=cuda"}),
+              "train.precision: expected 'fp32' with train.device = 'cuda', whose kernels have no other, found 'bf16'; "
+              "or set train.device = 'cpu' and train.kernels = 'auto'");
+    EXPECT_EQ(refusal({"train.precision=bf16", "train.kernels=native"}), "nothing was refused");
+}
+
 TEST(Validate, MuonIsTakenAndItsMomentumIsForItAlone) {
     EXPECT_EQ(refusal({"train.optimizer.name=muon"}), "nothing was refused");
     EXPECT_EQ(refusal({"train.optimizer.name=muon", "train.optimizer.muon_momentum=0.9"}), "nothing was refused");

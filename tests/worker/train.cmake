@@ -26,6 +26,17 @@ kiban_test(worker_axes_over
   SOURCES parallel_hosts_test.cpp parallel_expectations.cpp parallel_training.cpp
   LINK kiban_mpi_main kiban::trainer HOSTS 2,1,1 TIMEOUT 400)
 
+kiban_test(worker_device_training_test
+  SOURCES device_training_test.cpp guarded_device.cpp optim_checkpoints.cpp parallel_expectations.cpp parallel_training.cpp
+  LINK kiban_mpi_main kiban::trainer RANKS 1 2 4 TIMEOUT 300)
+
+# The same on two nodes of two ranks.
+add_test(NAME worker_device_training_test.by_node.np4
+         COMMAND ${PROJECT_SOURCE_DIR}/tests/support/mpirun.sh 4 $<TARGET_FILE:worker_device_training_test>
+                 --gtest_filter=*ADeviceThatTheHostCannotTouch*)
+set_tests_properties(worker_device_training_test.by_node.np4 PROPERTIES TIMEOUT 300 LABELS "unit;mpi" PROCESSORS 2
+                     ENVIRONMENT "KIBAN_EXPECTED_RANKS=4;KIBAN_RANKS_PER_NODE=2")
+
 kiban_test(worker_bytes_test
   SOURCES parallel_bytes_test.cpp parallel_training.cpp
   LINK kiban_mpi_main kiban::trainer RANKS 2 4)
@@ -38,6 +49,12 @@ kiban_test(worker_train_test
   SOURCES train_conductor.cpp train_jobs_test.cpp train_pieces_test.cpp
           train_saving_test.cpp train_small_run.cpp
   LINK kiban_mpi_main kiban::trainer RANKS 1 2 TIMEOUT 300)
+
+# Whole jobs, resumes to the bit among them, with the kernels of GPUs.
+add_test(NAME worker_train_test.aten.np2
+         COMMAND ${PROJECT_SOURCE_DIR}/tests/support/mpirun.sh 2 $<TARGET_FILE:worker_train_test> --gtest_filter=Jobs.*)
+set_tests_properties(worker_train_test.aten.np2 PROPERTIES TIMEOUT 300 LABELS "unit;mpi" PROCESSORS 2
+                     ENVIRONMENT "KIBAN_EXPECTED_RANKS=2;KIBAN_TEST_KERNELS=aten")
 
 kiban_test(worker_process_test
   SOURCES train_process_test.cpp train_small_run.cpp

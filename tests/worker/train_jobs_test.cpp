@@ -219,6 +219,18 @@ TEST_F(Jobs, ANonFiniteStepIsRefusedByAllBeforeTheUpdate) {
     EXPECT_EQ(heard->committed.size(), 1U) << "nothing was saved after step 0";
 }
 
+// LibTorch either has no CUDA here or has none to show: with a device the job is done.
+TEST_F(Jobs, WithoutACudaDeviceTrainingOnOneIsRefusedBeforeStepZero) {
+    const auto heard = run({.job = job({"train.device=cuda"})});
+    if (failure_.empty()) return;
+    EXPECT_TRUE(failure_.starts_with("ConfigError: train.device = 'cuda': expected a CUDA device, found LibTorch "))
+        << failure_;
+    if (!heard) return;
+    EXPECT_TRUE(heard->steps.empty());
+    EXPECT_TRUE(heard->committed.empty());
+    EXPECT_EQ(heard->failures.size(), static_cast<std::size_t>(ranks()));
+}
+
 TEST_F(Jobs, AFailedSaveStopsNothingButTheLastOne) {
     const auto heard = run({.job = job(), .refuse_saves_from_step = 5});
     EXPECT_TRUE(failure_.starts_with("IoError: step 12 is the last one and its checkpoint could not be written"))

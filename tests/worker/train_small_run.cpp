@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <fstream>
 
 #include "data/prepare.h"
@@ -25,7 +26,9 @@ std::string small_text() {
 
 coordinator::RunFile small_run_file(const std::filesystem::path& directory, int workers,
                                     const std::vector<std::string>& overrides) {
-    const std::string toml = fmt::format(R"(
+    const char* kernels = std::getenv("KIBAN_TEST_KERNELS");  // the tests once more, with LibTorch's
+    const std::string toml =
+        fmt::format(R"(
 [run]
 name = "jobs"
 [data]
@@ -41,6 +44,7 @@ batch_rows = {}
 micro_batch_rows = 2
 steps = 12
 eval_interval_steps = 5
+kernels = "{}"
 [train.optimizer]
 learning_rate = 3e-3
 [train.schedule]
@@ -51,7 +55,7 @@ interval_steps = 5
 workers = {}
 threads_per_worker = 1
 )",
-                                         kSmallRunTokens, kSmallRunRows, workers);
+                    kSmallRunTokens, kSmallRunRows, kernels != nullptr ? kernels : "auto", workers);
     return coordinator::parse_run_file(toml, directory, "small run", overrides);
 }
 

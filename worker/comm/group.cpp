@@ -9,8 +9,8 @@
 #include "monitoring/log.h"
 #include "worker/comm/mpi_group.h"
 #include "worker/comm/nodes.h"
+#include "worker/comm/staged_verbs.h"
 #include "worker/comm/submit.h"
-#include "worker/comm/verbs.h"
 
 namespace kiban::worker {
 namespace {
@@ -129,7 +129,7 @@ void Group::all_reduce_sum(std::span<double> values) const {
 }
 
 void Group::all_reduce_sum(std::span<float> values) const {
-    together(impl_, [=](const Impl& group) { verbs::all_reduce_sum(group, values); });
+    together(impl_, [=](const Impl& group) { staged::all_reduce_sum(group, values); });
 }
 
 void Group::all_reduce_sum(std::span<std::uint64_t> values) const {
@@ -145,11 +145,11 @@ void Group::all_reduce_min(std::span<std::int64_t> values) const {
 }
 
 void Group::reduce_scatter_sum(std::span<float> flat) const {
-    together(impl_, [=](const Impl& group) { verbs::reduce_scatter_sum(group, flat); });
+    together(impl_, [=](const Impl& group) { staged::reduce_scatter_sum(group, flat); });
 }
 
 void Group::all_gather(std::span<float> flat) const {
-    together(impl_, [=](const Impl& group) { verbs::all_gather(group, flat); });
+    together(impl_, [=](const Impl& group) { staged::all_gather(group, flat); });
 }
 
 void Group::all_gather(std::span<double> flat) const {
@@ -174,32 +174,32 @@ std::vector<std::string> Group::gather(const std::string& bytes, int root) const
 
 void Group::send(std::span<const float> values, int to, int tag) const {
     check_peer(to, tag);
-    together(impl_, [=](const Impl& group) { verbs::send(group, values, to, tag); });
+    together(impl_, [=](const Impl& group) { staged::send(group, values, to, tag); });
 }
 
 void Group::receive(std::span<float> values, int from, int tag) const {
     check_peer(from, tag);
-    together(impl_, [=](const Impl& group) { verbs::receive(group, values, from, tag); });
+    together(impl_, [=](const Impl& group) { staged::receive(group, values, from, tag); });
 }
 
 Handle Group::start_send(std::span<const float> values, int to, int tag) const {
     check_peer(to, tag);
-    auto messages = std::make_shared<std::unique_ptr<MessagesOut>>();
+    auto messages = std::make_shared<staged::Sending>();
     return submit(
-        {[group = impl_, messages, values, to, tag] { *messages = verbs::start_send(*group, values, to, tag); },
-         [group = impl_, messages](bool wait) { return (*messages)->ended(wait); }});
+        {[group = impl_, messages, values, to, tag] { *messages = staged::start_send(*group, values, to, tag); },
+         [group = impl_, messages](bool wait) { return messages->messages->ended(wait); }});
 }
 
 Handle Group::start_reduce_scatter_sum(std::span<float> flat) const {
-    return start(impl_, [=](const Impl& group) { verbs::reduce_scatter_sum(group, flat); });
+    return start(impl_, [=](const Impl& group) { staged::reduce_scatter_sum(group, flat); });
 }
 
 Handle Group::start_all_gather(std::span<float> flat) const {
-    return start(impl_, [=](const Impl& group) { verbs::all_gather(group, flat); });
+    return start(impl_, [=](const Impl& group) { staged::all_gather(group, flat); });
 }
 
 Handle Group::start_all_reduce_sum(std::span<float> values) const {
-    return start(impl_, [=](const Impl& group) { verbs::all_reduce_sum(group, values); });
+    return start(impl_, [=](const Impl& group) { staged::all_reduce_sum(group, values); });
 }
 
 void Group::check_peer(int peer, int tag) const {

@@ -7,8 +7,9 @@
 // memory (a few MiB for each rank of a group that uses it, kept until MPI is finalised) where all ranks are on one
 // node, node by node where each of several nodes has the same number of them, otherwise in messages. Every verb but
 // send and receive is collective: all ranks of the group call it, in the same order, with equal sizes. One thread of
-// the process at a time; while a CommThread runs (comm_thread.h), verbs are queued to it. Errors: CommError naming
-// call, group, peer and MPI's own words; no verb has a timeout (the coordinator's heartbeat watches).
+// the process at a time; while a CommThread runs (comm_thread.h), verbs are queued to it. Spans of float may be memory
+// of a device (staging.h). Errors: CommError naming call, group, peer and MPI's own words; no verb has a timeout (the
+// coordinator's heartbeat watches).
 #pragma once
 
 #include <cstddef>

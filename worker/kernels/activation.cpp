@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "worker/device/device.h"
+#include "worker/kernels/aten/kernels.h"
 #include "worker/kernels/simd.h"
 
 namespace kiban::worker {
@@ -54,6 +56,7 @@ KIBAN_SIMD void swiglu_gradient_row(std::int64_t hidden, const float* gate, cons
 }  // namespace
 
 void gelu_forward(std::int64_t count, const float* x, float* y) {
+    if (aten_kernels()) return aten::gelu_forward(count, x, y);
     const std::int64_t blocks = (count + kBlockElements - 1) / kBlockElements;
 #pragma omp parallel for schedule(static)
     for (std::int64_t block = 0; block < blocks; ++block) {
@@ -63,6 +66,7 @@ void gelu_forward(std::int64_t count, const float* x, float* y) {
 }
 
 void gelu_backward(std::int64_t count, const float* x, const float* dy, float* dx) {
+    if (aten_kernels()) return aten::gelu_backward(count, x, dy, dx);
     const std::int64_t blocks = (count + kBlockElements - 1) / kBlockElements;
 #pragma omp parallel for schedule(static)
     for (std::int64_t block = 0; block < blocks; ++block) {
@@ -72,6 +76,7 @@ void gelu_backward(std::int64_t count, const float* x, const float* dy, float* d
 }
 
 void swiglu_forward(std::int64_t rows, std::int64_t hidden, const float* gate_up, float* y) {
+    if (aten_kernels()) return aten::swiglu_forward(rows, hidden, gate_up, y);
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
         const float* gate = gate_up + row * 2 * hidden;
@@ -80,6 +85,7 @@ void swiglu_forward(std::int64_t rows, std::int64_t hidden, const float* gate_up
 }
 
 void swiglu_backward(std::int64_t rows, std::int64_t hidden, const float* gate_up, const float* dy, float* dgate_up) {
+    if (aten_kernels()) return aten::swiglu_backward(rows, hidden, gate_up, dy, dgate_up);
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
         const float* gate = gate_up + row * 2 * hidden;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "worker/device/device.h"
+#include "worker/kernels/aten/kernels.h"
 #include "worker/kernels/simd.h"
 
 namespace kiban::worker {
@@ -45,6 +47,7 @@ KIBAN_SIMD double block_sum_of_squares(const float* values, std::int64_t count) 
 
 void adamw_update(const AdamWStep& step, std::int64_t count, const float* gradient, float* value, float* exp_avg,
                   float* exp_avg_sq) {
+    if (aten_kernels()) return aten::adamw_update(step, count, gradient, value, exp_avg, exp_avg_sq);
     const Factors factors = {
         .gradient_scale = static_cast<float>(step.gradient_scale),
         .keep = static_cast<float>(1.0 - step.learning_rate * step.weight_decay),
@@ -66,6 +69,7 @@ void adamw_update(const AdamWStep& step, std::int64_t count, const float* gradie
 }
 
 double sum_of_squares(const float* values, std::int64_t count) {
+    if (aten_kernels()) return aten::sum_of_squares(values, count);
     const std::int64_t blocks = (count + kBlockElements - 1) / kBlockElements;
     std::vector<double> partial(static_cast<std::size_t>(blocks));
 #pragma omp parallel for schedule(static)

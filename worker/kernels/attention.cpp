@@ -6,6 +6,8 @@
 #include <cstring>
 #include <vector>
 
+#include "worker/device/device.h"
+#include "worker/kernels/aten/kernels.h"
 #include "worker/kernels/gemm.h"
 #include "worker/kernels/simd.h"
 
@@ -136,6 +138,7 @@ void backward_head(const AttentionShape& shape, const Head& head, const float* o
 }  // namespace
 
 void attention_forward(const AttentionShape& shape, const float* qkv, float* out, float* logsumexp) {
+    if (aten_kernels()) return aten::attention_forward(shape, qkv, out, logsumexp);
     const std::int64_t tasks = shape.batch * shape.heads;
 #pragma omp parallel
     {
@@ -150,6 +153,7 @@ void attention_forward(const AttentionShape& shape, const float* qkv, float* out
 
 void attention_backward(const AttentionShape& shape, const float* qkv, const float* out, const float* logsumexp,
                         const float* dout, float* dqkv) {
+    if (aten_kernels()) return aten::attention_backward(shape, qkv, out, logsumexp, dout, dqkv);
     const std::int64_t group = shape.heads / shape.kv_heads;
     const std::int64_t tasks = shape.batch * shape.kv_heads;  // a group shares dk and dv, so one thread does it
 #pragma omp parallel

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "worker/device/device.h"
+#include "worker/kernels/aten/kernels.h"
 #include "worker/kernels/simd.h"
 
 namespace kiban::worker {
@@ -55,6 +57,7 @@ double sum_over_blocks(std::int64_t count, Element* x, float most, BlockSum bloc
 
 void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
                    std::span<double> losses) {
+    if (aten_kernels()) return aten::cross_entropy(vocabulary, logits, targets, losses);
     const auto rows = static_cast<std::int64_t>(targets.size());
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
@@ -71,6 +74,7 @@ void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const
 
 void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* logits,
                                  std::span<const std::int64_t> targets, std::span<double> losses, double z_loss) {
+    if (aten_kernels()) return aten::cross_entropy_with_gradient(vocabulary, scale, logits, targets, losses, z_loss);
     const auto rows = static_cast<std::int64_t>(targets.size());
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {

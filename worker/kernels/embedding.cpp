@@ -6,6 +6,8 @@
 #include <numeric>
 #include <vector>
 
+#include "worker/device/device.h"
+#include "worker/kernels/aten/kernels.h"
 #include "worker/kernels/simd.h"
 
 namespace kiban::worker {
@@ -33,6 +35,7 @@ void prepare(std::int64_t rows, std::int64_t width, Accumulator table) {
 
 void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t first, std::int64_t tokens_per_row,
                        std::int64_t width, const float* table, const float* positions, float* x) {
+    if (aten_kernels()) return aten::embedding_forward(tokens, first, tokens_per_row, width, table, positions, x);
     const auto count = static_cast<std::int64_t>(tokens.size());
     const auto row_bytes = static_cast<std::size_t>(width) * sizeof(float);
 #pragma omp parallel for schedule(static)
@@ -44,6 +47,7 @@ void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t first,
 
 void embedding_backward(std::span<const std::int64_t> tokens, std::int64_t vocabulary, std::int64_t width,
                         const float* dx, Accumulator table) {
+    if (aten_kernels()) return aten::embedding_backward(tokens, vocabulary, width, dx, table);
     prepare(vocabulary, width, table);
     std::vector<std::size_t> order(tokens.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -65,6 +69,7 @@ void embedding_backward(std::span<const std::int64_t> tokens, std::int64_t vocab
 
 void positions_backward(std::int64_t first, std::int64_t count, std::int64_t tokens_per_row, std::int64_t table_rows,
                         std::int64_t width, const float* dx, Accumulator positions) {
+    if (aten_kernels()) return aten::positions_backward(first, count, tokens_per_row, table_rows, width, dx, positions);
     prepare(table_rows, width, positions);
 #pragma omp parallel for schedule(static)
     for (std::int64_t t = 0; t < tokens_per_row; ++t) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/kernels/linear.h"
 
+#include "worker/device/device.h"
+#include "worker/kernels/aten/kernels.h"
 #include "worker/kernels/gemm.h"
 #include "worker/kernels/gemm_bf16.h"
 #include "worker/kernels/reduce.h"
@@ -36,17 +38,20 @@ bool start_rows(const LinearShape& shape, const float* bias, const float* residu
 
 void linear_forward(const LinearShape& shape, const float* x, const float* weight, const float* bias,
                     const float* residual, float* y) {
+    if (aten_kernels()) return aten::linear_forward(shape, x, weight, bias, residual, y);
     const auto [rows, in, out] = shape;
     const bool started = start_rows(shape, bias, residual, y);
     gemm(rows, out, in, 1.0F, {x, in}, transposed(weight, in), started ? 1.0F : 0.0F, y, out);
 }
 
 void linear_backward_input(const LinearShape& shape, const float* dy, const float* weight, float* dx) {
+    if (aten_kernels()) return aten::linear_backward_input(shape, dy, weight, dx);
     gemm(shape.rows, shape.in, shape.out, 1.0F, {dy, shape.out}, {weight, shape.in}, 0.0F, dx, shape.in);
 }
 
 void linear_backward_weight(const LinearShape& shape, const float* x, const float* dy, Accumulator weight,
                             Accumulator bias) {
+    if (aten_kernels()) return aten::linear_backward_weight(shape, x, dy, weight, bias);
     const auto [rows, in, out] = shape;
     if (weight.sums != nullptr) gemm(out, in, rows, 1.0F, transposed(dy, out), {x, in}, weight.beta, weight.sums, in);
     if (bias.sums != nullptr) column_sums(rows, out, dy, bias);

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <utility>
 
+#include "worker/device/device.h"
 #include "worker/kernels/adamw.h"
+#include "worker/kernels/aten/kernels.h"
 #include "worker/kernels/gemm.h"
 #include "worker/kernels/simd.h"
 
@@ -83,6 +85,7 @@ void newton_schulz(std::int64_t rows, std::int64_t cols, const float* x, float* 
 }  // namespace
 
 void muon_momentum(const MuonStep& step, std::int64_t count, const float* gradient, float* buffer, float* update) {
+    if (aten_kernels()) return aten::muon_momentum(step, count, gradient, buffer, update);
     const MomentumFactors factors = {.gradient_scale = static_cast<float>(step.gradient_scale),
                                      .momentum = static_cast<float>(step.momentum)};
     in_blocks(count, [&](std::int64_t begin, std::int64_t size) {
@@ -91,6 +94,7 @@ void muon_momentum(const MuonStep& step, std::int64_t count, const float* gradie
 }
 
 void orthogonalise(std::int64_t rows, std::int64_t cols, float* g, std::vector<float>& work) {
+    if (aten_kernels()) return aten::orthogonalise(rows, cols, g);
     const std::int64_t elements = rows * cols;
     const std::int64_t side = std::min(rows, cols);
     const auto needed = static_cast<std::size_t>(elements + 2 * side * side);
@@ -113,6 +117,7 @@ double muon_scale(std::int64_t rows, std::int64_t cols) {
 }
 
 void muon_apply(const MuonStep& step, double scale, std::int64_t count, const float* direction, float* value) {
+    if (aten_kernels()) return aten::muon_apply(step, scale, count, direction, value);
     const auto keep = static_cast<float>(1.0 - step.learning_rate * step.weight_decay);
     const auto rate = static_cast<float>(step.learning_rate * scale);
     in_blocks(count, [&](std::int64_t begin, std::int64_t size) {

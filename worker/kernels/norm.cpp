@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "worker/device/device.h"
+#include "worker/kernels/aten/kernels.h"
 #include "worker/kernels/simd.h"
 
 namespace kiban::worker {
@@ -83,6 +85,7 @@ void add_partials(std::int64_t width, std::int64_t blocks, std::int64_t stride, 
 
 void norm_forward(const NormShape& shape, const float* x, const float* weight, const float* bias, float* y,
                   float* statistics) {
+    if (aten_kernels()) return aten::norm_forward(shape, x, weight, bias, y, statistics);
 #pragma omp parallel for schedule(static)
     for (std::int64_t row = 0; row < shape.rows; ++row)
         norm_row(shape, x + row * shape.width, weight, bias, y + row * shape.width, statistics + row * 2);
@@ -91,6 +94,8 @@ void norm_forward(const NormShape& shape, const float* x, const float* weight, c
 void norm_backward(const NormShape& shape, const float* x, const float* weight, const float* statistics,
                    const float* dy, const float* passing, float* dx, Accumulator weight_gradient,
                    Accumulator bias_gradient) {
+    if (aten_kernels())
+        return aten::norm_backward(shape, x, weight, statistics, dy, passing, dx, weight_gradient, bias_gradient);
     const std::int64_t width = shape.width;
     const std::int64_t blocks = (shape.rows + kRowsPerBlock - 1) / kRowsPerBlock;
     std::vector<float> partial(static_cast<std::size_t>(blocks * 2 * width), 0.0F);

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "worker/device/device.h"
+#include "worker/kernels/aten/kernels.h"
 #include "worker/kernels/simd.h"
 
 namespace kiban::worker {
@@ -79,6 +81,7 @@ void sum_columns(std::int64_t rows, std::int64_t columns, const Element* matrix,
 }  // namespace
 
 void column_sums(std::int64_t rows, std::int64_t columns, const float* matrix, Accumulator result) {
+    if (aten_kernels()) return aten::column_sums(rows, columns, matrix, result);
     sum_columns(rows, columns, matrix, result);
 }
 
@@ -87,6 +90,7 @@ void column_sums(std::int64_t rows, std::int64_t columns, const Bf16* matrix, Ac
 }
 
 void block_sums_of_squares(const float* x, std::int64_t count, std::int64_t block, double* sums) {
+    if (aten_kernels()) return aten::block_sums_of_squares(x, count, block, sums);
     const std::int64_t blocks = (count + block - 1) / block;
 #pragma omp parallel for schedule(static)
     for (std::int64_t i = 0; i < blocks; ++i)

@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "worker/device/device.h"
+#include "worker/kernels/aten/kernels.h"
 #include "worker/kernels/simd.h"
 
 namespace kiban::worker {
@@ -38,6 +40,7 @@ RotaryTable rotary_table(std::int64_t tokens, std::int64_t head_size, double the
 
 void rotate(const RotaryTable& table, Turn turn, std::int64_t rows, std::int64_t tokens_per_row, std::int64_t heads,
             std::int64_t stride, float* x) {
+    if (aten_kernels()) return aten::rotate(table, turn, rows, tokens_per_row, heads, stride, x);
     const std::int64_t half = table.head_size / 2;
     const float direction = turn == Turn::forward ? 1.0F : -1.0F;
 #pragma omp parallel for schedule(static)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "worker/kernels/bf16.h"
@@ -15,6 +16,7 @@ struct RotaryTable {  // [tokens, head_size / 2] each; angle = position * theta^
     std::int64_t head_size = 0;
     std::vector<float> cosines;
     std::vector<float> sines;
+    mutable std::shared_ptr<const float> on_device = nullptr;  // a copy of both, made where it is first used
 };
 
 RotaryTable rotary_table(std::int64_t tokens, std::int64_t head_size, double theta);

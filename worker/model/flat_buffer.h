@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Aligned memory for flat parameters, gradients and gathered buckets.
+// Aligned memory of the device (worker/device/device.h) for flat parameters, gradients and gathered buckets.
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 
 namespace kiban::worker {
 
 struct FreeMemory {
-    void operator()(void* memory) const { std::free(memory); }
+    std::shared_ptr<void> owner = nullptr;  // of a device's memory; null: it came from malloc
+    void operator()(void* memory);
 };
 using FlatBuffer = std::unique_ptr<float, FreeMemory>;
 

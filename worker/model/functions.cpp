@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "monitoring/error.h"
+#include "worker/device/tensors.h"
 #include "worker/kernels/activation.h"
 #include "worker/kernels/embedding.h"
 #include "worker/kernels/norm.h"
@@ -158,7 +159,7 @@ struct Rotary : torch::autograd::Function<Rotary> {
 struct Attention : torch::autograd::Function<Attention> {
     static Tensor forward(AutogradContext* context, const Tensor& qkv, const AttentionShape& shape) {
         Tensor out = at::empty({qkv.size(0), shape.out_width()}, qkv.options());
-        Tensor logsumexp = at::empty({shape.batch, shape.heads, shape.tokens}, at::kFloat);
+        Tensor logsumexp = at::empty({shape.batch, shape.heads, shape.tokens}, float_options());
         with_element_of(qkv, [&](auto element) {
             using Element = decltype(element);
             attention_forward(shape, values_of<Element>(qkv), values_of<Element>(out), floats(logsumexp));

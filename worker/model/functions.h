@@ -2,10 +2,11 @@
 // The model's operations as autograd functions over the kernels: tensors in, tensors out, gradients of parameters into
 // the flat buffer.
 //
-// Activations are contiguous CPU tensors [rows, features], rows being B*T tokens; another device or type is refused
-// (InternalError): its operations would be written here, beside the kernels' calls. They are fp32. Where the parameters
-// are multiplied in bf16, so is what stands between the products of a block's half, from LinearResult::activation to
-// the next linear: it is kept, and its gradient comes, in bf16. A backward pass may be run once. Not thread-safe.
+// Activations are contiguous tensors [rows, features] on the device (worker/device/device.h), rows being B*T tokens;
+// another device or type is refused (InternalError). They are fp32. Where the parameters are multiplied in bf16, so is
+// what stands between the products of a block's half, from LinearResult::activation to the next linear: it is kept, and
+// its gradient comes, in bf16. A backward pass may be run once; on a device that is not the CPU, LibTorch runs it in a
+// thread of its own while the caller waits. Not thread-safe.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <unordered_map>
 #include <utility>
 
 #include "monitoring/error.h"
-#include "worker/model/flat_buffer.h"
+#include "worker/device/memory.h"
+#include "worker/device/tensors.h"
 #include "worker/model/initial_values.h"
 #include "worker/model/parameter_view.h"
 
@@ -25,19 +25,14 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 
-at::Tensor view_of(float* data, const std::vector<std::int64_t>& shape) {
-    return at::from_blob(data, shape, at::kFloat);
-}
+using RoundedValues = std::unique_ptr<Bf16, FreeMemory>;
 
-template <typename Element>
-std::size_t padded_bytes(std::int64_t elements) {
-    return (static_cast<std::size_t>(elements) * sizeof(Element) + kAlignment) / kAlignment * kAlignment;
-}
-
-template <typename Element>
-Element* aligned(std::size_t bytes) {
-    auto* memory = static_cast<Element*>(std::aligned_alloc(kAlignment, bytes));
-    KIBAN_CHECK(memory != nullptr, "allocate {} bytes for parameters: out of memory", bytes);
+// Of the host: kernels in bf16 run there alone.
+RoundedValues rounded_buffer(std::int64_t elements) {
+    const std::size_t bytes =
+        (static_cast<std::size_t>(elements) * sizeof(Bf16) + kAlignment) / kAlignment * kAlignment;
+    RoundedValues memory(static_cast<Bf16*>(std::aligned_alloc(kAlignment, bytes)));
+    KIBAN_CHECK(memory != nullptr, "allocate {} bytes for rounded parameters: out of memory", bytes);
     return memory;
 }
 
@@ -45,27 +40,22 @@ Element* aligned(std::size_t bytes) {
 void fill_part(const ParameterEntry& entry, std::uint64_t seed, float* values) {
     const TensorSpec& spec = entry.spec;
     if (spec.init != Init::normal) {
-        std::fill_n(values, entry.elements(), spec.init == Init::ones ? 1.0F : 0.0F);
+        fill_floats(values, entry.elements(), spec.init == Init::ones ? 1.0F : 0.0F);
         return;
     }
-    checkpoint::for_each_run(entry.box, entry.box, checkpoint::whole(spec.shape),
-                             [&](std::int64_t here, std::int64_t in_whole, std::int64_t count) {
-                                 fill_normal(seed, spec.name, spec.deviation, in_whole, count, values + here);
-                             });
+    fill_through_host(entry.elements(), values, [&](float* host) {
+        checkpoint::for_each_run(entry.box, entry.box, checkpoint::whole(spec.shape),
+                                 [&](std::int64_t here, std::int64_t in_whole, std::int64_t count) {
+                                     fill_normal(seed, spec.name, spec.deviation, in_whole, count, host + here);
+                                 });
+    });
 }
 
 }  // namespace
 
-FlatBuffer zeroed_buffer(std::int64_t elements) {
-    const std::size_t bytes = padded_bytes<float>(elements);
-    FlatBuffer buffer(aligned<float>(bytes));
-    std::memset(buffer.get(), 0, bytes);
-    return buffer;
-}
-
 // The values of a bucket in bf16, made when a product first needs them.
 struct RoundedBucket {
-    std::unique_ptr<Bf16, FreeMemory> values;
+    RoundedValues values;
     bool current = false;
 };
 
@@ -100,7 +90,7 @@ struct Parameters::Impl {
         const Bucket& whole = bucket(tensor.bucket);
         const float* wide = values_of(entry) - (tensor.offset - whole.offset);
         RoundedBucket& copy = rounded[static_cast<std::size_t>(tensor.bucket)];
-        if (copy.values == nullptr) copy.values.reset(aligned<Bf16>(padded_bytes<Bf16>(whole.padded)));
+        if (copy.values == nullptr) copy.values = rounded_buffer(whole.padded);
         if (!copy.current) round_all(whole.elements, wide, copy.values.get());
         copy.current = true;
         return copy.values.get() + (tensor.offset - whole.offset);
@@ -118,7 +108,7 @@ struct Parameters::Impl {
     void zero_untouched(std::size_t first, std::size_t last) {
         for (std::size_t i = first; i <= last; ++i) {
             if (accumulated[i] != 0) continue;
-            std::fill_n(gradients_of(i), entries()[i].elements(), 0.0F);
+            fill_floats(gradients_of(i), entries()[i].elements(), 0.0F);
             accumulated[i] = 1;
         }
     }
@@ -138,6 +128,8 @@ Parameters::Parameters(Layout layout, Held held, Precision precision) : impl_(st
         const bool added = impl_->index.emplace(layout.tensors[i].spec.name, i).second;
         KIBAN_CHECK(added, "lay out the parameters: two tensors are called '{}'", layout.tensors[i].spec.name);
     }
+    KIBAN_CHECK(precision == Precision::fp32 || !aten_kernels(), "multiply in bf16 with {}: they are of fp32 alone",
+                device().text());
     impl_->layout = std::move(layout);
     impl_->held = held;
     impl_->precision = precision;
@@ -267,14 +259,14 @@ at::Tensor Parameters::gradient(const std::string& name) const { return gradient
 
 at::Tensor Parameters::value_span(const std::string& first, const std::string& last) const {
     const std::size_t begin = index(first);
-    return view_of(impl_->values_of(begin), span_shape(begin, index(last)));
+    return view(impl_->values_of(begin), span_shape(begin, index(last)));
 }
 
 at::Tensor Parameters::gradient_span(const std::string& first, const std::string& last) const {
     const std::size_t begin = index(first);
     const std::size_t end = index(last);
     impl_->zero_untouched(begin, end);
-    return view_of(impl_->gradients_of(begin), span_shape(begin, end));
+    return view(impl_->gradients_of(begin), span_shape(begin, end));
 }
 
 ParameterView::ParameterView(Parameters& parameters, const std::string& first, const std::string& last)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activations as the kernels read them: plain memory of fp32 or bf16. For the sources that define autograd functions;
-// includes LibTorch.
+// Activations as the kernels read them: plain memory of fp32 or bf16 on the device. For the sources that define
+// autograd functions; includes LibTorch.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "monitoring/error.h"
+#include "worker/device/tensors.h"
 #include "worker/kernels/bf16.h"
 
 namespace kiban::worker {
@@ -18,18 +19,18 @@ constexpr at::ScalarType kTypeOf = std::is_same_v<Element, Bf16> ? at::kBFloat16
 
 template <typename Element = float>
 at::Tensor empty(std::int64_t rows, std::int64_t columns) {
-    return at::empty({rows, columns}, kTypeOf<Element>);
+    return at::empty({rows, columns}, float_options().dtype(kTypeOf<Element>));
 }
 
 inline bool is_bf16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
 
-/// The values of an activation, after checking that the CPU kernels can read it.
+/// The values of an activation, after checking that the kernels can read it.
 template <typename Element>
 const Element* values_of(const at::Tensor& x) {
-    KIBAN_CHECK(x.is_cpu() && x.scalar_type() == kTypeOf<Element> && x.is_contiguous(),
-                "run a CPU kernel on a {} tensor of {} on {}: expected a contiguous {} tensor on the CPU",
+    KIBAN_CHECK(x.device() == torch_device() && x.scalar_type() == kTypeOf<Element> && x.is_contiguous(),
+                "run a kernel on a {} tensor of {} on {}: expected a contiguous {} tensor on {}",
                 x.is_contiguous() ? "contiguous" : "strided", c10::toString(x.scalar_type()), x.device().str(),
-                c10::toString(kTypeOf<Element>));
+                c10::toString(kTypeOf<Element>), torch_device().str());
     return static_cast<const Element*>(x.data_ptr());
 }
 
@@ -53,7 +54,7 @@ void with_element_of(const at::Tensor& x, Call call) {
 /// x in bf16: itself, or rounded.
 inline at::Tensor in_bf16(const at::Tensor& x) {
     if (is_bf16(x)) return x;
-    at::Tensor y = at::empty(x.sizes(), at::kBFloat16);
+    at::Tensor y = at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
     round_all(x.numel(), floats(x), values_of<Bf16>(y));
     return y;
 }

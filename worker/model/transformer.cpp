@@ -12,6 +12,8 @@
 #include "checkpoint/placement.h"
 #include "coordinator/job/inventory.h"
 #include "monitoring/error.h"
+#include "worker/device/memory.h"
+#include "worker/device/tensors.h"
 #include "worker/model/block.h"
 #include "worker/model/functions.h"
 
@@ -35,8 +37,9 @@ std::span<const float> floats_of(const at::Tensor& x) {
 }
 
 at::Tensor tensor_of(std::span<const float> values, std::int64_t width) {
-    at::Tensor x = at::empty({static_cast<std::int64_t>(values.size()) / width, width}, at::kFloat);
-    std::copy(values.begin(), values.end(), x.data_ptr<float>());
+    const auto count = static_cast<std::int64_t>(values.size());
+    at::Tensor x = at::empty({count / width, width}, float_options());
+    copy_floats(values.data(), count, x.data_ptr<float>());
     return x;
 }
 
@@ -232,11 +235,11 @@ Transformer::Transformer(const ModelConfig& config, std::int64_t vocabulary, std
 
 Transformer::~Transformer() = default;
 
-std::unique_ptr<MicroBatchPass> Transformer::forward(const Batch& batch, double scale, std::vector<float> input) {
+std::unique_ptr<MicroBatchPass> Transformer::forward(const Batch& batch, double scale, std::span<const float> input) {
     return std::make_unique<MicroBatchPass>(impl_->pass(batch, scale, input));
 }
 
-std::unique_ptr<MicroBatchPass> Transformer::evaluate(const Batch& batch, std::vector<float> input) {
+std::unique_ptr<MicroBatchPass> Transformer::evaluate(const Batch& batch, std::span<const float> input) {
     const at::NoGradGuard no_gradients;
     return std::make_unique<MicroBatchPass>(impl_->pass(batch, 1.0, input));
 }
@@ -259,8 +262,7 @@ std::vector<float> Transformer::logits(std::span<const std::int64_t> inputs, std
     const at::Tensor result = impl_->through(impl_->head_uses, x, [&](const at::Tensor& in) {
         return linear(norm(in, impl_->final_norm).second, impl_->head, {});
     });
-    const float* data = result.data_ptr<float>();
-    return {data, data + result.numel()};
+    return to_host(floats_of(result));
 }
 
 std::int64_t Transformer::tokens_here(std::int64_t rows) const {

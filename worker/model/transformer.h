@@ -55,12 +55,12 @@ class Transformer {
                 Parameters& parameters, LossOptions loss = {}, const ModelPart& part = {});
     ~Transformer();
 
-    /// The forward pass of a micro-batch, kept for its backward pass. `input` [tokens here, D] where this part does not
-    /// embed. The gradients will be those of scale * (sum of target losses), and of the terms of LossOptions, which
-    /// enter no loss that is returned anywhere here: all are the plain cross-entropy.
-    std::unique_ptr<MicroBatchPass> forward(const Batch& batch, double scale, std::vector<float> input = {});
+    /// The forward pass of a micro-batch, kept for its backward pass. `input` [tokens here, D], on the device, where
+    /// this part does not embed. The gradients will be those of scale * (sum of target losses), and of the terms of
+    /// LossOptions, which enter no loss that is returned anywhere here: all are the plain cross-entropy.
+    std::unique_ptr<MicroBatchPass> forward(const Batch& batch, double scale, std::span<const float> input = {});
     /// The same, with nothing kept: what backward() of it may not be called on.
-    std::unique_ptr<MicroBatchPass> evaluate(const Batch& batch, std::vector<float> input = {});
+    std::unique_ptr<MicroBatchPass> evaluate(const Batch& batch, std::span<const float> input = {});
 
     /// Forward and backward of the whole model: ADDS scale * d(sum of target losses)/d(parameter) to the gradients;
     /// returns the sum of target losses (nats).
@@ -87,12 +87,12 @@ class MicroBatchPass {
     explicit MicroBatchPass(std::unique_ptr<Impl> impl);
     ~MicroBatchPass();
 
-    /// [tokens here, D] for the next part; empty where this part scores.
+    /// [tokens here, D] for the next part, on the device; empty where this part scores.
     std::span<const float> output() const;
     /// Of the tokens here (nats); 0 where this part does not score.
     double loss_sum() const;
-    /// Once. `output_gradient` [tokens here, D]; empty where this part scores. Returns the gradient of the input, valid
-    /// as long as this object; empty where this part embeds.
+    /// Once. `output_gradient` [tokens here, D], on the device; empty where this part scores. Returns the gradient of
+    /// the input, there too, valid as long as this object; empty where this part embeds.
     std::span<const float> backward(std::span<const float> output_gradient = {});
 
   private:

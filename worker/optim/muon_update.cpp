@@ -19,11 +19,6 @@ Box box_on(const ParameterEntry& entry, int tensor_rank) {
     return box;
 }
 
-// For content that is about to be written; never smaller than before.
-void grow(std::vector<float>& buffer, std::int64_t elements) {
-    if (buffer.size() < static_cast<std::size_t>(elements)) buffer.resize(static_cast<std::size_t>(elements));
-}
-
 }  // namespace
 
 MuonUpdate::MuonUpdate(const Parameters& parameters, const Mesh& mesh, OptimizerState& state)
@@ -37,7 +32,7 @@ MuonUpdate::MuonUpdate(const Parameters& parameters, const Mesh& mesh, Optimizer
 void MuonUpdate::update(const MuonStep& step, const std::vector<OwnedPiece>& pieces) {
     for (const OwnedPiece& piece : pieces) {
         if (matrices_[static_cast<std::size_t>(piece.bucket)].empty()) continue;
-        grow(layer_, mesh_.tensor.size() * bucket_of(piece.bucket).padded);
+        layer_.grow(mesh_.tensor.size() * bucket_of(piece.bucket).padded);
         accumulate_momenta(step, piece);
         gather_layer(piece);
         orthogonalise_own(piece.bucket);
@@ -61,7 +56,7 @@ float* MuonUpdate::own_bucket(int bucket) { return layer_.data() + mesh_.tensor.
 void MuonUpdate::accumulate_momenta(const MuonStep& step, const OwnedPiece& piece) {
     const Bucket& bucket = bucket_of(piece.bucket);
     float* updates = own_bucket(piece.bucket);
-    std::fill(updates + piece.range.begin, updates + piece.range.end, 0.0F);
+    fill_floats(updates + piece.range.begin, piece.range.size(), 0.0F);
     for (const std::size_t index : matrices_[static_cast<std::size_t>(piece.bucket)]) {
         const ParameterEntry& entry = parameters_.entries()[index];
         const auto inside = part_inside(entry, bucket, piece.range);
@@ -93,18 +88,15 @@ void MuonUpdate::orthogonalise_own(int bucket) {
     for (std::size_t number = 0; number < matrices.size(); ++number) {
         const ParameterEntry& entry = parameters_.entries()[matrices[number]];
         if (static_cast<int>(number) % mesh_.layer.size() != mesh_.layer.rank()) {
-            for_each_slice(entry, [&](const Box&, float* slice) { std::fill_n(slice, entry.elements(), 0.0F); });
+            for_each_slice(entry, [&](const Box&, float* slice) { fill_floats(slice, entry.elements(), 0.0F); });
             continue;
         }
         const Box whole = checkpoint::whole(entry.spec.shape);
-        grow(matrix_, entry.spec.elements());
-        for_each_slice(entry, [&](const Box& box, const float* slice) {
-            checkpoint::copy_box(box, box, slice, whole, matrix_.data(), sizeof(float));
-        });
+        matrix_.grow(entry.spec.elements());
+        for_each_slice(entry,
+                       [&](const Box& box, const float* slice) { copy_box(box, box, slice, whole, matrix_.data()); });
         orthogonalise(entry.spec.shape[0], entry.spec.shape[1], matrix_.data(), work_);
-        for_each_slice(entry, [&](const Box& box, float* slice) {
-            checkpoint::copy_box(box, whole, matrix_.data(), box, slice, sizeof(float));
-        });
+        for_each_slice(entry, [&](const Box& box, float* slice) { copy_box(box, whole, matrix_.data(), box, slice); });
     }
 }
 

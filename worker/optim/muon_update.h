@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "checkpoint/box.h"
+#include "worker/device/memory.h"
 #include "worker/kernels/muon.h"
 #include "worker/optim/optimizer_state.h"
 #include "worker/parallel/mesh.h"
@@ -45,9 +46,9 @@ class MuonUpdate {
     Mesh mesh_;
     OptimizerState& state_;
     std::vector<std::vector<std::size_t>> matrices_;  // entries, by bucket
-    std::vector<float> layer_;                        // [tensor, padded] of the bucket at hand
-    std::vector<float> matrix_;                       // a whole one
-    std::vector<float> work_;
+    DeviceFloats layer_;                              // [tensor, padded] of the bucket at hand
+    DeviceFloats matrix_;                             // a whole one
+    std::vector<float> work_;                         // of the native kernel
 };
 
 }  // namespace kiban::worker

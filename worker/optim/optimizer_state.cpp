@@ -31,7 +31,7 @@ OptimizerState::OptimizerState(const Parameters& parameters, const std::vector<O
         sizes[0] += piece.range.size();
         sizes[1] += piece.range.size() - left_out;
     }
-    for (const int slot : {0, 1}) slots_[slot].resize(static_cast<std::size_t>(sizes[slot]));
+    for (const int slot : {0, 1}) slots_[slot] = DeviceFloats(sizes[slot]);
 }
 
 bool OptimizerState::is_muons(const ParameterEntry& entry) const {
@@ -55,7 +55,7 @@ float* OptimizerState::find(std::string_view kind, std::size_t index, std::int64
 }
 
 void OptimizerState::reset() {
-    for (std::vector<float>& slot : slots_) std::fill(slot.begin(), slot.end(), 0.0F);
+    for (DeviceFloats& slot : slots_) fill_floats(slot.data(), slot.size(), 0.0F);
 }
 
 }  // namespace kiban::worker

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "checkpoint/placement.h"
+#include "worker/device/memory.h"
 #include "worker/model/parameters.h"
 #include "worker/parallel/zero_sharding.h"
 
@@ -41,7 +42,9 @@ class OptimizerState {
     /// Null where the entry has no state of this kind.
     float* find(std::string_view kind, std::size_t index, std::int64_t element);
 
-    std::uint64_t bytes() const { return (slots_[0].size() + slots_[1].size()) * sizeof(float); }
+    std::uint64_t bytes() const {
+        return static_cast<std::uint64_t>(slots_[0].size() + slots_[1].size()) * sizeof(float);
+    }
     void reset();
 
   private:
@@ -49,7 +52,7 @@ class OptimizerState {
     bool muon_;
     // Of each entry and slot: an element's place is shift + its number within the bucket.
     std::vector<std::int64_t> shifts_[2];
-    std::vector<float> slots_[2];
+    DeviceFloats slots_[2];
 };
 
 }  // namespace kiban::worker

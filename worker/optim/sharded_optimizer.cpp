@@ -37,6 +37,10 @@ std::vector<std::string_view> stored_kinds() {
     return kinds;
 }
 
+void read_box(const checkpoint::CheckpointReader& reader, const TensorId& id, const Box& box, float* to) {
+    fill_through_host(checkpoint::num_elements(box.extent), to, [&](float* host) { reader.read(id, box, host); });
+}
+
 using StoredTensors = std::map<TensorId, const TensorInfo*>;
 
 void check_tensor(const TensorInfo& wanted, const StoredTensors& stored, std::uint64_t step) {
@@ -218,13 +222,18 @@ void ShardedOptimizer::for_each_part(const std::vector<OwnedPiece>& pieces, std:
     }
 }
 
+const float* ShardedOptimizer::on_host(const Box& box, const float* data) {
+    return copies_.of(data, checkpoint::num_elements(box.extent));
+}
+
 std::vector<TensorSlice> ShardedOptimizer::slices() { return slices_of(sharding_.stored_pieces()); }
 
 std::vector<TensorSlice> ShardedOptimizer::slices_of(const std::vector<OwnedPiece>& pieces) {
     std::vector<TensorSlice> all;
+    copies_.clear();
     for (const std::string_view kind : stored_kinds()) {
         for_each_part(pieces, kind, [&](const ParameterEntry& entry, const Box& box, const float* data) {
-            if (counts(entry)) all.push_back({info_of(entry, kind), box, data});
+            if (counts(entry)) all.push_back({info_of(entry, kind), box, on_host(box, data)});
         });
     }
     return all;
@@ -232,9 +241,10 @@ std::vector<TensorSlice> ShardedOptimizer::slices_of(const std::vector<OwnedPiec
 
 std::vector<TensorSlice> ShardedOptimizer::reduced_gradients() {
     std::vector<TensorSlice> all;
+    copies_.clear();
     for_each_part(sharding_.stored_pieces(), kGradient,
                   [&](const ParameterEntry& entry, const Box& box, const float* data) {
-                      if (counts(entry)) all.push_back({info_of(entry, kParam), box, data});
+                      if (counts(entry)) all.push_back({info_of(entry, kParam), box, on_host(box, data)});
                   });
     return all;
 }
@@ -248,7 +258,7 @@ void ShardedOptimizer::load(const checkpoint::CheckpointReader& reader) {
     for (const std::string_view kind : stored_kinds()) {
         if (sharding_.stage() == 0 && kind != kParam) continue;
         for_each_part(sharding_.own_pieces(), kind, [&](const ParameterEntry& entry, const Box& box, float* data) {
-            reader.read(info_of(entry, kind).id, box, data);
+            read_box(reader, info_of(entry, kind).id, box, data);
         });
     }
     if (sharding_.stage() == 0) load_whole_state(reader);
@@ -260,7 +270,7 @@ void ShardedOptimizer::load_whole_state(const checkpoint::CheckpointReader& read
         const ParameterEntry& entry = parameters_.entries()[i];
         const Bucket& bucket = parameters_.layout().buckets[static_cast<std::size_t>(entry.bucket)];
         for (const std::string_view kind : state_.kinds_of(entry)) {
-            reader.read(info_of(entry, kind).id, entry.box, state_.find(kind, i, entry.offset - bucket.offset));
+            read_box(reader, info_of(entry, kind).id, entry.box, state_.find(kind, i, entry.offset - bucket.offset));
         }
     }
 }

@@ -17,6 +17,7 @@
 #include "checkpoint/reader.h"
 #include "checkpoint/tensor.h"
 #include "coordinator/job/train_config.h"
+#include "worker/device/memory.h"
 #include "worker/model/parameters.h"
 #include "worker/optim/muon_update.h"
 #include "worker/optim/optimizer_state.h"
@@ -60,7 +61,8 @@ class ShardedOptimizer {
     std::uint64_t optimizer_bytes() const { return state_.bytes(); }
 
     /// This worker's share of the checkpoint: parameters and state of the stored pieces, as far as no other worker
-    /// stores them: replicas write an equal share each. Views, valid until the next update.
+    /// stores them: replicas write an equal share each. On the host: views of what stands there, valid until the next
+    /// update; of what stands on a device copies, made by the call. Both are valid until the next call.
     std::vector<checkpoint::TensorSlice> slices();
     /// The reduced gradients of the stored pieces, boxed and named as the parameters are in slices().
     std::vector<checkpoint::TensorSlice> reduced_gradients();
@@ -92,6 +94,7 @@ class ShardedOptimizer {
     template <typename Visit>
     void for_each_part(const std::vector<OwnedPiece>& pieces, std::string_view kind, Visit visit);
     void load_whole_state(const checkpoint::CheckpointReader& reader);
+    const float* on_host(const checkpoint::Box& box, const float* data);
     float* place(const OwnedPiece& piece, std::string_view kind, std::size_t index, std::int64_t element);
 
     Parameters& parameters_;
@@ -104,6 +107,7 @@ class ShardedOptimizer {
     MuonUpdate muon_;
     std::vector<std::int64_t> first_block_;  // per bucket, over all buckets
     std::vector<Run> runs_;
+    HostCopies copies_;  // of slices
 };
 
 }  // namespace kiban::worker

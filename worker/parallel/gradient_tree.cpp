@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "monitoring/error.h"
+#include "worker/device/memory.h"
 
 namespace kiban::worker {
 namespace {
@@ -14,11 +15,6 @@ void note_merges(int lo, int hi, std::vector<int>& merges) {
     note_merges(lo, mid, merges);
     note_merges(mid, hi, merges);
     ++merges[static_cast<std::size_t>(hi) - 1];
-}
-
-void add(std::int64_t count, const float* terms, float* sums) {
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < count; ++i) sums[i] += terms[i];
 }
 
 }  // namespace
@@ -62,7 +58,7 @@ void GradientTree::end_leaf() {
         parameters_.bucket_gradients(static_cast<int>(i));  // what this micro-batch did not touch is zero
     for (int merge = 0; merge < merges_[leaf_]; ++merge) {
         --depth_;
-        add(parameters_.layout().padded, memory(depth_), memory(depth_ - 1));
+        add_floats(memory(depth_), parameters_.layout().padded, memory(depth_ - 1));
     }
     if (++leaf_ < merges_.size()) return;
     KIBAN_CHECK(depth_ == 1, "a step's gradients ended as {} sums", depth_);

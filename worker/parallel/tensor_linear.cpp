@@ -3,9 +3,9 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-
 #include "monitoring/error.h"
+#include "worker/device/memory.h"
+#include "worker/device/tensors.h"
 #include "worker/kernels/reduce.h"
 #include "worker/model/functions.h"
 #include "worker/model/kept.h"
@@ -21,9 +21,8 @@ std::span<float> floats_of(const Tensor& x) { return {x.data_ptr<float>(), stati
 
 // [rows here, D] -> [all rows, D], rank after rank.
 Tensor gather_rows(const Tensor& x, const Group& group) {
-    Tensor all = at::empty({x.size(0) * group.size(), x.size(1)}, at::kFloat);
-    const std::span<float> from = floats_of(x);
-    std::copy(from.begin(), from.end(), all.data_ptr<float>() + group.rank() * x.numel());
+    Tensor all = at::empty({x.size(0) * group.size(), x.size(1)}, float_options());
+    copy_floats(x.data_ptr<float>(), x.numel(), all.data_ptr<float>() + group.rank() * x.numel());
     group.all_gather(floats_of(all));
     return all;
 }
@@ -58,12 +57,7 @@ struct SumScatterRows : torch::autograd::Function<SumScatterRows> {
     static Tensor forward(AutogradContext* context, const Tensor& terms, const OptionalTensor&,
                           const OptionalTensor& residual, const Saved& saved) {
         Tensor y = sum_scatter_rows(terms.clone(), saved.group);
-        if (saved.bias.defined()) {
-            const float* bias = saved.bias.data();
-            float* row = y.data_ptr<float>();
-            for (std::int64_t i = 0; i < y.size(0); ++i, row += y.size(1))
-                std::transform(row, row + y.size(1), bias, row, std::plus<>());
-        }
+        if (saved.bias.defined()) add_to_rows(y.size(0), y.size(1), saved.bias.data(), y.data_ptr<float>());
         if (residual) y.add_(*residual);
         keep(context, saved);
         return y;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/parallel/zero_sharding.h"
 
-#include <algorithm>
+#include <iterator>
 
 #include "coordinator/job/ownership.h"
 #include "monitoring/error.h"
+#include "worker/device/memory.h"
 
 namespace kiban::worker {
 
@@ -69,7 +70,7 @@ void ZeroSharding::start_gather(int bucket) {
     if (shard.users > 0 || shard.coming != nullptr) return;
     shard.coming = pool_.take(here.padded);
     const Part own = own_range(bucket);
-    std::copy_n(shard.values.get(), own.size(), shard.coming + own.begin);
+    copy_floats(shard.values.get(), own.size(), shard.coming + own.begin);
     shard.handle = mesh_.shard.start_all_gather(std::span<float>(shard.coming, static_cast<std::size_t>(here.padded)));
 }
 
@@ -134,7 +135,7 @@ void ZeroSharding::start_sum(int bucket) {
         sum_partial_tensors(bucket, gradients.data());
         shard.handle = mesh_.shard.start_reduce_scatter_sum(gradients);
     } else if (!shard.reduced) {  // no micro-batch of this step added anything
-        std::fill_n(shard.gradients.get(), own_range(bucket).size(), 0.0F);
+        fill_floats(shard.gradients.get(), own_range(bucket).size(), 0.0F);
     }
     start_sum_over_replicas(bucket);
     shard.summing = true;
@@ -151,21 +152,23 @@ void ZeroSharding::sum_partial_tensors(int bucket, float* gradients) {
     if (mesh_.tensor.size() == 1) return;
     const Bucket& here = parameters_.layout().buckets.at(static_cast<std::size_t>(bucket));
     std::vector<std::span<float>> parts;
-    std::size_t elements = 0;
+    std::int64_t elements = 0;
     for (std::size_t i = here.first; i <= here.last; ++i) {
         const ParameterEntry& entry = parameters_.entries()[i];
         if (!entry.partial) continue;
         parts.emplace_back(gradients + (entry.offset - here.offset), static_cast<std::size_t>(entry.elements()));
-        elements += parts.back().size();
+        elements += entry.elements();
     }
     if (parts.size() == 1) return mesh_.tensor.all_reduce_sum(parts.front());
-    std::vector<float> packed;
-    packed.reserve(elements);
-    for (const std::span<float> part : parts) packed.insert(packed.end(), part.begin(), part.end());
-    mesh_.tensor.all_reduce_sum(std::span<float>(packed));
-    for (std::size_t done = 0; const std::span<float> part : parts) {
-        std::copy_n(packed.begin() + static_cast<std::ptrdiff_t>(done), part.size(), part.begin());
-        done += part.size();
+    DeviceFloats packed(elements);
+    for (float* place = packed.data(); const std::span<float> part : parts) {
+        copy_floats(part.data(), std::ssize(part), place);
+        place += part.size();
+    }
+    mesh_.tensor.all_reduce_sum(packed.span());
+    for (const float* place = packed.data(); const std::span<float> part : parts) {
+        copy_floats(place, std::ssize(part), part.data());
+        place += part.size();
     }
 }
 
@@ -175,15 +178,15 @@ void ZeroSharding::reduce(int bucket) {
     Shard& shard = shards_.at(static_cast<std::size_t>(bucket));
     float* gradients = parameters_.bucket_gradients(bucket);
     if (gradients == nullptr) return;  // this micro-batch added nothing
-    std::fill(gradients + here.elements, gradients + here.padded, 0.0F);
+    fill_floats(gradients + here.elements, here.padded - here.elements, 0.0F);
     sum_partial_tensors(bucket, gradients);
     mesh_.shard.reduce_scatter_sum(std::span<float>(gradients, static_cast<std::size_t>(here.padded)));
     const Part own = own_range(bucket);
     float* sums = shard.gradients.get();
     if (shard.reduced) {
-        for (std::int64_t i = 0; i < own.size(); ++i) sums[i] += gradients[own.begin + i];
+        add_floats(gradients + own.begin, own.size(), sums);
     } else {
-        std::copy_n(gradients + own.begin, own.size(), sums);
+        copy_floats(gradients + own.begin, own.size(), sums);
     }
     shard.reduced = true;
     parameters_.detach_gradients(bucket);
@@ -233,11 +236,11 @@ void ZeroSharding::initialise(std::uint64_t seed) {
         const int bucket = static_cast<int>(i);
         const std::int64_t padded = parameters_.layout().buckets[i].padded;
         float* whole = pool_.take(padded);
-        std::fill_n(whole, padded, 0.0F);
+        fill_floats(whole, padded, 0.0F);
         parameters_.attach_values(bucket, whole);
         parameters_.initialise_bucket(bucket, seed);
         const Part own = own_range(bucket);
-        std::copy_n(whole + own.begin, own.size(), shards_[i].values.get());
+        copy_floats(whole + own.begin, own.size(), shards_[i].values.get());
         parameters_.attach_values(bucket, nullptr);
         pool_.give_back(whole);
     }

@@ -2,6 +2,7 @@
 #include "worker/train/passes.h"
 
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 #include "monitoring/error.h"
@@ -23,18 +24,18 @@ Passes::Passes(ParallelModel& model, int micro_batches, bool fixed) : model_(mod
     if (fixed) tree_ = std::make_unique<GradientTree>(model.parameters(), micro_batches);
 }
 
-std::vector<float> Passes::receive_input(std::int64_t rows) {
+DeviceFloats Passes::receive_input(std::int64_t rows) {
     if (model_.embeds()) return {};
     const Group& stages = model_.mesh().pipeline;
-    std::vector<float> input(static_cast<std::size_t>(model_.model().tokens_here(rows) * model_.model().width()));
-    stages.receive(std::span<float>(input), stages.rank() - 1, kActivations);
+    DeviceFloats input(model_.model().tokens_here(rows) * model_.model().width());
+    stages.receive(input.span(), stages.rank() - 1, kActivations);
     return input;
 }
 
 // The head's gradients come in its forward pass, so a leaf of the tree begins before it.
 void Passes::pass_forward(const Batch& batch, double scale) {
     if (tree_ && model_.scores()) tree_->begin_leaf();
-    auto pass = model_.model().forward(batch, scale, receive_input(batch.rows));
+    auto pass = model_.model().forward(batch, scale, receive_input(batch.rows).span());
     const double loss_sum = pass->loss_sum();
     if (!model_.scores()) {
         const Group& stages = model_.mesh().pipeline;
@@ -47,16 +48,16 @@ double Passes::pass_backward(bool last) {
     UnderWay oldest = std::move(under_way_.front());
     under_way_.pop_front();
     const Group& stages = model_.mesh().pipeline;
-    std::vector<float> output_gradient;
+    DeviceFloats output_gradient;
     if (!model_.scores()) {
         activations_.front().wait();
         activations_.pop_front();
-        output_gradient.resize(oldest.pass->output().size());
-        stages.receive(std::span<float>(output_gradient), stages.rank() + 1, kGradients);
+        output_gradient.grow(std::ssize(oldest.pass->output()));
+        stages.receive(output_gradient.span(), stages.rank() + 1, kGradients);
     }
     if (tree_ && !model_.scores()) tree_->begin_leaf();
     if (last && (!tree_ || micro_batches_ == 1)) model_.sharding().last_micro_batch();
-    const std::span<const float> input_gradient = oldest.pass->backward(output_gradient);
+    const std::span<const float> input_gradient = oldest.pass->backward(output_gradient.span());
     if (tree_) tree_->end_leaf();
     const double loss_sum = oldest.loss_sum;
     if (!model_.embeds()) {
@@ -86,7 +87,7 @@ std::vector<double> Passes::accumulate_gradients(const BatchOf& batch_of, double
 }
 
 double Passes::evaluate(const Batch& batch) {
-    const auto pass = model_.model().evaluate(batch, receive_input(batch.rows));
+    const auto pass = model_.model().evaluate(batch, receive_input(batch.rows).span());
     if (!model_.scores()) {
         const Group& stages = model_.mesh().pipeline;
         stages.send(pass->output(), stages.rank() + 1, kActivations);

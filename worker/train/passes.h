@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "worker/comm/group.h"
+#include "worker/device/memory.h"
 #include "worker/parallel/gradient_tree.h"
 #include "worker/parallel/parallelize.h"
 
@@ -46,7 +47,7 @@ class Passes {
 
     void pass_forward(const Batch& batch, double scale);
     double pass_backward(bool last);
-    std::vector<float> receive_input(std::int64_t rows);
+    DeviceFloats receive_input(std::int64_t rows);
 
     ParallelModel& model_;
     int micro_batches_;

@@ -3,11 +3,11 @@
 // its shard there, the coordinator commits.
 //
 // A periodic save costs training the copy of the shard (snapshot), or nothing but what of it is not yet copied when the
-// next update comes (lazy). One is under way at a time: whether it still is, is worker 0's knowledge, and rides on the
-// step's reduction, so all workers begin or skip alike. Answers of the coordinator are taken by the control thread as
-// they come; training does not wait for them in a periodic save, unless the pool is smaller than the shard: then an
-// update may wait for the place and the disk. All functions are called by the training thread, those
-// that save by all workers at the same step.
+// next update comes (lazy); of tensors on a device, either way, also that to the host. One is under way at a time:
+// whether it still is, is worker 0's knowledge, and rides on the step's reduction, so all workers begin or skip alike.
+// Answers of the coordinator are taken by the control thread as they come; training does not wait for them in a
+// periodic save, unless the pool is smaller than the shard: then an update may wait for the place and the disk. All
+// functions are called by the training thread, those that save by all workers at the same step.
 #pragma once
 
 #include <condition_variable>

@@ -13,6 +13,7 @@
 #include "monitoring/log.h"
 #include "worker/kernels/gemm_bf16.h"
 #include "worker/kernels/reduce.h"
+#include "worker/train/compute_device.h"
 #include "worker/train/loading.h"
 #include "worker/train/memory_limit.h"
 
@@ -48,7 +49,7 @@ checkpoint::RunState initial_state(const coordinator::Job& job, const RunFile& r
     state.reduction = run_file.train.reduction;
     state.layout = layout_text(run_file);
     state.precision = run_file.train.precision;
-    state.kernels = runtime.kernels;
+    state.kernels = kernels_here(runtime.kernels);
     if (state.precision == "bf16") state.kernels += ", " + bf16_products();
     state.torch_version = runtime.torch_version;
     state.kiban_version = coordinator::version();
@@ -63,9 +64,11 @@ ModelSetup setup_of(const RunFile& run_file, const data::Corpus& corpus) {
             .train = run_file.train};
 }
 
-// Refuses before memory is asked for what this process may not hold.
-ModelSetup checked_setup(const RunFile& run_file, const data::Corpus& corpus, int rank) {
+// Before memory is asked for: where it is, and whether this process may hold it.
+ModelSetup checked_setup(const RunFile& run_file, const data::Corpus& corpus, const Group& world) {
     ModelSetup setup = setup_of(run_file, corpus);
+    compute_on_device_of(run_file.train, world);
+    if (!tensors_on_host()) return setup;  // the limits are of the host's memory
     refuse_beyond_limits({.model = setup.model,
                           .vocabulary = setup.vocabulary,
                           .sequence_length = setup.sequence_length,
@@ -73,7 +76,7 @@ ModelSetup checked_setup(const RunFile& run_file, const data::Corpus& corpus, in
                           .parallel = setup.parallel,
                           .workers = run_file.launch.workers,
                           .threads_per_worker = run_file.launch.threads_per_worker},
-                         rank);
+                         world.rank());
     return setup;
 }
 
@@ -119,7 +122,7 @@ Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime&
     : run_file_(coordinator::parse_run_file(job.run_file, {}, "run file of the job")),
       control_(control),
       corpus_(open_corpus(job, run_file_)),
-      model_(checked_setup(run_file_, corpus_, world.rank()), world),
+      model_(checked_setup(run_file_, corpus_, world), world),
       mine_(own_micro_batches(run_file_.train, mesh().data)),
       rows_(corpus_, mine_),
       passes_(model_, static_cast<int>(mine_.count), fixed()),
