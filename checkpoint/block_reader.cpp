@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "monitoring/crc32c.h"
 #include "monitoring/error.h"
 
 namespace kiban::checkpoint {
@@ -12,6 +11,7 @@ namespace {
 
 constexpr std::size_t kMostOpenFiles = 64;
 constexpr std::size_t kMostNamedTensors = 3;
+constexpr std::size_t kMostComing = 4;  // blocks of one call that are being read or checked at once
 
 }  // namespace
 
@@ -20,19 +20,50 @@ BlockReader::BlockReader(std::filesystem::path directory, const Manifest& manife
     for (const ManifestFile& file : manifest.files) touched_.emplace_back(file.block_crcs.size(), false);
 }
 
+BlockReader::~BlockReader() {
+    for (CachedBlock& cached : cache_) {
+        if (cached.coming.valid()) cached.coming.wait();  // its buffer goes
+    }
+}
+
 void BlockReader::read(std::size_t file, std::uint64_t offset, std::span<std::byte> to) {
-    while (!to.empty()) {
-        const std::uint64_t block = offset / kCrcBlockBytes;
-        const std::uint64_t in_block = offset % kCrcBlockBytes;
-        const std::uint64_t size = block_size(file, block);
-        const auto part = to.first(static_cast<std::size_t>(std::min<std::uint64_t>(to.size(), size - in_block)));
-        if (part.size() == size) {
-            load_block(file, block, part);
-        } else {
-            std::memcpy(part.data(), cached_block(file, block).data() + in_block, part.size());
+    std::vector<Coming> coming;
+    try {
+        while (!to.empty()) {
+            const std::uint64_t block = offset / kCrcBlockBytes;
+            const std::uint64_t in_block = offset % kCrcBlockBytes;
+            const std::uint64_t size = block_size(file, block);
+            const auto part = to.first(static_cast<std::size_t>(std::min<std::uint64_t>(to.size(), size - in_block)));
+            const bool more = part.size() < to.size() || !coming.empty();
+            if (part.size() == size && more && find_cached(file, block) == nullptr) {
+                if (coming.size() >= kMostComing) settle(file, coming);
+                coming.push_back({block, part, loader().load(open_file(file), block * kCrcBlockBytes, part)});
+                last_ = {file, block};
+            } else if (part.size() == size && find_cached(file, block) == nullptr) {
+                load_block(file, block, part);
+            } else {
+                std::memcpy(part.data(), cached_block(file, block).data() + in_block, part.size());
+            }
+            to = to.subspan(part.size());
+            offset += part.size();
         }
-        to = to.subspan(part.size());
-        offset += part.size();
+    } catch (...) {
+        for (Coming& one : coming) one.crc.wait();  // they write into the caller's buffer
+        throw;
+    }
+    while (!coming.empty()) settle(file, coming);
+}
+
+// Waits for the oldest one and checks it; when it is bad for the others too, and throws.
+void BlockReader::settle(std::size_t file, std::vector<Coming>& coming) {
+    Coming oldest = std::move(coming.front());
+    coming.erase(coming.begin());
+    try {
+        touched_[file][oldest.block] = true;
+        check(file, oldest.block, oldest.to, oldest.crc.get());
+    } catch (...) {
+        for (Coming& one : coming) one.crc.wait();
+        throw;
     }
 }
 
@@ -56,38 +87,75 @@ std::uint64_t BlockReader::block_size(std::size_t file, std::uint64_t block) con
 
 void BlockReader::load_block(std::size_t file, std::uint64_t block, std::span<std::byte> to) {
     touched_[file][block] = true;
-    const std::uint64_t begin = block * kCrcBlockBytes;
-    open_file(file).read_at(begin, to);
+    last_ = {file, block};
+    check(file, block, to, read_with_crc(*open_file(file), block * kCrcBlockBytes, to));
+}
+
+void BlockReader::check(std::size_t file, std::uint64_t block, std::span<const std::byte> bytes, std::uint32_t crc) {
     const std::uint32_t expected = manifest_.files[file].block_crcs[block];
-    const std::uint32_t found = monitoring::crc32c(to);
-    if (found == expected) return;
+    if (crc == expected) return;
+    const std::uint64_t begin = block * kCrcBlockBytes;
     throw CheckpointError("'{}' is damaged: block {} (bytes {} to {}) has CRC-32C {:08x}, expected {:08x}; it holds {}",
-                          (directory_ / manifest_.files[file].name).string(), block, begin, begin + to.size(), found,
-                          expected, tensors_in(file, begin, begin + to.size()));
+                          (directory_ / manifest_.files[file].name).string(), block, begin, begin + bytes.size(), crc,
+                          expected, tensors_in(file, begin, begin + bytes.size()));
+}
+
+BlockReader::CachedBlock* BlockReader::find_cached(std::size_t file, std::uint64_t block) {
+    for (CachedBlock& cached : cache_) {
+        if (cached.last_use != 0 && cached.file == file && cached.block == block) return &cached;
+    }
+    return nullptr;
+}
+
+// The place of the block that was not used for longest, sized for this one and holding nothing yet.
+BlockReader::CachedBlock& BlockReader::free_place(std::size_t file, std::uint64_t block) {
+    CachedBlock& place = *std::ranges::min_element(cache_, {}, &CachedBlock::last_use);
+    if (place.coming.valid()) place.coming.wait();
+    place.coming = {};
+    place.last_use = 0;  // nothing, should the load fail
+    place.file = file;
+    place.block = block;
+    place.bytes.resize(static_cast<std::size_t>(block_size(file, block)));
+    return place;
 }
 
 std::span<const std::byte> BlockReader::cached_block(std::size_t file, std::uint64_t block) {
-    ++uses_;
-    for (CachedBlock& cached : cache_) {
-        if (cached.last_use == 0 || cached.file != file || cached.block != block) continue;
-        cached.last_use = uses_;
-        return cached.bytes;
+    const bool goes_on = last_.first == file && (last_.second == block || last_.second + 1 == block);
+    CachedBlock* cached = find_cached(file, block);
+    if (cached == nullptr) {
+        CachedBlock& place = free_place(file, block);
+        load_block(file, block, place.bytes);
+        cached = &place;
+    } else if (cached->coming.valid()) {
+        cached->last_use = 0;
+        touched_[file][block] = true;
+        check(file, block, cached->bytes, cached->coming.get());
     }
-    CachedBlock& oldest = *std::ranges::min_element(cache_, {}, &CachedBlock::last_use);
-    oldest.last_use = 0;  // nothing, should the load fail
-    oldest.bytes.resize(static_cast<std::size_t>(block_size(file, block)));
-    load_block(file, block, oldest.bytes);
-    oldest.file = file;
-    oldest.block = block;
-    oldest.last_use = uses_;
-    return oldest.bytes;
+    last_ = {file, block};
+    cached->last_use = ++uses_;
+    if (goes_on) prefetch(file, block + 1);
+    return cached->bytes;
 }
 
-const monitoring::File& BlockReader::open_file(std::size_t file) {
+void BlockReader::prefetch(std::size_t file, std::uint64_t block) {
+    if (block >= touched_[file].size() || touched_[file][block] || find_cached(file, block) != nullptr) return;
+    CachedBlock& place = free_place(file, block);
+    place.coming = loader().load(open_file(file), block * kCrcBlockBytes, place.bytes);
+    place.last_use = uses_;  // as recent as the block before it, which is not the oldest
+}
+
+std::shared_ptr<const monitoring::File> BlockReader::open_file(std::size_t file) {
     const auto found = open_.find(file);
     if (found != open_.end()) return found->second;
     if (open_.size() >= kMostOpenFiles) open_.clear();
-    return open_.emplace(file, monitoring::File::open_read(directory_ / manifest_.files[file].name)).first->second;
+    auto opened =
+        std::make_shared<const monitoring::File>(monitoring::File::open_read(directory_ / manifest_.files[file].name));
+    return open_.emplace(file, std::move(opened)).first->second;
+}
+
+BlockLoader& BlockReader::loader() {
+    if (!loader_) loader_ = std::make_unique<BlockLoader>();
+    return *loader_;
 }
 
 std::string BlockReader::tensors_in(std::size_t file, std::uint64_t begin, std::uint64_t end) const {

@@ -29,12 +29,11 @@ void check_may_commit(const fs::path& run_dir, const fs::path& staging, const Ch
         throw CheckpointError("cannot commit {}: '{}' is not a staging directory of it in run '{}'", name.text(),
                               staging.string(), run_dir.string());
     }
-    std::error_code error;
-    if (!fs::is_directory(staging, error)) {
+    if (!monitoring::directory_at(staging)) {
         throw CheckpointError("cannot commit {}: staging directory '{}' is gone", name.text(), staging.string());
     }
     const fs::path target = checkpoints_of(run_dir) / name.text();
-    if (fs::exists(fs::symlink_status(target, error))) {
+    if (monitoring::link_status_of(target).kind != monitoring::FileKind::none) {
         throw CheckpointError("cannot commit {}: '{}' exists already; save again in a new attempt", name.text(),
                               target.string());
     }
@@ -69,11 +68,12 @@ fs::path begin_checkpoint(const fs::path& run_dir, std::uint64_t step, std::uint
 
 CheckpointInfo commit_checkpoint(const fs::path& run_dir, const fs::path& staging, std::uint64_t step,
                                  std::uint32_t attempt, const std::vector<ShardReport>& shards,
-                                 const nlohmann::json& state, const std::function<bool()>& is_current) {
+                                 const nlohmann::json& state, const std::function<bool()>& is_current,
+                                 const std::optional<CurveReport>& curve) {
     const CheckpointName name{step, attempt};
     check_is_current(run_dir, name, is_current);
     check_may_commit(run_dir, staging, name);
-    const Manifest manifest = Manifest::of(step, attempt, shards, state);
+    const Manifest manifest = Manifest::of(step, attempt, shards, state, curve);
     check_files(staging, manifest.files, {});
     const std::string text = manifest.text();
     const CommitRecord record = CommitRecord::of(text, step, attempt, manifest.shard_bytes());
@@ -87,8 +87,7 @@ CheckpointInfo commit_checkpoint(const fs::path& run_dir, const fs::path& stagin
 
 void abandon_checkpoint(const fs::path& staging) {
     KIBAN_CHECK(staging.parent_path().filename() == ".staging", "'{}'", staging.string());
-    std::error_code error;
-    if (!fs::is_directory(staging, error)) return;
+    if (!monitoring::directory_at(staging)) return;
     throw_away(staging.parent_path().parent_path(), staging);
 }
 

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/curve.h"
 #include "checkpoint/shard.h"
 
 namespace kiban::checkpoint {
@@ -36,11 +37,12 @@ std::filesystem::path begin_checkpoint(const std::filesystem::path& run_dir, std
 
 /// Publishes a staged checkpoint. CheckpointError when boxes do not tile a tensor, a shard is missing or differs in
 /// size, or a newer attempt exists (`is_current()` false, asked first and again just before the rename): nothing
-/// becomes visible then. `state` is the run state table (checkpoint/state.h). Fault points ckpt.manifest,
-/// ckpt.commit_record, ckpt.rename.
+/// becomes visible then. `state` is the run state table (checkpoint/state.h); `curve` what write_curve() reported
+/// into the staging directory. Fault points ckpt.manifest, ckpt.commit_record, ckpt.rename.
 CheckpointInfo commit_checkpoint(const std::filesystem::path& run_dir, const std::filesystem::path& staging,
                                  std::uint64_t step, std::uint32_t attempt, const std::vector<ShardReport>& shards,
-                                 const nlohmann::json& state, const std::function<bool()>& is_current);
+                                 const nlohmann::json& state, const std::function<bool()>& is_current,
+                                 const std::optional<CurveReport>& curve = std::nullopt);
 
 /// Forgets a failed save (moves the staging directory away and deletes it). Nothing to do when it is gone.
 void abandon_checkpoint(const std::filesystem::path& staging);
@@ -62,10 +64,26 @@ std::optional<std::string> quick_fault(const std::filesystem::path& checkpoint);
 /// written by a newer Kiban: that is neither passed over nor rejected.
 std::optional<CheckpointInfo> newest_checkpoint(const std::filesystem::path& run_dir);
 
-/// Keeps the newest `keep` without a quick fault; never fewer than 2, never touches `in_use`, nor anything newer than
-/// the oldest kept one. Sweeps staging of other saves. Only after a commit. Fault point ckpt.retention.
+/// What retention keeps besides pinned checkpoints and the newest promoted one with the sound one before it.
+struct RetentionRule {
+    std::uint32_t keep = 3;             // newest without a quick fault; at least 2 whatever it says
+    std::uint64_t milestone_steps = 0;  // and the oldest in each [n m, (n + 1) m) steps, n from 1; 0: none
+    std::filesystem::path in_use = {};  // the one that is being loaded
+};
+
+/// Deletes what the rule does not keep; nothing newer than the oldest of the newest ones. Sweeps staging of other
+/// saves. Only after a commit. Fault point ckpt.retention.
+void apply_retention(const std::filesystem::path& run_dir, const RetentionRule& rule);
 void apply_retention(const std::filesystem::path& run_dir, std::uint32_t keep,
                      const std::filesystem::path& in_use = {});
+
+/// Records for ever that a checkpoint is good: `healthy_steps` steps after it had a finite loss.
+void promote_checkpoint(const std::filesystem::path& run_dir, const CheckpointInfo& checkpoint,
+                        std::uint64_t healthy_steps);
+/// Pinned: retention never takes it. Any process may pin; CheckpointError when it is gone by then.
+void pin_checkpoint(const std::filesystem::path& run_dir, const CheckpointInfo& checkpoint, bool pinned);
+std::vector<std::string> promoted_checkpoints(const std::filesystem::path& run_dir);  // names, oldest record first
+std::vector<std::string> pinned_checkpoints(const std::filesystem::path& run_dir);    // names
 
 /// Removes what dead attempts left in .staging and .trash; only the lease holder calls it, before the first save.
 void sweep_staging(const std::filesystem::path& run_dir);

@@ -66,11 +66,7 @@ std::string encode(const CommitRecord& record) {
 
 CommitRecord read_commit_record(const std::filesystem::path& checkpoint) {
     const auto name = checkpoint / kCommitName;
-    std::error_code error;
-    const std::filesystem::file_status status = std::filesystem::symlink_status(name, error);
-    if (error && status.type() != std::filesystem::file_type::not_found)
-        throw IoError("cannot stat '{}': {}", name.string(), error.message());
-    if (!std::filesystem::is_regular_file(status)) {
+    if (monitoring::link_status_of(name).kind != monitoring::FileKind::regular) {
         throw CheckpointError("cannot trust checkpoint '{}': it has no file {}", checkpoint.string(), kCommitName);
     }
     const auto file = monitoring::File::open_read(name);
@@ -96,7 +92,7 @@ CommitRecord read_commit_record(const std::filesystem::path& checkpoint) {
             "cannot trust checkpoint '{}': its {} is damaged (expected {} bytes that match their CRC, found {} bytes)",
             checkpoint.string(), kCommitName, kCommitBytes, file.size());
     }
-    if (version != kFormatVersion) {
+    if (version < kOldestVersion) {
         throw CheckpointError("cannot trust checkpoint '{}': its {} has format version {}, which never existed",
                               checkpoint.string(), kCommitName, version);
     }

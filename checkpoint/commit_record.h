@@ -14,7 +14,8 @@
 namespace kiban::checkpoint {
 
 inline constexpr const char* kCommitName = "COMMIT";
-inline constexpr std::uint32_t kFormatVersion = 1;  // of COMMIT and MANIFEST.json together
+inline constexpr std::uint32_t kFormatVersion = 2;  // of COMMIT and MANIFEST.json together
+inline constexpr std::uint32_t kOldestVersion = 1;  // that is read: it had no curve
 inline constexpr std::size_t kCommitBytes = 116;
 
 struct CommitRecord {

@@ -12,14 +12,9 @@ namespace {
 namespace fs = std::filesystem;
 
 std::optional<std::uint64_t> size_of_regular_file(const fs::path& name) {
-    std::error_code error;
-    const fs::file_status status = fs::symlink_status(name, error);
-    if (error && status.type() != fs::file_type::not_found)
-        throw IoError("cannot stat '{}': {}", name.string(), error.message());
-    if (!fs::is_regular_file(status)) return std::nullopt;
-    const std::uint64_t bytes = fs::file_size(name, error);
-    if (error) throw IoError("cannot stat '{}': {}", name.string(), error.message());
-    return bytes;
+    const monitoring::FileStatus status = monitoring::link_status_of(name);
+    if (status.kind != monitoring::FileKind::regular) return std::nullopt;
+    return status.bytes;
 }
 
 }  // namespace
@@ -52,14 +47,11 @@ std::optional<std::string> file_fault(const fs::path& directory, const ManifestF
 std::vector<std::string> strangers_in(const fs::path& directory, const std::vector<ManifestFile>& files,
                                       const std::vector<std::string>& also_there) {
     std::vector<std::string> strangers;
-    std::error_code error;
-    for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
-        const std::string name = entry->path().filename().string();
+    for (const std::string& name : monitoring::names_in(directory)) {
         const bool known = name.starts_with('.') || std::ranges::find(also_there, name) != also_there.end() ||
                            std::ranges::find(files, name, &ManifestFile::name) != files.end();
         if (!known) strangers.push_back(name);
     }
-    if (error) throw IoError("cannot list '{}': {}", directory.string(), error.message());
     return strangers;
 }
 
@@ -74,12 +66,11 @@ void check_files(const fs::path& directory, const std::vector<ManifestFile>& fil
 }
 
 Committed load_committed(const fs::path& checkpoint, FileCheck files) {
-    std::error_code error;
-    if (!fs::exists(fs::symlink_status(checkpoint, error))) {
+    if (monitoring::link_status_of(checkpoint).kind == monitoring::FileKind::none) {
         throw IoError("cannot read checkpoint '{}': it is not there; is its file system mounted on this host?",
                       checkpoint.string());
     }
-    if (!fs::is_directory(checkpoint, error)) {
+    if (!monitoring::directory_at(checkpoint)) {
         throw CheckpointError("cannot read checkpoint '{}': it is not a directory", checkpoint.string());
     }
     const CommitRecord record = read_commit_record(checkpoint);

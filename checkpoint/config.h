@@ -23,6 +23,10 @@ struct CheckpointConfig {
     std::uint64_t min_interval_steps = 10;     // of an automatic interval
     std::uint64_t max_interval_steps = 10000;  // likewise
     double hours_between_failures = 24;        // expected before any was seen
+    std::uint64_t milestone_steps = 0;         // one checkpoint each so many steps is kept for ever; 0: none
+    std::uint64_t promote_after_steps = 100;   // healthy steps that prove a checkpoint good
+    double scrub_interval_hours = 24;          // between passes that re-read the kept checkpoints; 0: none
+    double scrub_megabytes_per_second = 50;    // at most, while re-reading
 };
 
 }  // namespace kiban::checkpoint

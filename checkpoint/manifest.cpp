@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "checkpoint/curve_columns.h"
 #include "checkpoint/json_fields.h"
 
 namespace kiban::checkpoint {
@@ -16,7 +17,9 @@ constexpr std::uint64_t kMostFileBytes = std::numeric_limits<std::int64_t>::max(
 
 void check_file(const ManifestFile& file, const std::string& where) {
     const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.'; };
-    if (!file.name.starts_with("shard-") || !file.name.ends_with(".h5") || !std::ranges::all_of(file.name, plain)) {
+    const bool shard =
+        file.name.starts_with("shard-") && file.name.ends_with(".h5") && std::ranges::all_of(file.name, plain);
+    if (!shard && file.name != kCurveName) {
         throw CheckpointError("cannot use {}: expected a file name such as {}, found '{}'", where, shard_file_name(0),
                               file.name);
     }
@@ -42,7 +45,42 @@ void check_box(const TensorInfo& tensor, const ManifestBox& box, const std::vect
     }
 }
 
+// The file of the name is the curve's and no other's, and every column lies inside it.
+void check_curve(const Manifest& manifest, const std::string& where) {
+    for (std::size_t i = 0; i < manifest.files.size(); ++i) {
+        if ((manifest.files[i].name == kCurveName) == (manifest.curve && manifest.curve->file == i)) continue;
+        throw CheckpointError("cannot use {}: the curve is not in the file '{}', and no other file is '{}'", where,
+                              kCurveName, manifest.files[i].name);
+    }
+    if (!manifest.curve) return;
+    const ManifestFile& file = manifest.files.at(manifest.curve->file);
+    const std::uint64_t rows = manifest.curve->rows;
+    for (const CurveColumn& column : kCurveColumns) {
+        const auto found = manifest.curve->columns.find(column.name);
+        if (found == manifest.curve->columns.end())
+            throw CheckpointError("cannot use {}: its curve has no column '{}'", where, column.name);
+        if (found->second > file.bytes || rows > (file.bytes - found->second) / column.bytes) {
+            throw CheckpointError("cannot use {}: column '{}' of {} rows from offset {} does not lie inside '{}' of {}",
+                                  where, column.name, rows, found->second, file.name, file.bytes);
+        }
+    }
+}
+
+nlohmann::json to_json(const ManifestCurve& curve) {
+    return {{"file", curve.file}, {"rows", curve.rows}, {"columns", curve.columns}};
+}
+
+ManifestCurve curve_from_json(const nlohmann::json& json, const std::string& where, std::size_t num_files) {
+    const JsonFields fields(json, where);
+    if (num_files == 0) throw CheckpointError("cannot read {}: it names a file, but there are none", where);
+    ManifestCurve curve{static_cast<std::size_t>(fields.number("file", num_files - 1)), fields.number("rows"), {}};
+    for (const auto& [name, at] : fields.object("columns").items())
+        curve.columns[name] = json_number(at, fields.where("columns"), kMostFileBytes);
+    return curve;
+}
+
 void check(const Manifest& manifest, const std::string& where) {
+    check_curve(manifest, where);
     std::set<std::string> names;
     for (const ManifestFile& file : manifest.files) {
         check_file(file, where);
@@ -132,7 +170,7 @@ TensorInfo tensor_info_from_json(const nlohmann::json& json, const std::string& 
 }
 
 Manifest Manifest::of(std::uint64_t step, std::uint32_t attempt, const std::vector<ShardReport>& shards,
-                      const nlohmann::json& state) {
+                      const nlohmann::json& state, const std::optional<CurveReport>& curve) {
     const std::string where = fmt::format("the shards of step {}", step);
     if (shards.empty()) throw CheckpointError("cannot commit step {}: no shard was reported", step);
     if (!state.is_object()) throw CheckpointError("cannot commit step {}: expected the run state as an object", step);
@@ -164,6 +202,10 @@ Manifest Manifest::of(std::uint64_t step, std::uint32_t attempt, const std::vect
         manifest.files.push_back({shard->file, shard->bytes, shard->block_crcs});
     }
     for (auto& [id, tensor] : tensors) manifest.tensors.push_back(std::move(tensor));
+    if (curve) {
+        manifest.curve = {manifest.files.size(), curve->rows, {curve->columns.begin(), curve->columns.end()}};
+        manifest.files.push_back({curve->file, curve->bytes, curve->block_crcs});
+    }
     check(manifest, where);
     return manifest;
 }
@@ -180,9 +222,10 @@ Manifest Manifest::parse(std::string_view text, const std::string& where) {
         throw NewerFormatError("cannot read {}: it has format version {}, this Kiban reads up to {}; use a newer Kiban",
                                where, version, kFormatVersion);
     }
-    if (version != kFormatVersion)
+    if (version < kOldestVersion)
         throw CheckpointError("cannot read {}: it has format version {}, which never existed", where, version);
     Manifest manifest;
+    manifest.version = static_cast<std::uint32_t>(version);
     manifest.step = fields.number("step");
     manifest.attempt = static_cast<std::uint32_t>(fields.number("attempt", std::numeric_limits<std::uint32_t>::max()));
     manifest.state = fields.object("state");
@@ -191,19 +234,22 @@ Manifest Manifest::parse(std::string_view text, const std::string& where) {
     for (const nlohmann::json& tensor : fields.array("tensors")) {
         manifest.tensors.push_back(tensor_from_json(tensor, fields.where("tensors"), manifest.files.size()));
     }
+    if (json.contains("curve"))
+        manifest.curve = curve_from_json(json["curve"], fields.where("curve"), manifest.files.size());
     check(manifest, where);
     return manifest;
 }
 
 std::string Manifest::text() const {
     nlohmann::json json = {
-        {"format", kFormat}, {"version", kFormatVersion}, {"step", step}, {"attempt", attempt}, {"state", state}};
+        {"format", kFormat}, {"version", version}, {"step", step}, {"attempt", attempt}, {"state", state}};
     json["files"] = nlohmann::json::array();
     for (const ManifestFile& file : files) {
         json["files"].push_back({{"name", file.name}, {"bytes", file.bytes}, {"block_crcs", file.block_crcs}});
     }
     json["tensors"] = nlohmann::json::array();
     for (const ManifestTensor& tensor : tensors) json["tensors"].push_back(to_json(tensor));
+    if (curve) json["curve"] = to_json(*curve);
     return dump_json(json, kManifestName);
 }
 

@@ -7,18 +7,21 @@
 // is wrong.
 #pragma once
 
-#include "checkpoint/commit_record.h"
-#include "checkpoint/shard.h"
-#include "monitoring/error.h"
-
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "checkpoint/commit_record.h"
+#include "checkpoint/curve.h"
+#include "checkpoint/shard.h"
+#include "monitoring/error.h"
 
 namespace kiban::checkpoint {
 
@@ -49,15 +52,26 @@ struct ManifestTensor {
     std::vector<ManifestBox> boxes;
 };
 
+/// Where the learning curve lies.
+struct ManifestCurve {
+    std::size_t file = 0;  // index into Manifest::files
+    std::uint64_t rows = 0;
+    std::map<std::string, std::uint64_t, std::less<>> columns;  // name -> byte in the file
+
+    std::uint64_t column(std::string_view name) const { return columns.find(name)->second; }
+};
+
 struct Manifest {
+    std::uint32_t version = kFormatVersion;  // that it is written in
     std::uint64_t step = 0;
     std::uint32_t attempt = 0;
     std::vector<ManifestFile> files;      // by name
     std::vector<ManifestTensor> tensors;  // by id
     nlohmann::json state;                 // an object
+    std::optional<ManifestCurve> curve;   // all columns are there and lie in the file
 
     static Manifest of(std::uint64_t step, std::uint32_t attempt, const std::vector<ShardReport>& shards,
-                       const nlohmann::json& state);
+                       const nlohmann::json& state, const std::optional<CurveReport>& curve = std::nullopt);
     static Manifest parse(std::string_view text, const std::string& where);  // NewerFormatError for a newer version
     std::string text() const;
     std::uint64_t shard_bytes() const;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/chrono.h>
-
 #include <algorithm>
-#include <ctime>
+#include <map>
+#include <set>
 
 #include "checkpoint/commit.h"
 #include "checkpoint/run_layout.h"
@@ -58,6 +57,35 @@ void sweep(const fs::path& checkpoints, const fs::path& directory) {
     for (const std::string& name : directories_in(directory)) throw_away(checkpoints, directory / name);
 }
 
+// The names that a rule keeps, of all names there are, newest first.
+std::set<std::string> kept_names(const fs::path& run_dir, const std::vector<CheckpointName>& names,
+                                 const RetentionRule& rule) {
+    const auto rejected = rejected_names(run_dir);
+    const auto promoted = promoted_checkpoints(run_dir);
+    const auto pinned = pinned_checkpoints(run_dir);
+    std::set<std::string> kept(pinned.begin(), pinned.end());
+    if (!rule.in_use.empty()) kept.insert(last_name(rule.in_use));
+    std::uint32_t newest = 0;
+    int proven = 0;  // 1: the newest promoted one is found, 2: the one before it too
+    std::map<std::uint64_t, std::string> milestones;
+    for (const CheckpointName& name : names) {
+        const std::string text = name.text();
+        const bool among_newest = newest < std::max(rule.keep, kFewestKept);
+        if (among_newest) kept.insert(text);  // damaged ones among them stay, and do not count
+        const bool wanted = among_newest || proven < 2 || rule.milestone_steps > 0;
+        if (!wanted || is_in(rejected, text) || quick_fault(checkpoints_of(run_dir) / text)) continue;
+        if (among_newest) ++newest;
+        if (proven == 1 || (proven == 0 && is_in(promoted, text))) {
+            kept.insert(text);
+            ++proven;
+        }
+        if (rule.milestone_steps > 0 && name.step >= rule.milestone_steps)
+            milestones[name.step / rule.milestone_steps] = text;  // the last one seen is the oldest
+    }
+    for (const auto& [number, text] : milestones) kept.insert(text);
+    return kept;
+}
+
 // Staging directories that no live save can own once `newest` is committed.
 void sweep_older_staging(const fs::path& run_dir, const CheckpointName& newest) {
     const fs::path staging = staging_of(run_dir);
@@ -84,17 +112,7 @@ std::vector<CheckpointInfo> list_checkpoints(const fs::path& run_dir) {
 void reject_checkpoint(const fs::path& run_dir, const CheckpointInfo& checkpoint, const std::string& reason) {
     const std::string name = last_name(checkpoint.directory);
     monitoring::log_warning("checkpoint {} is rejected: {}", name, reason);
-    const nlohmann::json record = {
-        {"checkpoint", name}, {"reason", reason}, {"time", fmt::format("{:%FT%TZ}", fmt::gmtime(std::time(nullptr)))}};
-    // Starts with a line end, so that it does not join a line that a crash cut short.
-    const std::string line =
-        fmt::format("\n{}\n", record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-    monitoring::make_directories(checkpoints_of(run_dir));
-    auto file = monitoring::File::open_append(rejected_file(run_dir));
-    file.append(std::as_bytes(std::span(line)));
-    file.sync("ckpt.reject");
-    file.close();
-    monitoring::sync_directory(checkpoints_of(run_dir));
+    append_record(rejected_file(run_dir), name, {{"reason", reason}}, "ckpt.reject");
 }
 
 std::optional<CheckpointInfo> newest_checkpoint(const fs::path& run_dir) {
@@ -113,29 +131,52 @@ std::optional<CheckpointInfo> newest_checkpoint(const fs::path& run_dir) {
 }
 
 void apply_retention(const fs::path& run_dir, std::uint32_t keep, const fs::path& in_use) {
-    const auto rejected = rejected_names(run_dir);
+    apply_retention(run_dir, RetentionRule{keep, 0, in_use});
+}
+
+void apply_retention(const fs::path& run_dir, const RetentionRule& rule) {
     const auto names = scan(run_dir);
     if (names.empty()) return;
-    std::uint32_t kept = 0;
+    const std::set<std::string> kept = kept_names(run_dir, names, rule);
     for (const CheckpointName& name : names) {
-        const fs::path directory = checkpoints_of(run_dir) / name.text();
-        if (kept < std::max(keep, kFewestKept)) {
-            if (!is_in(rejected, name.text()) && !quick_fault(directory)) ++kept;
-        } else if (in_use.empty() || last_name(in_use) != name.text()) {
-            throw_away(checkpoints_of(run_dir), directory);
-        }
+        if (!kept.contains(name.text())) throw_away(checkpoints_of(run_dir), checkpoints_of(run_dir) / name.text());
     }
     sweep_older_staging(run_dir, names.front());
+}
+
+void promote_checkpoint(const fs::path& run_dir, const CheckpointInfo& checkpoint, std::uint64_t healthy_steps) {
+    append_record(promoted_file(run_dir), last_name(checkpoint.directory),
+                  {{"step", checkpoint.step}, {"healthy_steps", healthy_steps}}, "ckpt.promote");
+}
+
+void pin_checkpoint(const fs::path& run_dir, const CheckpointInfo& checkpoint, bool pinned) {
+    append_record(pinned_file(run_dir), last_name(checkpoint.directory), {{"pinned", pinned}}, "ckpt.pin");
+    // A live run may have deleted it just before it could see the pin.
+    if (pinned && !monitoring::directory_at(checkpoint.directory))
+        throw CheckpointError("cannot pin '{}': it is not there any more", checkpoint.directory.string());
+}
+
+std::vector<std::string> promoted_checkpoints(const fs::path& run_dir) {
+    std::vector<std::string> names;
+    for (const nlohmann::json& record : read_records(promoted_file(run_dir))) names.push_back(record["checkpoint"]);
+    return names;
+}
+
+std::vector<std::string> pinned_checkpoints(const fs::path& run_dir) {
+    std::vector<std::string> names;
+    for (const nlohmann::json& record : read_records(pinned_file(run_dir))) {
+        const std::string name = record["checkpoint"];
+        std::erase(names, name);  // the last word counts
+        if (record.value("pinned", nlohmann::json(true)) != false) names.push_back(name);
+    }
+    return names;
 }
 
 void sweep_staging(const fs::path& run_dir) {
     const fs::path checkpoints = checkpoints_of(run_dir);
     sweep(checkpoints, staging_of(run_dir));
-    std::error_code error;
-    if (!fs::exists(trash_of(checkpoints), error)) return;
     for (const std::string& name : directories_in(trash_of(checkpoints)))
-        fs::remove_all(trash_of(checkpoints) / name, error);
-    if (error) throw IoError("cannot empty '{}': {}", trash_of(checkpoints).string(), error.message());
+        monitoring::remove_tree(trash_of(checkpoints) / name);
 }
 
 }  // namespace kiban::checkpoint

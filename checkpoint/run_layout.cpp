@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/run_layout.h"
 
-#include <nlohmann/json.hpp>
+#include <fmt/chrono.h>
 
 #include <algorithm>
+#include <ctime>
 #include <random>
 
 #include "monitoring/error.h"
@@ -26,13 +27,10 @@ std::string make_nonce() {
 
 std::vector<std::string> directories_in(const fs::path& directory) {
     std::vector<std::string> names;
-    std::error_code error;
-    if (!fs::exists(directory, error) && !error) return names;
-    for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
-        std::error_code gone;  // between listing and asking: not a directory any more
-        if (entry->is_directory(gone)) names.push_back(entry->path().filename().string());
+    if (!monitoring::anything_at(directory)) return names;
+    for (const std::string& name : monitoring::names_in(directory)) {
+        if (monitoring::directory_at(directory / name)) names.push_back(name);
     }
-    if (error) throw IoError("cannot list '{}': {}", directory.string(), error.message());
     return names;
 }
 
@@ -41,22 +39,45 @@ void throw_away(const fs::path& checkpoints, const fs::path& directory) {
     monitoring::make_directories(trash);
     const fs::path doomed = trash / fmt::format("{}.{}", last_name(directory), make_nonce());
     monitoring::rename_durably(directory, doomed, "ckpt.retention");
-    std::error_code error;
-    fs::remove_all(doomed, error);
-    if (error)
-        monitoring::log_warning("cannot delete '{}': {}; its space is not free yet", doomed.string(), error.message());
+    try {
+        monitoring::remove_tree(doomed);
+    } catch (const IoError& error) {
+        monitoring::log_warning("{}; its space is not free yet", error.what());
+    }
+}
+
+fs::path promoted_file(const fs::path& run_dir) { return checkpoints_of(run_dir) / "promoted.jsonl"; }
+fs::path pinned_file(const fs::path& run_dir) { return checkpoints_of(run_dir) / "pinned.jsonl"; }
+
+void append_record(const fs::path& file, const std::string& checkpoint, nlohmann::json more, std::string_view point) {
+    more["checkpoint"] = checkpoint;
+    more["time"] = fmt::format("{:%FT%TZ}", fmt::gmtime(std::time(nullptr)));
+    // Starts with a line end, so that it does not join a line that a crash cut short.
+    const std::string line = fmt::format("\n{}\n", more.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    monitoring::make_directories(file.parent_path());
+    auto records = monitoring::File::open_append(file);
+    records.append(std::as_bytes(std::span(line)));
+    records.sync(point);
+    records.close();
+    monitoring::sync_directory(file.parent_path());
+}
+
+std::vector<nlohmann::json> read_records(const fs::path& file) {
+    std::vector<nlohmann::json> records;
+    const auto text = monitoring::read_text_if_exists(file);
+    for (std::string_view rest = text ? std::string_view(*text) : ""; !rest.empty();) {
+        const std::string_view line = rest.substr(0, rest.find('\n'));
+        rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+        nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+        if (json.is_object() && json.contains("checkpoint") && json["checkpoint"].is_string())
+            records.push_back(std::move(json));
+    }
+    return records;
 }
 
 std::vector<std::string> rejected_names(const fs::path& run_dir) {
     std::vector<std::string> names;
-    const auto text = monitoring::read_text_if_exists(rejected_file(run_dir));
-    for (std::string_view rest = text ? std::string_view(*text) : ""; !rest.empty();) {
-        const std::string_view line = rest.substr(0, rest.find('\n'));
-        rest.remove_prefix(std::min(rest.size(), line.size() + 1));
-        const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-        if (json.is_object() && json.contains("checkpoint") && json["checkpoint"].is_string())
-            names.push_back(json["checkpoint"]);
-    }
+    for (const nlohmann::json& record : read_records(rejected_file(run_dir))) names.push_back(record["checkpoint"]);
     return names;
 }
 

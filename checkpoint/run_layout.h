@@ -2,11 +2,14 @@
 // Where checkpoints lie in a run directory, and how a directory leaves. Internal to this room.
 #pragma once
 
-#include "checkpoint/manifest.h"
+#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "checkpoint/manifest.h"
 
 namespace kiban::checkpoint {
 
@@ -24,7 +27,16 @@ std::vector<std::string> directories_in(const std::filesystem::path& directory);
 /// Renames into .trash, durably, then deletes. What cannot be deleted stays in .trash for the next sweep and is logged.
 void throw_away(const std::filesystem::path& checkpoints, const std::filesystem::path& directory);
 
-/// Names in rejected.jsonl. Lines that were cut short by a crash do not count.
+std::filesystem::path promoted_file(const std::filesystem::path& run_dir);  // RUN/ckpt/promoted.jsonl
+std::filesystem::path pinned_file(const std::filesystem::path& run_dir);    // RUN/ckpt/pinned.jsonl
+
+/// Appends {"checkpoint", "time"} and `more` as a line, durable on return.
+void append_record(const std::filesystem::path& file, const std::string& checkpoint, nlohmann::json more,
+                   std::string_view point);
+/// The lines with a "checkpoint". Lines that were cut short by a crash do not count; no file, no lines.
+std::vector<nlohmann::json> read_records(const std::filesystem::path& file);
+
+/// Names in rejected.jsonl.
 std::vector<std::string> rejected_names(const std::filesystem::path& run_dir);
 
 }  // namespace kiban::checkpoint

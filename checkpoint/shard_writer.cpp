@@ -35,8 +35,7 @@ File create_header(const fs::path& name, int index, std::span<const TensorSlice>
                    std::vector<std::uint64_t>& offsets) {
     KIBAN_CHECK(index >= 0, "writer {}", index);
     for (const TensorSlice& slice : slices) check_slice(slice);
-    std::error_code error;
-    if (fs::exists(fs::symlink_status(name, error))) {
+    if (monitoring::link_status_of(name).kind != monitoring::FileKind::none) {
         throw CheckpointError("cannot write '{}': it exists already, and a shard is never written over", name.string());
     }
     try {
@@ -48,7 +47,7 @@ File create_header(const fs::path& name, int index, std::span<const TensorSlice>
         for (const auto& extent : header.bytes.extents) file.write_at(extent.offset, extent.bytes);
         return file;
     } catch (...) {
-        fs::remove(name, error);
+        monitoring::file_system().unlink(name);
         throw;
     }
 }
@@ -93,8 +92,7 @@ ShardWriter::ShardWriter(fs::path name, std::span<const TensorSlice> slices, int
 
 ShardWriter::~ShardWriter() {
     if (finished_) return;
-    std::error_code ignored;
-    fs::remove(name_, ignored);
+    monitoring::file_system().unlink(name_);
 }
 
 void ShardWriter::write(std::size_t slice, std::uint64_t first, std::span<const std::byte> bytes) {

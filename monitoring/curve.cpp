@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <iterator>
@@ -31,9 +32,10 @@ std::span<const std::byte> bytes_of(std::string_view text) { return std::as_byte
 
 struct CurveWriter::Impl {
     File file;
-    std::uint64_t end = 0;        // bytes of whole entries
-    std::uint64_t last_step = 0;  // of the surviving history
-    bool unmarked = false;        // rows were appended since the last durability mark
+    std::uint64_t end = 0;         // bytes of whole entries
+    std::vector<CurveRow> rows;    // the surviving history
+    std::uint64_t first_step = 1;  // that may be appended: after the step from which the attempt goes on
+    bool unmarked = false;         // rows were appended since the last durability mark
 
     std::uint64_t torn = 0;  // most bytes that a write of this object may have left half-done after `end`
 
@@ -57,9 +59,13 @@ struct CurveWriter::Impl {
     void adopt_what_others_wrote() {
         if (file.size() == end) return;
         const std::string content = read_text(file.name());
-        end = decode_record(bytes_of(content), file.name()).intact_bytes;
+        DecodedRecord record = decode_record(bytes_of(content), file.name());
+        end = record.intact_bytes;
+        rows = std::move(record.curve.rows);
         if (end < content.size()) file.truncate(end);
     }
+
+    std::uint64_t last_step() const { return rows.empty() ? 0 : rows.back().step; }
 
     void sync() {
         file.sync("curve.sync");
@@ -71,10 +77,10 @@ struct CurveWriter::Impl {
 CurveWriter::CurveWriter(const std::filesystem::path& directory) {
     const std::filesystem::path name = record_of(directory);
     make_directories(directory);
-    if (!std::filesystem::exists(name)) publish(name, encode_curve_header());
+    if (!anything_at(name)) publish(name, encode_curve_header());
     const std::string content = read_text(name);
-    const DecodedRecord record = decode_record(bytes_of(content), name);
-    impl_ = std::make_unique<Impl>(Impl{File::open_append(name), record.intact_bytes, record.last_step});
+    DecodedRecord record = decode_record(bytes_of(content), name);
+    impl_ = std::make_unique<Impl>(Impl{File::open_append(name), record.intact_bytes, std::move(record.curve.rows)});
     if (record.intact_bytes < content.size()) {
         log_warning("curve record '{}': cut {} bytes of an interrupted write after byte {}", name.string(),
                     content.size() - record.intact_bytes, record.intact_bytes);
@@ -97,29 +103,47 @@ CurveWriter::CurveWriter(CurveWriter&&) noexcept = default;
 CurveWriter& CurveWriter::operator=(CurveWriter&&) noexcept = default;
 
 void CurveWriter::begin_attempt(std::uint32_t attempt, std::uint64_t from_step) {
-    if (from_step > impl_->last_step) {
+    if (from_step > impl_->last_step()) {
         log_warning(
             "curve record '{}' ends at step {} and attempt {} goes on from step {}: the steps between are missing in "
             "it",
-            impl_->file.name().string(), impl_->last_step, attempt, from_step);
+            impl_->file.name().string(), impl_->last_step(), attempt, from_step);
     }
     impl_->adopt_what_others_wrote();
     impl_->sync();
     impl_->write(encode_attempt(attempt, from_step));
     impl_->file.sync("curve.sync");
-    impl_->last_step = from_step;
+    auto& rows = impl_->rows;
+    while (!rows.empty() && rows.back().step > from_step) rows.pop_back();
+    impl_->first_step = from_step + 1;
 }
 
 void CurveWriter::append(const CurveRow& row) {
-    KIBAN_CHECK(row.step > impl_->last_step, "step {} recorded after step {}: an attempt must begin in between",
-                row.step, impl_->last_step);
+    KIBAN_CHECK(row.step >= impl_->first_step && row.step > impl_->last_step(),
+                "step {} recorded after step {}: an attempt must begin in between", row.step,
+                std::max(impl_->last_step(), impl_->first_step - 1));
     fault_point("curve.append", impl_->file.name());
     impl_->write(encode_row(row));
-    impl_->last_step = row.step;
+    impl_->rows.push_back(row);
     impl_->unmarked = true;
 }
 
 void CurveWriter::sync() { impl_->sync(); }
+
+const std::vector<CurveRow>& CurveWriter::rows() const { return impl_->rows; }
+
+void replace_curve(const std::filesystem::path& directory, const std::vector<CurveRow>& rows) {
+    const std::filesystem::path name = record_of(directory);
+    make_directories(directory);
+    std::string content = encode_curve_header();
+    for (const CurveRow& row : rows) content += encode_row(row);
+    content += encode_durable_mark();
+    if (anything_at(name)) {
+        replace(name, directory / "curve.log.replaced");
+        sync_directory(directory);
+    }
+    publish(name, content, "curve.replace");
+}
 
 Curve read_curve(const std::filesystem::path& directory) {
     const std::filesystem::path name = record_of(directory);

@@ -46,11 +46,17 @@ class CurveWriter {
     void append(const CurveRow& row);
     /// Everything appended so far is durable on return; the coordinator calls it before it publishes a checkpoint.
     void sync();
+    /// The surviving history so far, steps ascending: 72 bytes a step in memory.
+    const std::vector<CurveRow>& rows() const;
 
   private:
     struct Impl;
     std::unique_ptr<Impl> impl_;
 };
+
+/// Replaces the record, whatever it holds, by one with these rows (ascending), all or nothing and durable. A record
+/// that was there is kept beside it as curve.log.replaced.
+void replace_curve(const std::filesystem::path& directory, const std::vector<CurveRow>& rows);
 
 struct Curve {
     std::vector<CurveRow> rows;         // surviving history, steps ascending, each once

@@ -2,12 +2,9 @@
 #include "monitoring/file.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <random>
 #include <utility>
@@ -28,11 +25,18 @@ namespace {
     throw IoError("cannot write {} bytes to '{}': {}{}", bytes, name.string(), std::strerror(code), free);
 }
 
-int open_or_fail(const path& name, int flags, mode_t mode, const char* operation) {
-    const int descriptor = ::open(name.c_str(), flags | O_CLOEXEC, mode);
-    if (descriptor < 0) fail(operation, name, errno);
+void check(int result, const char* operation, const path& name) {
+    if (result < 0) fail(operation, name, -result);
+}
+
+int open_or_fail(const path& name, int flags, unsigned mode, const char* operation) {
+    const int descriptor = file_system().open(name, flags, mode);
+    check(descriptor, operation, name);
     return descriptor;
 }
+
+// "" is the directory of a name without one.
+path here_if_empty(const path& directory) { return directory.empty() ? path(".") : directory; }
 
 void publish_with(File file, const path& temporary, const path& name, std::string_view content,
                   std::string_view point) {
@@ -41,9 +45,9 @@ void publish_with(File file, const path& temporary, const path& name, std::strin
         file.sync(point);
         file.close();
         fault_point(point, name);
-        if (::rename(temporary.c_str(), name.c_str()) != 0) fail("rename into place", name, errno);
+        replace(temporary, name);
     } catch (...) {
-        ::unlink(temporary.c_str());
+        file_system().unlink(temporary);
         throw;
     }
     sync_directory(name.parent_path());
@@ -71,7 +75,7 @@ File::File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_,
 
 File& File::operator=(File&& other) noexcept {
     if (this != &other) {
-        if (descriptor_ >= 0) ::close(descriptor_);
+        if (descriptor_ >= 0) file_system().close(descriptor_);
         descriptor_ = std::exchange(other.descriptor_, -1);
         name_ = std::move(other.name_);
     }
@@ -79,78 +83,70 @@ File& File::operator=(File&& other) noexcept {
 }
 
 File::~File() {
-    if (descriptor_ >= 0) ::close(descriptor_);
+    if (descriptor_ >= 0) file_system().close(descriptor_);
 }
 
 void File::append(std::span<const std::byte> bytes) {
     fault_point("file.write", name_);
-    const std::byte* data = bytes.data();
-    for (std::size_t left = bytes.size(); left > 0;) {
-        const ssize_t written = ::write(descriptor_, data, left);
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) fail_writing(bytes.size(), name_, errno);
-        data += written;
-        left -= static_cast<std::size_t>(written);
+    for (auto rest = bytes; !rest.empty();) {
+        const std::int64_t written = file_system().write(descriptor_, rest);
+        if (written == -EINTR) continue;
+        if (written < 0) fail_writing(bytes.size(), name_, static_cast<int>(-written));
+        rest = rest.subspan(static_cast<std::size_t>(written));
     }
 }
 
 void File::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
     fault_point("file.write", name_);
-    const std::byte* data = bytes.data();
-    for (std::size_t left = bytes.size(); left > 0;) {
-        const ssize_t written = ::pwrite(descriptor_, data, left, static_cast<off_t>(offset));
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) fail_writing(bytes.size(), name_, errno);
-        data += written;
+    for (auto rest = bytes; !rest.empty();) {
+        const std::int64_t written = file_system().write_at(descriptor_, offset, rest);
+        if (written == -EINTR) continue;
+        if (written < 0) fail_writing(bytes.size(), name_, static_cast<int>(-written));
         offset += static_cast<std::uint64_t>(written);
-        left -= static_cast<std::size_t>(written);
+        rest = rest.subspan(static_cast<std::size_t>(written));
     }
 }
 
 void File::read_at(std::uint64_t offset, std::span<std::byte> bytes) const {
-    std::byte* data = bytes.data();
-    for (std::size_t left = bytes.size(); left > 0;) {
-        const ssize_t got = ::pread(descriptor_, data, left, static_cast<off_t>(offset));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) fail("read", name_, errno);
+    while (!bytes.empty()) {
+        const std::int64_t got = file_system().read_at(descriptor_, offset, bytes);
+        if (got == -EINTR) continue;
+        if (got < 0) fail("read", name_, static_cast<int>(-got));
         if (got == 0) {
-            throw IoError("cannot read {} bytes at offset {} of '{}': it ends at {} bytes", left, offset,
+            throw IoError("cannot read {} bytes at offset {} of '{}': it ends at {} bytes", bytes.size(), offset,
                           name_.string(), size());
         }
-        data += got;
         offset += static_cast<std::uint64_t>(got);
-        left -= static_cast<std::size_t>(got);
+        bytes = bytes.subspan(static_cast<std::size_t>(got));
     }
 }
 
 void File::preallocate(std::uint64_t bytes) {
     fault_point("file.preallocate", name_);
     if (bytes == 0) return;
-    const int code = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
-    if (code != 0) {
+    const int result = file_system().preallocate(descriptor_, bytes);
+    if (result < 0) {
         throw IoError("cannot reserve {} bytes for '{}': {} ({} bytes free)", bytes, name_.string(),
-                      std::strerror(code), free_bytes(name_.parent_path()));
+                      std::strerror(-result), free_bytes(name_.parent_path()));
     }
 }
 
-void File::truncate(std::uint64_t bytes) {
-    if (::ftruncate(descriptor_, static_cast<off_t>(bytes)) != 0) fail("truncate", name_, errno);
-}
+void File::truncate(std::uint64_t bytes) { check(file_system().truncate(descriptor_, bytes), "truncate", name_); }
 
 void File::sync(std::string_view point) {
     fault_point(point, name_);
-    if (::fsync(descriptor_) != 0) fail("make durable", name_, errno);
+    check(file_system().sync(descriptor_), "make durable", name_);
 }
 
 void File::close() {
     const int descriptor = std::exchange(descriptor_, -1);
-    if (descriptor >= 0 && ::close(descriptor) != 0) fail("close", name_, errno);
+    if (descriptor >= 0) check(file_system().close(descriptor), "close", name_);
 }
 
 std::uint64_t File::size() const {
-    struct stat status {};
-    if (::fstat(descriptor_, &status) != 0) fail("stat", name_, errno);
-    return static_cast<std::uint64_t>(status.st_size);
+    const std::int64_t bytes = file_system().size(descriptor_);
+    if (bytes < 0) fail("stat", name_, static_cast<int>(-bytes));
+    return static_cast<std::uint64_t>(bytes);
 }
 
 std::string read_text(const path& name) {
@@ -160,9 +156,9 @@ std::string read_text(const path& name) {
 }
 
 std::optional<std::string> read_text_if_exists(const path& name) {
-    const int descriptor = ::open(name.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0 && errno == ENOENT) return std::nullopt;
-    if (descriptor < 0) fail("read", name, errno);
+    const int descriptor = file_system().open(name, O_RDONLY, 0);
+    if (descriptor == -ENOENT) return std::nullopt;
+    check(descriptor, "read", name);
     const File file(descriptor, name);
     std::string content(file.size(), '\0');
     file.read_at(0, std::as_writable_bytes(std::span(content)));
@@ -179,41 +175,75 @@ void publish_private(const path& name, std::string_view content) {
     publish_with(File::create_private(temporary), temporary, name, content, "file.publish");
 }
 
+FileStatus status_of(const path& name) {
+    FileStatus status;
+    check(file_system().status(name, true, status), "stat", name);
+    return status;
+}
+
+FileStatus link_status_of(const path& name) {
+    FileStatus status;
+    check(file_system().status(name, false, status), "stat", name);
+    return status;
+}
+
+bool anything_at(const path& name) { return status_of(name).kind != FileKind::none; }
+bool directory_at(const path& name) { return status_of(name).kind == FileKind::directory; }
+
+std::vector<std::string> names_in(const path& directory) {
+    std::vector<std::string> names;
+    check(file_system().list(here_if_empty(directory), names), "list", directory);
+    std::ranges::sort(names);
+    return names;
+}
+
+void remove_file(const path& name) {
+    const int result = file_system().unlink(name);
+    if (result != -ENOENT) check(result, "delete", name);
+}
+
+void remove_tree(const path& name) {
+    const FileKind kind = link_status_of(name).kind;
+    if (kind == FileKind::none) return;
+    if (kind != FileKind::directory) return remove_file(name);
+    for (const std::string& entry : names_in(name)) remove_tree(name / entry);
+    const int result = file_system().remove_directory(name);
+    if (result != -ENOENT) check(result, "delete directory", name);
+}
+
 void rename_durably(const path& from, const path& to, std::string_view point) {
     fault_point(point, to);
-    if (std::filesystem::exists(to))
-        throw IoError("cannot rename '{}': '{}' exists already", from.string(), to.string());
-    if (::rename(from.c_str(), to.c_str()) != 0) fail("rename into place", to, errno);
+    if (anything_at(to)) throw IoError("cannot rename '{}': '{}' exists already", from.string(), to.string());
+    check(file_system().rename(from, to), "rename into place", to);
     sync_directory(to.parent_path());
     if (from.parent_path() != to.parent_path()) sync_directory(from.parent_path());
 }
 
+void replace(const path& from, const path& to) { check(file_system().rename(from, to), "rename into place", to); }
+
 void sync_directory(const path& directory) {
-    const path name = directory.empty() ? path(".") : directory;
-    const int descriptor = open_or_fail(name, O_RDONLY | O_DIRECTORY, 0, "open directory");
-    const int result = ::fsync(descriptor);
-    const int code = errno;
-    ::close(descriptor);
-    if (result != 0) fail("make directory durable", name, code);
+    const path name = here_if_empty(directory);
+    const int result = file_system().sync_directory(name);
+    check(result, result == -ENOENT || result == -ENOTDIR ? "open directory" : "make directory durable", name);
 }
 
 void make_directories(const path& directory) {
-    std::error_code ignored;  // an unreadable parent is reported by mkdir
-    if (directory.empty() || std::filesystem::is_directory(directory, ignored)) return;
+    FileStatus status;  // an unreadable parent is reported by mkdir
+    const auto is_there = [&] {
+        return file_system().status(directory, true, status) == 0 && status.kind == FileKind::directory;
+    };
+    if (directory.empty() || is_there()) return;
     make_directories(directory.parent_path());
-    if (::mkdir(directory.c_str(), 0755) != 0) {
-        const int code = errno;
-        if (code != EEXIST || !std::filesystem::is_directory(directory, ignored))
-            fail("make directory", directory, code);
-    }
+    const int result = file_system().make_directory(directory);
+    if (result != -EEXIST || !is_there()) check(result, "make directory", directory);
     sync_directory(directory.parent_path());
 }
 
 std::uint64_t free_bytes(const path& directory) {
-    struct statvfs status {};
-    const path name = directory.empty() ? path(".") : directory;
-    if (::statvfs(name.c_str(), &status) != 0) fail("ask for free space of", name, errno);
-    return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
+    std::uint64_t bytes = 0;
+    const path name = here_if_empty(directory);
+    check(file_system().free_bytes(name, bytes), "ask for free space of", name);
+    return bytes;
 }
 
 }  // namespace kiban::monitoring

@@ -13,6 +13,9 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "monitoring/file_system.h"
 
 namespace kiban::monitoring {
 
@@ -61,8 +64,22 @@ void publish(const path& name, std::string_view content, std::string_view point 
 /// As publish, with mode 0600.
 void publish_private(const path& name, std::string_view content);
 
+/// The kind and size of what the name stands for, symbolic links followed or not; kind none when there is nothing.
+FileStatus status_of(const path& name);
+FileStatus link_status_of(const path& name);
+bool anything_at(const path& name);
+bool directory_at(const path& name);
+/// Names in a directory, sorted, without . and ..
+std::vector<std::string> names_in(const path& directory);
+/// Nothing to do when it is missing.
+void remove_file(const path& name);
+/// A file, or a directory with all that is in it; symbolic links are not followed. Nothing to do when it is missing.
+void remove_tree(const path& name);
+
 /// rename + fsync of both parent directories. Fails when `to` exists.
 void rename_durably(const path& from, const path& to, std::string_view point = "file.rename");
+/// rename over what is there, not durable.
+void replace(const path& from, const path& to);
 void sync_directory(const path& directory);
 /// Makes the directory and its parents and syncs the parents.
 void make_directories(const path& directory);

@@ -77,6 +77,9 @@ struct MetricFamilies {
     Counters& checkpoint_stall_seconds_total;
     Counters& checkpoint_skipped_total;
     Counters& checkpoint_failures_total;
+    Counters& checkpoint_rejects_total;
+    Gauges& checkpoint_promoted_step;
+    Counters& checkpoint_scrubbed_bytes_total;
     Counters& restarts_total;
     Counters& rollback_steps_total;
 

@@ -68,6 +68,7 @@ struct RunMetrics::Impl {
           identity(run_identity),
           phase_seconds(families.phase_seconds_total, "phase"),
           checkpoint_failures(families.checkpoint_failures_total, "cause"),
+          checkpoint_rejects(families.checkpoint_rejects_total, "cause"),
           restarts(families.restarts_total, "cause"),
           worker_up(families.worker_up),
           heartbeat_age(families.worker_heartbeat_age_seconds),
@@ -91,13 +92,14 @@ struct RunMetrics::Impl {
     // What has a true value before its first event; the rest appears with it.
     void declare() {
         show_identity();
-        for (auto* family : {&families.train_loss_nats_total, &families.train_loss_tokens_total,
-                             &families.grad_clip_total, &families.nonfinite_steps_total, &families.steps_total,
-                             &families.tokens_total, &families.model_flops_total, &families.prepared_units_total,
-                             &families.prepared_bytes_total, &families.prepared_documents_total,
-                             &families.prepared_tokens_total, &families.checkpoint_written_bytes_total,
-                             &families.checkpoint_write_seconds_total, &families.checkpoint_stall_seconds_total,
-                             &families.checkpoint_skipped_total, &families.rollback_steps_total}) {
+        for (auto* family :
+             {&families.train_loss_nats_total, &families.train_loss_tokens_total, &families.grad_clip_total,
+              &families.nonfinite_steps_total, &families.steps_total, &families.tokens_total,
+              &families.model_flops_total, &families.prepared_units_total, &families.prepared_bytes_total,
+              &families.prepared_documents_total, &families.prepared_tokens_total,
+              &families.checkpoint_written_bytes_total, &families.checkpoint_write_seconds_total,
+              &families.checkpoint_stall_seconds_total, &families.checkpoint_skipped_total,
+              &families.rollback_steps_total, &families.checkpoint_scrubbed_bytes_total}) {
             family->Add({});
         }
         families.step_duration_seconds.Add({}, step_buckets());
@@ -149,6 +151,7 @@ struct RunMetrics::Impl {
     prometheus::Gauge* info = nullptr;
     BoundedCounters phase_seconds;
     BoundedCounters checkpoint_failures;
+    BoundedCounters checkpoint_rejects;
     BoundedCounters restarts;
     RankGauges worker_up;
     RankGauges heartbeat_age;
@@ -251,6 +254,19 @@ void RunMetrics::checkpoint_failed(const std::string& cause) {
 void RunMetrics::step_refused() {
     const std::lock_guard lock(impl_->mutex);
     impl_->families.nonfinite_steps_total.Add({}).Increment();
+}
+
+void RunMetrics::checkpoint_rejected(const std::string& cause) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->checkpoint_rejects.of(cause).Increment();
+}
+
+void RunMetrics::checkpoint_promoted(std::uint64_t step) {
+    impl_->families.checkpoint_promoted_step.Add({}).Set(static_cast<double>(step));
+}
+
+void RunMetrics::checkpoint_scrubbed(std::uint64_t bytes) {
+    impl_->families.checkpoint_scrubbed_bytes_total.Add({}).Increment(static_cast<double>(bytes));
 }
 
 void RunMetrics::restarted(const std::string& cause, std::uint64_t rolled_back_steps) {

@@ -78,6 +78,10 @@ class RunMetrics {
     /// A cause is a word of a small set (signal, exit, heartbeat, ...), never a message: after 15 of them come
     /// "other"s.
     void checkpoint_failed(const std::string& cause);
+    /// How it was found: load, scrub.
+    void checkpoint_rejected(const std::string& cause);
+    void checkpoint_promoted(std::uint64_t step);
+    void checkpoint_scrubbed(std::uint64_t bytes);
     /// A step that was not finite and was refused: it has no row.
     void step_refused();
     void restarted(const std::string& cause, std::uint64_t rolled_back_steps);

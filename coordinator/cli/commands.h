@@ -18,6 +18,8 @@ void add_status_command(CLI::App& app, int& exit_code);
 void add_curve_command(CLI::App& app, int& exit_code);
 void add_report_command(CLI::App& app, int& exit_code);
 void add_verify_command(CLI::App& app, int& exit_code);
+void add_repair_command(CLI::App& app, int& exit_code);
+void add_pin_command(CLI::App& app, int& exit_code);
 void add_inspect_command(CLI::App& app, int& exit_code);
 void add_generate_command(CLI::App& app, int& exit_code);
 void add_submit_command(CLI::App& app, int& exit_code);

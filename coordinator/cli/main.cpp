@@ -28,6 +28,8 @@ void add_commands(CLI::App& app, int& exit_code) {
     add_curve_command(app, exit_code);
     add_report_command(app, exit_code);
     add_verify_command(app, exit_code);
+    add_repair_command(app, exit_code);
+    add_pin_command(app, exit_code);
     add_inspect_command(app, exit_code);
     add_generate_command(app, exit_code);
     add_export_command(app, exit_code);

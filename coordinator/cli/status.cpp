@@ -126,9 +126,17 @@ nlohmann::ordered_json json_of(const RunDirectory& directory, const RunView& vie
     }
     out["status_age_seconds"] = view.silence_seconds;
     out["checkpoints"] = nlohmann::json::array();
+    const auto promoted = checkpoint::promoted_checkpoints(directory.root());
+    const auto pinned = checkpoint::pinned_checkpoints(directory.root());
+    const auto is_in = [](const std::vector<std::string>& names, const std::filesystem::path& checkpoint) {
+        return std::find(names.begin(), names.end(), checkpoint.filename().string()) != names.end();
+    };
     for (const auto& checkpoint : checkpoint::list_checkpoints(directory.root())) {
-        out["checkpoints"].push_back(
-            {{"directory", checkpoint.directory.string()}, {"step", checkpoint.step}, {"bytes", checkpoint.bytes}});
+        out["checkpoints"].push_back({{"directory", checkpoint.directory.string()},
+                                      {"step", checkpoint.step},
+                                      {"bytes", checkpoint.bytes},
+                                      {"promoted", is_in(promoted, checkpoint.directory)},
+                                      {"pinned", is_in(pinned, checkpoint.directory)}});
     }
     out["events"] = last_events(directory, /*with_checkpoints=*/true);
     out["workers"] = status.at("workers");

@@ -54,14 +54,25 @@ void checked(Findings& findings, const std::string& what, Check check) {
     }
 }
 
-void verify_one_checkpoint(Findings& findings, const fs::path& checkpoint, const std::string& what) {
+void verify_one_checkpoint(Findings& findings, const fs::path& checkpoint, const std::string& what,
+                           const std::string& marks = "") {
     const checkpoint::VerifyResult result = checkpoint::verify_checkpoint(checkpoint);
     if (!fs::exists(checkpoint)) return findings.note(what, "removed meanwhile, by a live run");
     for (const std::string& fault : result.faults) findings.bad(what, fault);
     if (result.faults.empty()) {
-        findings.good(what,
-                      fmt::format("{} files, {} tensors, {}", result.files, result.tensors, bytes_text(result.bytes)));
+        findings.good(what, fmt::format("{} files, {} tensors, {}{}", result.files, result.tensors,
+                                        bytes_text(result.bytes), marks));
     }
+}
+
+// ", promoted" and ", pinned", as the records of the run say.
+std::string marks_of(const RunDirectory& directory, const std::string& name) {
+    const auto is_in = [&](const std::vector<std::string>& names) {
+        return std::find(names.begin(), names.end(), name) != names.end();
+    };
+    std::string marks = is_in(checkpoint::promoted_checkpoints(directory.root())) ? ", promoted" : "";
+    if (is_in(checkpoint::pinned_checkpoints(directory.root()))) marks += ", pinned";
+    return marks;
 }
 
 // Directories that look like checkpoints and were rejected by an earlier resume: bad, and known to be.
@@ -116,7 +127,8 @@ void verify_run(Findings& findings, const RunDirectory& directory) {
     });
     const auto checkpoints = checkpoint::list_checkpoints(directory.root());
     for (const auto& info : checkpoints) {
-        verify_one_checkpoint(findings, info.directory, fmt::format("ckpt/{}", info.directory.filename().string()));
+        const std::string name = info.directory.filename().string();
+        verify_one_checkpoint(findings, info.directory, "ckpt/" + name, marks_of(directory, name));
     }
     if (checkpoints.empty()) findings.note("ckpt", "no checkpoint yet");
     note_rejected(findings, directory, checkpoints);

@@ -186,6 +186,7 @@ void Attempt::handle_clock() {
         if (!end_.missing.empty() || !end_.lost.empty()) end_step(kGraceSeconds);
     }
     setup_.tick(membership_);
+    mode_.each_second();
 }
 
 void Attempt::end_step(double grace_seconds) {

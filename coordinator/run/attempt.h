@@ -45,6 +45,8 @@ class AttemptMode {
     virtual std::uint64_t progress() const = 0;
     /// Steps done since the last durable state: a restart does them again.
     virtual std::uint64_t undone_steps() const { return 0; }
+    /// After each tick.
+    virtual void each_second() {}
     /// The attempt is over, however it ended.
     virtual void ended() {}
 };

@@ -33,20 +33,14 @@ std::filesystem::path beat_file(const std::filesystem::path& directory, std::uin
 
 std::uint32_t highest_epoch(const std::filesystem::path& directory) {
     std::uint32_t highest = 0;
-    std::error_code error;
-    const auto status = std::filesystem::status(directory, error);
-    if (status.type() == std::filesystem::file_type::not_found) return highest;
-    std::filesystem::directory_iterator entry;
-    if (!error) entry = std::filesystem::directory_iterator(directory, error);
-    for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-        const std::string name = entry->path().filename().string();
+    if (!monitoring::anything_at(directory)) return highest;
+    for (const std::string& name : monitoring::names_in(directory)) {
         std::uint32_t epoch = 0;
         if (!name.starts_with("epoch-")) continue;
         const char* end = name.data() + name.size();
         const auto [stop, code] = std::from_chars(name.data() + 6, end, epoch);
         if (code == std::errc() && stop == end) highest = std::max(highest, epoch);
     }
-    if (error) throw IoError("cannot list '{}': {}", directory.string(), error.message());
     return highest;
 }
 
@@ -77,9 +71,9 @@ std::optional<Owner> read_owner(const std::filesystem::path& file) {
 // Two coordinators may claim the same epoch at once, and only one of them makes the file.
 monitoring::File open_or_create(const std::filesystem::path& file) {
     try {
-        if (!std::filesystem::exists(file)) return monitoring::File::create(file);
+        if (!monitoring::anything_at(file)) return monitoring::File::create(file);
     } catch (const IoError&) {
-        if (!std::filesystem::exists(file)) throw;
+        if (!monitoring::anything_at(file)) throw;
     }
     return monitoring::File::open_write(file);
 }
@@ -140,8 +134,7 @@ Lease::Lease(Lease&& other) noexcept
       last_beat_(other.last_beat_) {}
 
 Lease::~Lease() {
-    std::error_code ignored;
-    if (epoch_ != 0) std::filesystem::remove(beat_file(directory_, epoch_), ignored);
+    if (epoch_ != 0) monitoring::file_system().unlink(beat_file(directory_, epoch_));
 }
 
 bool Lease::take(std::uint32_t epoch) {
@@ -163,15 +156,15 @@ bool Lease::take(std::uint32_t epoch) {
         file.sync();
         file.close();
     } catch (const IoError&) {
-        if (std::filesystem::exists(name) && monitoring::read_text_if_exists(name) != text) return false;
+        if (monitoring::anything_at(name) && monitoring::read_text_if_exists(name) != text) return false;
         throw;
     }
     monitoring::sync_directory(directory_);
-    std::error_code ignored;
-    if (epoch_ != 0) std::filesystem::remove(beat_file(directory_, epoch_), ignored);
+    // What cannot be deleted is only litter.
+    if (epoch_ != 0) monitoring::file_system().unlink(beat_file(directory_, epoch_));
     if (epoch > kEpochsKept) {
-        std::filesystem::remove(epoch_file(directory_, epoch - kEpochsKept), ignored);
-        std::filesystem::remove(beat_file(directory_, epoch - kEpochsKept), ignored);
+        monitoring::file_system().unlink(epoch_file(directory_, epoch - kEpochsKept));
+        monitoring::file_system().unlink(beat_file(directory_, epoch - kEpochsKept));
     }
     epoch_ = epoch;
     return true;

@@ -10,6 +10,7 @@
 #include "coordinator/run/prepare.h"
 #include "coordinator/run/start.h"
 #include "coordinator/run/train.h"
+#include "coordinator/run/upkeep.h"
 #include "data/manifest.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
@@ -80,6 +81,11 @@ int pretrain_with(Coordinator& coordinator, const RunFile& run_file, const Pretr
     monitoring::publish(coordinator.directory.run_file(), to_toml(run_file));
     board.metrics().set_identity(identity_of(run_file, digest));
 
+    if (newest) {
+        const std::string why = restore_curve(coordinator.directory, *newest);
+        if (!why.empty())
+            board.journal.add("curve_restored", {{"checkpoint", newest->directory.string()}, {"reason", why}});
+    }
     TrainProgress training{.curve = monitoring::CurveWriter(coordinator.directory.curve()),
                            .manifest = manifest_file.string(),
                            .manifest_digest = digest};

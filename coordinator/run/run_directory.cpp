@@ -42,7 +42,7 @@ json read_object(const std::filesystem::path& file) {
 
 std::string RunDirectory::open_or_create() {
     monitoring::make_directories(root_);
-    if (!std::filesystem::exists(identity())) {
+    if (!monitoring::anything_at(identity())) {
         monitoring::publish(identity(), json{{"format", kFormat}, {"run", random_id()}}.dump() + "\n");
     }
     return text_field(read_object(identity()), "run", identity());
@@ -52,7 +52,7 @@ std::vector<std::string> RunDirectory::set_aside(std::uint32_t attempt) const {
     const auto old = root_ / fmt::format("old-{}", attempt);
     std::vector<std::string> moved;
     for (const char* name : {"ckpt", "curve", "report.html", "run.toml"}) {
-        if (!std::filesystem::exists(root_ / name)) continue;
+        if (!monitoring::anything_at(root_ / name)) continue;
         monitoring::make_directories(old);
         monitoring::rename_durably(root_ / name, old / name);
         moved.emplace_back(name);
@@ -66,7 +66,7 @@ void write_corpus_reference(const RunDirectory& directory, const CorpusReference
 }
 
 CorpusReference read_corpus_reference(const RunDirectory& directory) {
-    if (!std::filesystem::exists(directory.corpus())) {
+    if (!monitoring::anything_at(directory.corpus())) {
         throw ConfigError("'{}' has no corpus yet ('{}' is missing): start it with 'kiban pretrain'",
                           directory.root().string(), directory.corpus().filename().string());
     }

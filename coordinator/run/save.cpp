@@ -40,8 +40,10 @@ std::optional<SaveOutcome> SaveFlow::shard_written(CoordinatorChannel& channel, 
     if (!all) return std::nullopt;
     try {
         std::vector<checkpoint::ShardReport> all_reports = reports();
-        if (setup_.is_current()) setup_.before_commit();  // else the commit refuses
-        thread_ = std::thread([this, written = std::move(all_reports)] { commit(written); });
+        std::vector<monitoring::CurveRow> curve;
+        if (setup_.is_current()) curve = setup_.before_commit(request_.step);  // else the commit refuses
+        thread_ =
+            std::thread([this, written = std::move(all_reports), rows = std::move(curve)] { commit(written, rows); });
         return std::nullopt;
     } catch (const Error& error) {
         outcome_.error = error.what();
@@ -61,11 +63,17 @@ std::vector<checkpoint::ShardReport> SaveFlow::reports() const {
 }
 
 // On the commit's thread.
-void SaveFlow::commit(const std::vector<checkpoint::ShardReport>& reports) {
+void SaveFlow::commit(const std::vector<checkpoint::ShardReport>& reports,
+                      const std::vector<monitoring::CurveRow>& rows) {
     try {
+        std::optional<checkpoint::CurveReport> curve;
+        if (setup_.is_current()) curve = checkpoint::write_curve(staging_, rows, request_.step);
         outcome_.committed = checkpoint::commit_checkpoint(setup_.run_dir, staging_, request_.step, setup_.attempt,
-                                                           reports, request_.state, setup_.is_current);
-        if (setup_.is_current()) checkpoint::apply_retention(setup_.run_dir, setup_.keep);
+                                                           reports, request_.state, setup_.is_current, curve);
+        if (setup_.is_current()) {
+            checkpoint::apply_retention(setup_.run_dir,
+                                        {.keep = setup_.keep, .milestone_steps = setup_.milestone_steps, .in_use = {}});
+        }
     } catch (const std::exception& error) {
         outcome_.error = error.what();
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One checkpoint from the coordinator's side: staging directory -> every worker's shard -> curve durable -> commit ->
-// retention -> all are told.
+// One checkpoint from the coordinator's side: staging directory -> every worker's shard -> curve durable, and in it
+// up to the step -> commit -> retention -> all are told.
 //
 // The commit and what it sweeps run on a thread, since a slow disk may take minutes for them, while the coordinator has
 // workers to hear and a lease to renew. A save that fails is abandoned and told to the workers; training goes on and
@@ -18,6 +18,7 @@
 #include "coordinator/protocol/coordinator_channel.h"
 #include "coordinator/protocol/messages.h"
 #include "coordinator/protocol/wake.h"
+#include "monitoring/curve.h"
 
 namespace kiban::coordinator {
 
@@ -26,8 +27,11 @@ struct SaveSetup {
     std::uint32_t attempt = 0;
     int workers = 1;
     std::uint32_t keep = 3;
-    std::function<bool()> is_current;     // whether this coordinator still owns the run; asked on the commit's thread
-    std::function<void()> before_commit;  // makes durable what must not be younger than the checkpoint
+    std::function<bool()> is_current;  // whether this coordinator still owns the run; asked on the commit's thread
+    std::uint64_t milestone_steps = 0;
+    /// Makes durable what must not be younger than the checkpoint; returns the curve up to the step, a copy, since
+    /// training goes on while the commit's thread puts it into the checkpoint.
+    std::function<std::vector<monitoring::CurveRow>(std::uint64_t step)> before_commit;
 };
 
 struct SaveOutcome {
@@ -57,7 +61,7 @@ class SaveFlow {
     std::optional<SaveOutcome> end();
 
   private:
-    void commit(const std::vector<checkpoint::ShardReport>& reports);
+    void commit(const std::vector<checkpoint::ShardReport>& reports, const std::vector<monitoring::CurveRow>& rows);
     std::vector<checkpoint::ShardReport> reports() const;
     void abandon();
     SaveOutcome finish();

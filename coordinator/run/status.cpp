@@ -31,13 +31,13 @@ json to_json(const RunStatus& status) {
 void write_status(const std::filesystem::path& file, const RunStatus& status) {
     const std::string text = to_json(status).dump(2, ' ', false, json::error_handler_t::replace) + "\n";
     const auto temporary = file.parent_path() / fmt::format(".status.json.{}.tmp", ::getpid());
-    std::filesystem::remove(temporary);
+    monitoring::remove_file(temporary);
     {
         monitoring::File out = monitoring::File::create(temporary);
         out.append(std::as_bytes(std::span(text)));
         out.close();
     }
-    std::filesystem::rename(temporary, file);
+    monitoring::replace(temporary, file);
 }
 
 std::optional<RunStatus> read_status(const std::filesystem::path& file) {

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "coordinator/protocol/wire.h"
+#include "coordinator/run/upkeep.h"
 #include "monitoring/error.h"
 #include "monitoring/log.h"
 
@@ -28,11 +29,16 @@ std::string duration_text(double seconds) {
     return fmt::format("{}m{:02}s", whole / 60, whole % 60);
 }
 
+std::vector<monitoring::CurveRow> rows_up_to(const std::vector<monitoring::CurveRow>& rows, std::uint64_t step) {
+    return {rows.begin(), std::ranges::upper_bound(rows, step, {}, &monitoring::CurveRow::step)};
+}
+
 }  // namespace
 
-TrainMode::TrainMode(Session& session, TrainProgress& training, std::uint32_t attempt)
+TrainMode::TrainMode(Session& session, TrainProgress& training, Upkeep& upkeep, std::uint32_t attempt)
     : session_(session),
       training_(training),
+      upkeep_(upkeep),
       attempt_(attempt),
       start_(checkpoint::newest_checkpoint(session.directory.root())),
       save_({.run_dir = session.directory.root(),
@@ -40,7 +46,12 @@ TrainMode::TrainMode(Session& session, TrainProgress& training, std::uint32_t at
              .workers = session.run_file.launch.workers,
              .keep = session.run_file.checkpoint.keep,
              .is_current = [&session] { return session.lease.is_current(); },
-             .before_commit = [&training] { training.curve.sync(); }}) {
+             .milestone_steps = session.run_file.checkpoint.milestone_steps,
+             .before_commit =
+                 [&training](std::uint64_t step) {
+                     training.curve.sync();
+                     return rows_up_to(training.curve.rows(), step);
+                 }}) {
     training_.durable_progress = start_ ? start_->step + 1 : 0;
     training_.speed.restart();
     checkpoint::sweep_staging(session.directory.root());
@@ -80,6 +91,7 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
                     result.error);
         session_.board.journal.add("checkpoint_rejected",
                                    {{"checkpoint", start_->directory.string()}, {"reason", result.error}});
+        session_.board.metrics().checkpoint_rejected("load");
         checkpoint::reject_checkpoint(session_.directory.root(), *start_, result.error);
         start_ = checkpoint::newest_checkpoint(session_.directory.root());  // CheckpointError when all are bad
         send_job(channel);
@@ -174,6 +186,8 @@ void TrainMode::show_progress(const StepReport& report) {
 
 void TrainMode::on_stage_request(CoordinatorChannel& channel, const StageRequest& request) {
     KIBAN_CHECK(loaded_, "a save of step {} is asked for before anything is loaded", request.step);
+    KIBAN_CHECK(request.step == training_.step, "a save of step {} is asked for after step {}", request.step,
+                training_.step);  // the curve that goes into it would lag behind
     training_.queued_step = request.step;
     if (!request.waited_for) training_.save_cost.save_began();
     session_.board.metrics().checkpoint_queued(request.step);
@@ -185,6 +199,11 @@ void TrainMode::on_stage_request(CoordinatorChannel& channel, const StageRequest
 
 void TrainMode::on_ready(CoordinatorChannel& channel) {
     if (const auto outcome = save_.outcome(channel)) on_outcome(*outcome);
+}
+
+// Not beside a commit: its thread sweeps by the same records.
+void TrainMode::each_second() {
+    if (!save_.committing()) upkeep_.tick(training_.curve.rows());
 }
 
 // A commit that was under way is as good as any; what fails now fails with the attempt.
@@ -283,8 +302,10 @@ bool TrainMode::request_stop(CoordinatorChannel& channel, const std::string& rea
 }
 
 Outcome train(Session& session, TrainProgress& training) {
-    Outcome outcome = supervise(
-        session, [&](std::uint32_t attempt) { return std::make_unique<TrainMode>(session, training, attempt); });
+    Upkeep upkeep(session.directory, session.run_file.checkpoint, session.board);
+    Outcome outcome = supervise(session, [&](std::uint32_t attempt) {
+        return std::make_unique<TrainMode>(session, training, upkeep, attempt);
+    });
     session.console.end_progress();
     return outcome;
 }

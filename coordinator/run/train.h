@@ -12,6 +12,7 @@
 #include "coordinator/run/save.h"
 #include "coordinator/run/speed.h"
 #include "coordinator/run/supervise.h"
+#include "coordinator/run/upkeep.h"
 #include "monitoring/curve.h"
 
 namespace kiban::coordinator {
@@ -34,7 +35,7 @@ struct TrainProgress {
 
 class TrainMode : public AttemptMode {
   public:
-    TrainMode(Session& session, TrainProgress& training, std::uint32_t attempt);
+    TrainMode(Session& session, TrainProgress& training, Upkeep& upkeep, std::uint32_t attempt);
 
     void joined(CoordinatorChannel& channel) override;
     void on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) override;
@@ -44,6 +45,7 @@ class TrainMode : public AttemptMode {
     bool survives_errors() const override { return true; }
     std::uint64_t progress() const override { return training_.durable_progress; }
     std::uint64_t undone_steps() const override;
+    void each_second() override;
     void ended() override;
 
   private:
@@ -59,6 +61,7 @@ class TrainMode : public AttemptMode {
 
     Session& session_;
     TrainProgress& training_;
+    Upkeep& upkeep_;
     std::uint32_t attempt_;
     std::optional<checkpoint::CheckpointInfo> start_;
     SaveFlow save_;

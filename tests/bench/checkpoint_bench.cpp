@@ -305,6 +305,28 @@ BENCHMARK(verified_load)
     ->UseManualTime()
     ->Unit(benchmark::kMillisecond);
 
+// What the curve adds to a save, on the coordinator.
+void durable_curve(benchmark::State& state) {
+    const BenchDirectory directory;
+    std::vector<monitoring::CurveRow> rows(static_cast<std::size_t>(state.range(0)));
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i].step = i + 1;
+    std::uint64_t bytes = 0;
+    for (auto _ : state) {
+        bytes = write_curve(directory.path(), rows, rows.size()).bytes;
+        state.PauseTiming();
+        fs::remove(directory.path() / "curve.h5");
+        state.ResumeTiming();
+    }
+    state.counters["MB"] = static_cast<double>(bytes) / 1e6;
+}
+BENCHMARK(durable_curve)
+    ->ArgName("steps")
+    ->Arg(10000)
+    ->Arg(1000000)
+    ->Iterations(5)
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
 void fingerprint_of_a_slice(benchmark::State& state) {
     const Payload payload(64);
     for (auto _ : state) {

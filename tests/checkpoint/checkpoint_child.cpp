@@ -5,13 +5,17 @@
 //   checkpoint_child save RUN STEP ATTEMPT WRITERS       one save and retention, as the coordinator does it
 //   checkpoint_child save-beside RUN STEP ATTEMPT WRITERS   the same, shards by the background writer
 //   checkpoint_child save-forever RUN STEP ATTEMPT       saves STEP, STEP + 1, ... until it is killed
+//   checkpoint_child conduct RUN STEP ATTEMPT            the same by a coordinator and two writer processes, which
+//   answer it; the step of each commit that it has heard of is a line in RUN/heard
 //   checkpoint_child full-disk[-beside] RUN              runs the save into a disk that is full at each stage; prints
 //   one line a stage
 //
 // Errors go to standard error as 'Type: message'; the exit code is that of the error.
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,6 +36,57 @@ namespace fs = std::filesystem;
 void save(const fs::path& run_dir, std::uint64_t step, std::uint32_t attempt, int writers, bool beside = false) {
     write_checkpoint({run_dir, step, attempt, writers, flat_layout, tiny_model(), beside});
     apply_retention(run_dir, 2);
+}
+
+// A writer process of its own: its report, or nothing when it dies, comes through the pipe.
+int start_writer(const Save& save, const fs::path& staging, int rank) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw IoError("cannot make a pipe");
+    const pid_t child = ::fork();
+    if (child < 0) throw IoError("cannot start a writer");
+    if (child > 0) {
+        ::close(ends[1]);
+        return ends[0];
+    }
+    ::close(ends[0]);
+    try {
+        const std::string text = to_json(write_shard_of(save, staging, rank)).dump();
+        const ssize_t written = ::write(ends[1], text.data(), text.size());
+        ::_exit(written == static_cast<ssize_t>(text.size()) ? 0 : 1);
+    } catch (const std::exception&) {  // its directory was swept by a successor
+        ::_exit(1);
+    }
+}
+
+std::string read_all(int descriptor) {
+    std::string text;
+    char buffer[4096];
+    for (ssize_t got = 1; got > 0;) {
+        got = ::read(descriptor, buffer, sizeof buffer);
+        if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
+    }
+    ::close(descriptor);
+    return text;
+}
+
+// As the coordinator does it: stage, wait for all reports, curve, commit, retention. A writer that died costs the save.
+void conduct_save(const Save& save, monitoring::File& heard) {
+    const fs::path staging = begin_checkpoint(save.run_dir, save.step, save.attempt, model_bytes(save.model));
+    std::vector<int> pipes;
+    for (int rank = 0; rank < save.writers; ++rank) pipes.push_back(start_writer(save, staging, rank));
+    std::vector<ShardReport> reports;
+    for (const int pipe : pipes) {
+        const auto json = nlohmann::json::parse(read_all(pipe), nullptr, /*allow_exceptions=*/false);
+        if (json.is_object()) reports.push_back(shard_report_from_json(json));
+    }
+    for (int rank = 0; rank < save.writers; ++rank) ::waitpid(-1, nullptr, 0);
+    if (static_cast<int>(reports.size()) < save.writers) return abandon_checkpoint(staging);
+    const auto curve = write_curve(staging, curve_rows(save.step + 1), save.step);
+    commit_checkpoint(
+        save.run_dir, staging, save.step, save.attempt, reports, to_json(state_of(save)), [] { return true; }, curve);
+    const std::string line = std::to_string(save.step) + "\n";
+    heard.append(std::as_bytes(std::span(line)));
+    apply_retention(save.run_dir, 2);
 }
 
 // A disk that this process alone sees as almost full: a small tmpfs where mounting is allowed (as root, or in a user
@@ -135,6 +190,12 @@ int run(int count, char** arguments) {
             save(arguments[2], step, static_cast<std::uint32_t>(number(4)), 2);
     } else if ((mode == "full-disk" || mode == "full-disk-beside") && count == 3) {
         fill_the_disk(arguments[2], mode == "full-disk-beside");
+    } else if (mode == "conduct" && count == 5) {
+        sweep_staging(arguments[2]);
+        auto heard = monitoring::File::open_append(fs::path(arguments[2]) / "heard");
+        for (std::uint64_t step = number(3);; ++step)
+            conduct_save({arguments[2], step, static_cast<std::uint32_t>(number(4)), 2, flat_layout, tiny_model()},
+                         heard);
     } else {
         throw UsageError("checkpoint_child: unknown mode '{}'", mode);
     }

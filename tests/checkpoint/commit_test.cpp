@@ -313,12 +313,12 @@ TEST(Newest, ACheckpointOfANewerKibanIsRefusedByNameNotPassedOverNorRejected) {
     write_checkpoint({scratch.path(), 1});
     const auto newer = write_checkpoint({scratch.path(), 2});
     std::string record = monitoring::read_text(newer.directory / "COMMIT");
-    record[8] = 2;
+    record[8] = 3;
     record += "fields of the future";
     testing::put_text(newer.directory / "COMMIT", record);
     EXPECT_EQ(message_of<CheckpointError>([&] { newest_checkpoint(scratch.path()); }),
               "cannot read checkpoint '" + newer.directory.string() +
-                  "': it has format version 2, this Kiban reads up to 1; use a newer Kiban");
+                  "': it has format version 3, this Kiban reads up to 2; use a newer Kiban");
     EXPECT_FALSE(fs::exists(scratch.path() / "ckpt" / "rejected.jsonl"));
     EXPECT_EQ(listed(scratch.path()).size(), 2U);
 }

@@ -26,6 +26,8 @@ enum class Outcome { right, refused, wrong };
 Outcome load(const fs::path& checkpoint) {
     try {
         const CheckpointReader reader(checkpoint);
+        const auto curve = read_curve_of(checkpoint);
+        if (!curve || testing::curve_text(*curve) != testing::curve_text(testing::curve_rows(2))) return Outcome::wrong;
         return testing::wrong_tensors(reader, small_model(), testing::first_dim_layout, 3).empty() ? Outcome::right
                                                                                                    : Outcome::wrong;
     } catch (const CheckpointError&) {
@@ -56,7 +58,7 @@ class Damage : public ::testing::Test {
 };
 
 TEST_F(Damage, OfASingleBitIsNeverSilent) {
-    ASSERT_EQ(files_.size(), 4U);
+    ASSERT_EQ(files_.size(), 5U);  // two shards, the curve, the manifest, the record
     ASSERT_EQ(load(checkpoint_.directory), Outcome::right);
     std::mt19937_64 engine(20240731);
     int flips = 0;
@@ -147,6 +149,40 @@ TEST_F(Damage, ByAShardOfAnotherStepIsNoticedThoughItsSizeIsRight) {
         expect_refused(std::string(name) + " of step 1", false);
         testing::put_text(checkpoint_.directory / name, good);
     }
+}
+
+TEST_F(Damage, ByAShardOfAnotherAttemptAtTheSameStepIsNoticedThoughItsSizeIsRight) {
+    // The other attempt trained on: its elements are those of another step.
+    const Scratch elsewhere;
+    const auto other = write_checkpoint({elsewhere.path(), 4, 2});
+    for (const char* name : {"shard-00000.h5", "shard-00001.h5"}) {
+        const std::string good = monitoring::read_text(checkpoint_.directory / name);
+        const std::string stranger = monitoring::read_text(other.directory / name);
+        ASSERT_EQ(stranger.size(), good.size());
+        testing::put_text(checkpoint_.directory / name, stranger);
+        expect_refused(std::string(name) + " of another attempt", false);
+        testing::put_text(checkpoint_.directory / name, good);
+    }
+    fs::remove_all(checkpoint_.directory);
+    fs::copy(other.directory, scratch_.path() / "ckpt" / "step-000000000004-a000001");
+    EXPECT_NE(quick_fault(scratch_.path() / "ckpt" / "step-000000000004-a000001")
+                  ->find("its COMMIT is that of step-000000000004-a000002"),
+              std::string::npos);
+    EXPECT_EQ(newest_checkpoint(scratch_.path())->step, 1U);
+}
+
+TEST_F(Damage, PointersToTheNewestAreNeverAsked) {
+    const fs::path checkpoints = scratch_.path() / "ckpt";
+    const std::string stale = R"({"checkpoint":"step-000000000001-a000001"})";
+    for (const std::string& text : {stale, std::string(), std::string("garbage \0 {"), std::string("{\"step\":99}")}) {
+        testing::put_text(checkpoints / "latest.json", text);
+        testing::put_text(checkpoints / "latest", text);
+        EXPECT_EQ(newest_checkpoint(scratch_.path())->directory, checkpoint_.directory) << text;
+    }
+    fs::remove(checkpoints / "latest");
+    fs::create_directory_symlink(older_.directory, checkpoints / "latest");
+    EXPECT_EQ(newest_checkpoint(scratch_.path())->directory, checkpoint_.directory);
+    EXPECT_EQ(list_checkpoints(scratch_.path()).size(), 2U);
 }
 
 TEST_F(Damage, ByAManifestOrRecordOfAnotherStepIsNoticed) {

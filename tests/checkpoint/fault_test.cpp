@@ -29,10 +29,10 @@ struct Point {
     std::uint64_t newest_after;  // the committed step that a death at this point leaves as the newest
 };
 // In the order of a save. Before the rename the old checkpoint is the newest, afterwards the new one.
-const std::vector<Point> kPoints{{"ckpt.stage", 1},       {"ckpt.header", 1},   {"h5.create", 1},
-                                 {"file.preallocate", 1}, {"ckpt.payload", 1},  {"file.write", 1},
-                                 {"ckpt.fsync", 1},       {"ckpt.manifest", 1}, {"ckpt.commit_record", 1},
-                                 {"ckpt.rename", 1},      {"ckpt.retention", 2}};
+const std::vector<Point> kPoints{{"ckpt.stage", 1},         {"ckpt.header", 1},  {"h5.create", 1},
+                                 {"file.preallocate", 1},   {"ckpt.payload", 1}, {"file.write", 1},
+                                 {"ckpt.fsync", 1},         {"ckpt.curve", 1},   {"ckpt.manifest", 1},
+                                 {"ckpt.commit_record", 1}, {"ckpt.rename", 1},  {"ckpt.retention", 2}};
 
 // A kill loses nothing of the page cache, so these tests need no disk; memory makes hundreds of synced saves quick.
 fs::path quick_place() { return fs::is_directory("/dev/shm") ? fs::path("/dev/shm") : fs::temp_directory_path(); }

@@ -51,8 +51,8 @@ TEST(Manifest, ComesBackFromTextUnchanged) {
 }
 
 TEST(Manifest, ANewerFormatIsRefusedByName) {
-    EXPECT_EQ(refusal("/version", 2),
-              "cannot read m: it has format version 2, this Kiban reads up to 1; use a newer Kiban");
+    EXPECT_EQ(refusal("/version", 3),
+              "cannot read m: it has format version 3, this Kiban reads up to 2; use a newer Kiban");
     EXPECT_EQ(refusal("/version", 0), "cannot read m: it has format version 0, which never existed");
     EXPECT_EQ(refusal("/format", "other"), "cannot read m: expected format 'kiban-checkpoint', found 'other'");
 }

@@ -144,7 +144,7 @@ TEST(Verify, CountsWhatItReadAndFindsNothingWrongInAGoodCheckpoint) {
     const auto info = write_checkpoint({scratch.path(), 1, 1, 3});
     const VerifyResult result = verify_checkpoint(info.directory);
     EXPECT_EQ(result.faults, std::vector<std::string>{});
-    EXPECT_EQ(result.files, 5U);
+    EXPECT_EQ(result.files, 6U);
     EXPECT_EQ(result.tensors, 18U);
     std::uint64_t bytes = 0;
     for (const auto& entry : std::filesystem::directory_iterator(info.directory)) bytes += entry.file_size();

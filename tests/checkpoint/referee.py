@@ -58,13 +58,13 @@ def main(directory):
     record = open(os.path.join(directory, "COMMIT"), "rb").read()
     assert len(record) == 116, len(record)
     magic, version, attempt, step, manifest_bytes, shard_bytes, manifest_crc, zero = struct.unpack("<8sIIQQQII", record[:48])
-    assert (magic, version, zero) == (b"KIBANCKP", 1, 0), (magic, version, zero)
+    assert (magic, version, zero) == (b"KIBANCKP", 2, 0), (magic, version, zero)
     assert struct.unpack("<I", record[112:])[0] == crc32c(record[:112]), "own CRC"
     text = open(os.path.join(directory, "MANIFEST.json"), "rb").read()
     assert len(text) == manifest_bytes and crc32c(text) == manifest_crc, "manifest size or CRC"
     assert hashlib.sha256(text).hexdigest().encode() == record[48:112], "manifest SHA-256"
     manifest = json.loads(text)
-    assert (manifest["format"], manifest["version"]) == ("kiban-checkpoint", 1)
+    assert (manifest["format"], manifest["version"]) == ("kiban-checkpoint", 2)
     assert (manifest["step"], manifest["attempt"], manifest["state"]["step"]) == (step, attempt, step)
     assert os.path.basename(os.path.normpath(directory)) == "step-%012d-a%06d" % (step, attempt)
     files = manifest["files"]
@@ -78,6 +78,9 @@ def main(directory):
         assert len(content) == file["bytes"], path
         blocks = [crc32c(content[at : at + BLOCK]) for at in range(0, len(content), BLOCK)]
         assert blocks == file["block_crcs"], path + ": block CRCs"
+        if file["name"] == "curve.h5":
+            check_curve(path, manifest["curve"], number, step)
+            continue
         with h5py.File(path, "r") as shard:
             assert shard.attrs["format"] in ("kiban-shard", b"kiban-shard") and shard.attrs["version"] == 1
             assert shard.attrs["writer"] == int(file["name"][6:11])
@@ -110,6 +113,23 @@ def main(directory):
         assert "%016x" % total == tensor["fingerprint"], name
     assert not datasets, "datasets that the manifest does not know: %s" % list(datasets)
     print("good: %d files, %d tensors, %d boxes" % (len(files), len(manifest["tensors"]), boxes))
+
+
+def check_curve(path, claims, number, step):
+    steps = np.arange(1, step + 1)
+    evaluated = np.where(steps % 2 == 0, 7 - steps / 16, np.nan)
+    expected = {"step": steps, "tokens": steps * 768, "loss": 8 - steps / 16, "learning_rate": steps / 1024,
+                "grad_norm": steps / 4, "eval_loss": evaluated, "step_seconds": np.full(step, 0.25),
+                "wall_time": 1700000000.0 + steps, "attempt": np.ones(step)}
+    types = {"step": "<u8", "tokens": "<u8", "attempt": "<u4"}
+    assert claims["file"] == number and claims["rows"] == step, claims
+    with h5py.File(path, "r") as curve:
+        assert curve.attrs["format"] in ("kiban-curve", b"kiban-curve") and curve.attrs["version"] == 1
+        assert sorted(curve) == sorted(expected) == sorted(claims["columns"]), list(curve)
+        for name, values in expected.items():
+            assert curve[name].dtype == np.dtype(types.get(name, "<f8")), (name, curve[name].dtype)
+            assert np.array_equal(curve[name][()], values, equal_nan=True), name
+            assert step == 0 or curve[name].id.get_offset() == claims["columns"][name], name
 
 
 def collect(datasets, number, link, item):

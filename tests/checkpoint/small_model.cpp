@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 #include <future>
+#include <sstream>
 
 #include "checkpoint/background_writer.h"
 #include "monitoring/error.h"
@@ -121,6 +122,28 @@ RunState state_of(const Save& save) {
     return state;
 }
 
+std::vector<monitoring::CurveRow> curve_rows(std::uint64_t last) {
+    std::vector<monitoring::CurveRow> rows;
+    for (std::uint64_t step = 1; step <= last; ++step) {
+        const auto number = static_cast<double>(step);
+        monitoring::CurveRow row{.step = step, .tokens = step * 768, .loss = 8 - number / 16};
+        row.learning_rate = number / 1024;
+        row.grad_norm = number / 4;
+        if (step % 2 == 0) row.eval_loss = 7 - number / 16;
+        row.step_seconds = 0.25;
+        row.wall_time = 1700000000 + number;
+        row.attempt = 1;
+        rows.push_back(row);
+    }
+    return rows;
+}
+
+std::string curve_text(const std::vector<monitoring::CurveRow>& rows) {
+    std::ostringstream text;
+    monitoring::write_csv(text, rows, true);
+    return text.str();
+}
+
 std::uint64_t model_bytes(const std::vector<TensorInfo>& model) {
     std::uint64_t bytes = 0;
     for (const TensorInfo& tensor : model)
@@ -145,20 +168,22 @@ ShardReport write_in_background(const fs::path& staging, int rank, const std::ve
 
 }  // namespace
 
+ShardReport write_shard_of(const Save& save, const fs::path& staging, int rank) {
+    std::vector<std::vector<std::byte>> buffers;
+    std::vector<TensorSlice> slices;
+    for (const TensorInfo& tensor : save.model) {
+        for (const Box& box : save.layout(tensor, rank, save.writers)) {
+            buffers.push_back(box_bytes(tensor, save.step, box));
+            slices.push_back({tensor, box, buffers.back().data()});
+        }
+    }
+    return save.in_background ? write_in_background(staging, rank, slices, save.step)
+                              : write_shard(staging, rank, slices);
+}
+
 std::vector<ShardReport> write_shards(const Save& save, const fs::path& staging) {
     std::vector<ShardReport> reports;
-    for (int rank = 0; rank < save.writers; ++rank) {
-        std::vector<std::vector<std::byte>> buffers;
-        std::vector<TensorSlice> slices;
-        for (const TensorInfo& tensor : save.model) {
-            for (const Box& box : save.layout(tensor, rank, save.writers)) {
-                buffers.push_back(box_bytes(tensor, save.step, box));
-                slices.push_back({tensor, box, buffers.back().data()});
-            }
-        }
-        reports.push_back(save.in_background ? write_in_background(staging, rank, slices, save.step)
-                                             : write_shard(staging, rank, slices));
-    }
+    for (int rank = 0; rank < save.writers; ++rank) reports.push_back(write_shard_of(save, staging, rank));
     return reports;
 }
 
@@ -166,8 +191,10 @@ CheckpointInfo write_checkpoint(const Save& save) {
     const fs::path staging = begin_checkpoint(save.run_dir, save.step, save.attempt, model_bytes(save.model));
     try {
         const auto reports = write_shards(save, staging);
-        return commit_checkpoint(save.run_dir, staging, save.step, save.attempt, reports, to_json(state_of(save)),
-                                 [] { return true; });
+        const auto curve = write_curve(staging, curve_rows(save.step + 2), save.step);  // training has gone on
+        return commit_checkpoint(
+            save.run_dir, staging, save.step, save.attempt, reports, to_json(state_of(save)), [] { return true; },
+            curve);
     } catch (...) {
         abandon_checkpoint(staging);
         throw;

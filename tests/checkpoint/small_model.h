@@ -42,9 +42,14 @@ struct Save {
     bool in_background = false;  // by a BackgroundWriter with a pool smaller than the shard
 };
 RunState state_of(const Save& save);
+/// The curve of steps 1 to `last`, in closed form (that of referee.py).
+std::vector<monitoring::CurveRow> curve_rows(std::uint64_t last);
+/// All columns as text, so that equal text is equal bits.
+std::string curve_text(const std::vector<monitoring::CurveRow>& rows);
 std::uint64_t model_bytes(const std::vector<TensorInfo>& model);
+ShardReport write_shard_of(const Save& save, const std::filesystem::path& staging, int rank);
 std::vector<ShardReport> write_shards(const Save& save, const std::filesystem::path& staging);
-/// begin, write, commit; abandons the staging directory when that throws, as the coordinator does.
+/// begin, write shards and curve, commit; abandons the staging directory when that throws, as the coordinator does.
 CheckpointInfo write_checkpoint(const Save& save);
 
 /// Reads every box of the layout and returns the tensors in which an element or the sum of fingerprints is not the

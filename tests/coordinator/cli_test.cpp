@@ -292,6 +292,49 @@ TEST(VerifyCommand, AnotherCorpusThanTheTrainedOneIsAFault) {
         << result.out;
 }
 
+// --- Repair and pin ---
+
+TEST(RepairCommand, ReportsAndDropsOnlyWhenToldTo) {
+    const MadeRun made;
+    EXPECT_TRUE(contains(kiban({"repair", made.run_dir.string()}).out, "nothing to repair\n"));
+    damage(made.newest_checkpoint / "shard-00000.h5", -8);
+    const Result report = kiban({"repair", made.run_dir.string()});
+    EXPECT_EQ(report.exit_code, 74);
+    EXPECT_TRUE(contains(report.out, "good  step-000000000010-a000001\n")) << report.out;
+    EXPECT_TRUE(contains(report.out, "BAD   step-000000000020-a000001: ")) << report.out;
+    EXPECT_TRUE(contains(report.out, "1 damaged; --drop moves them out of the way\n")) << report.out;
+    EXPECT_TRUE(std::filesystem::exists(made.newest_checkpoint));
+    const Result dropped = kiban({"repair", made.run_dir.string(), "--drop"});
+    EXPECT_EQ(dropped.exit_code, 0) << dropped.out;
+    EXPECT_TRUE(contains(dropped.out, "moved to " + (made.run_dir / "ckpt" / ".damaged").string())) << dropped.out;
+    EXPECT_FALSE(std::filesystem::exists(made.newest_checkpoint));
+    EXPECT_EQ(kiban({"verify", made.run_dir.string()}).exit_code, 0);
+}
+
+TEST(RepairCommand, NeverTakesTheLastCheckpointsAway) {
+    const MadeRun made;
+    damage(made.newest_checkpoint / "shard-00000.h5", -8);
+    damage(made.older_checkpoint / "shard-00000.h5", -8);
+    const Result result = kiban({"repair", made.run_dir.string(), "--drop"});
+    EXPECT_EQ(result.exit_code, 74);
+    EXPECT_TRUE(contains(result.out, "no sound checkpoint would remain: nothing was moved\n")) << result.out;
+    EXPECT_TRUE(std::filesystem::exists(made.newest_checkpoint));
+}
+
+TEST(PinCommand, PinsACheckpointAndShowsIt) {
+    const MadeRun made;
+    EXPECT_EQ(kiban({"pin", made.run_dir.string(), "--step", "10"}).out, "step-000000000010-a000001 is pinned\n");
+    const auto json = nlohmann::json::parse(kiban({"status", made.run_dir.string(), "--json"}).out);
+    EXPECT_EQ(json.at("checkpoints")[0].at("pinned"), false);
+    EXPECT_EQ(json.at("checkpoints")[1].at("pinned"), true);
+    EXPECT_TRUE(contains(kiban({"verify", made.run_dir.string()}).out, ", pinned\n"));
+    EXPECT_EQ(kiban({"pin", made.run_dir.string(), "--step", "10", "--remove"}).exit_code, 0);
+    EXPECT_FALSE(contains(kiban({"verify", made.run_dir.string()}).out, ", pinned\n"));
+    const Result unknown = kiban({"pin", made.run_dir.string(), "--step", "11"});
+    EXPECT_EQ(unknown.exit_code, 64) << unknown.err;
+    EXPECT_TRUE(contains(unknown.err, "it has checkpoints of the steps 20, 10")) << unknown.err;
+}
+
 TEST(InspectCommand, ACheckpointShowsStateAndTensors) {
     const MadeRun made;
     const Result result = kiban({"inspect", made.older_checkpoint.string()});

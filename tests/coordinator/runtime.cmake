@@ -4,8 +4,9 @@ kiban_test(coordinator_protocol_test
 kiban_test(coordinator_run_test
   SOURCES launch_environment_test.cpp launch_launcher_test.cpp run_board_test.cpp run_files_test.cpp run_interval_test.cpp
           run_membership_test.cpp
-          run_policy_test.cpp run_replay_test.cpp
-  LINK kiban::coordinator)
+          run_policy_test.cpp run_replay_test.cpp run_save_test.cpp run_upkeep_test.cpp ${PROJECT_SOURCE_DIR}/tests/support/crash_states.cpp
+          ${PROJECT_SOURCE_DIR}/tests/support/model_file_system.cpp
+  LINK kiban::coordinator checkpoint_small_model)
 kiban_test(coordinator_interchange_test
   SOURCES run_interchange_test.cpp
   LINK kiban::coordinator

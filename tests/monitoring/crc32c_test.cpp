@@ -53,6 +53,20 @@ TEST(Crc32c, EqualsItsDefinitionAtEveryLengthWithAndWithoutTheInstruction) {
     }
 }
 
+// The instruction is used on three streams at once from 3072 bytes on.
+TEST(Crc32c, OfLongInputIsTheSameWithAndWithoutTheInstruction) {
+    const Bytes bytes = random_bytes(20'011);
+    const std::span<const std::byte> all(bytes);
+    EXPECT_EQ(crc32c(all.first(9217)), by_definition(Bytes(bytes.begin(), bytes.begin() + 9217)));
+    for (const std::size_t length : {3071U, 3072U, 3073U, 3080U, 6143U, 6144U, 9215U, 9216U, 9217U, 20'000U}) {
+        for (const std::size_t begin : {0U, 1U, 7U}) {
+            const auto part = all.subspan(begin, length);
+            EXPECT_EQ(crc32c(part), crc32c_portable(part)) << begin << ' ' << length;
+            EXPECT_EQ(crc32c(part, 0x1234ABCDU), crc32c_portable(part, 0x1234ABCDU)) << begin << ' ' << length;
+        }
+    }
+}
+
 TEST(Crc32c, ContinuesFromAnyPlace) {
     const Bytes bytes = random_bytes(50);
     const std::span<const std::byte> all(bytes);

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/run/upkeep.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "checkpoint/curve.h"
+#include "monitoring/error.h"
+#include "monitoring/log.h"
+
+namespace kiban::coordinator {
+namespace {
+
+using monitoring::CurveRow;
+using monitoring::log_info;
+using monitoring::log_warning;
+
+constexpr double kSecondsPerHour = 3600;
+
+// Why the record is of no use for a run that goes on from `step`; empty when it is.
+std::string fault_of_record(const RunDirectory& directory, std::uint64_t step, bool& damaged) {
+    try {
+        const auto rows = monitoring::read_curve(directory.curve()).rows;
+        if (!rows.empty() && rows.back().step >= step) return "";
+        return rows.empty() ? "it holds no step" : fmt::format("it ends at step {}", rows.back().step);
+    } catch (const IoError& error) {
+        damaged = true;
+        return error.what();
+    }
+}
+
+std::optional<std::vector<CurveRow>> rows_of(const checkpoint::CheckpointInfo& from) {
+    try {
+        return checkpoint::read_curve_of(from.directory);
+    } catch (const CheckpointError& error) {
+        log_warning("the curve record cannot be restored from '{}': {}", from.directory.string(), error.what());
+        return std::nullopt;
+    }
+}
+
+}  // namespace
+
+bool healthy_after(std::span<const CurveRow> rows, std::uint64_t step, std::uint64_t count) {
+    const auto first = std::ranges::upper_bound(rows, step, {}, &CurveRow::step);
+    if (static_cast<std::uint64_t>(rows.end() - first) < count) return false;
+    const std::span<const CurveRow> after(first, static_cast<std::size_t>(count));
+    if (!after.empty() && after.back().step != step + count) return false;  // a hole
+    return std::ranges::all_of(
+        after, [](const CurveRow& row) { return std::isfinite(row.loss) && std::isfinite(row.grad_norm); });
+}
+
+std::string restore_curve(const RunDirectory& directory, const checkpoint::CheckpointInfo& from) {
+    if (from.step == 0) return "";
+    bool damaged = false;
+    const std::string why = fault_of_record(directory, from.step, damaged);
+    if (why.empty()) return "";
+    const auto rows = rows_of(from);
+    if (!rows) {
+        if (damaged) throw IoError("{}", why);
+        return "";
+    }
+    log_warning("the curve record is restored from '{}': {}", from.directory.string(), why);
+    monitoring::replace_curve(directory.curve(), *rows);
+    return why;
+}
+
+Upkeep::Upkeep(const RunDirectory& directory, const checkpoint::CheckpointConfig& config, Board& board)
+    : directory_(directory),
+      config_(config),
+      board_(board),
+      scrub_({.run_dir = directory.root(),
+              .interval_seconds = config.scrub_interval_hours * kSecondsPerHour,
+              .bytes_per_second = config.scrub_megabytes_per_second * 1e6}) {}
+
+void Upkeep::tick(std::span<const CurveRow> rows) {
+    const std::uint64_t step = rows.empty() ? 0 : rows.back().step;
+    // Looking costs a read of every kept checkpoint's record: not at each step where hundreds prove one good.
+    const std::uint64_t stride = std::max<std::uint64_t>(1, config_.promote_after_steps / 10);
+    const bool due = step < seen_step_ || step >= seen_step_ + stride;
+    try {
+        reject_rotten();
+        if (!due) return;
+        seen_step_ = step;
+        promote(rows);
+    } catch (const IoError& error) {
+        log_warning("looking after the checkpoints: {}", error.what());
+    }
+}
+
+void Upkeep::promote(std::span<const CurveRow> rows) {
+    const auto promoted = checkpoint::promoted_checkpoints(directory_.root());
+    // Newest first: the older ones than the newest promoted were promoted before it, or never will be needed.
+    for (const auto& info : checkpoint::list_checkpoints(directory_.root())) {
+        const std::string name = info.directory.filename().string();
+        if (std::ranges::find(promoted, name) != promoted.end()) return;
+        if (!healthy_after(rows, info.step, config_.promote_after_steps)) continue;
+        checkpoint::promote_checkpoint(directory_.root(), info, config_.promote_after_steps);
+        board_.metrics().checkpoint_promoted(info.step);
+        board_.journal.add("checkpoint_promoted", {{"checkpoint", name}, {"step", info.step}});
+        log_info("checkpoint {} is promoted: {} healthy steps after it", name, config_.promote_after_steps);
+        return;
+    }
+}
+
+void Upkeep::reject_rotten() {
+    const std::uint64_t bytes = scrub_.bytes_read();
+    board_.metrics().checkpoint_scrubbed(bytes - scrubbed_bytes_);
+    scrubbed_bytes_ = bytes;
+    for (const auto& [info, fault] : scrub_.take_findings()) {
+        board_.metrics().checkpoint_rejected("scrub");
+        board_.journal.add("checkpoint_rejected", {{"checkpoint", info.directory.string()}, {"reason", fault}});
+        checkpoint::reject_checkpoint(directory_.root(), info, fault);
+    }
+}
+
+}  // namespace kiban::coordinator

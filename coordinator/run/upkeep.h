@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a coordinator does about its run's checkpoints besides saving: promotes those that training has proven good,
+// rejects those that the background scrub finds damaged, restores a curve record from a checkpoint. One thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "checkpoint/commit.h"
+#include "checkpoint/config.h"
+#include "checkpoint/scrub.h"
+#include "coordinator/run/board.h"
+#include "coordinator/run/run_directory.h"
+#include "monitoring/curve.h"
+
+namespace kiban::coordinator {
+
+/// Whether the `count` steps after `step` are all in the rows (ascending) with a finite loss and gradient norm.
+bool healthy_after(std::span<const monitoring::CurveRow> rows, std::uint64_t step, std::uint64_t count);
+
+/// Replaces the curve record by the one in the checkpoint when it is missing, damaged or ends before the checkpoint's
+/// step; returns why, empty when there was nothing to do or nothing to restore from. IoError when the record is damaged
+/// and the checkpoint has no sound one.
+std::string restore_curve(const RunDirectory& directory, const checkpoint::CheckpointInfo& from);
+
+class Upkeep {
+  public:
+    Upkeep(const RunDirectory& directory, const checkpoint::CheckpointConfig& config, Board& board);
+
+    /// About once a second, with the run's curve so far. What a disk refuses is logged: training goes on.
+    void tick(std::span<const monitoring::CurveRow> rows);
+
+  private:
+    void promote(std::span<const monitoring::CurveRow> rows);
+    void reject_rotten();
+
+    const RunDirectory& directory_;
+    checkpoint::CheckpointConfig config_;
+    Board& board_;
+    checkpoint::Scrub scrub_;
+    std::uint64_t scrubbed_bytes_ = 0;  // that the metric has
+    std::uint64_t seen_step_ = 0;       // of the curve at the last look
+};
+
+}  // namespace kiban::coordinator
