@@ -173,6 +173,12 @@ void RunMetrics::set_identity(const RunIdentity& identity) {
     impl_->show_identity();
 }
 
+void RunMetrics::set_target_steps(std::uint64_t steps) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->identity.target_steps = steps;
+    impl_->show_identity();
+}
+
 void RunMetrics::set_state(const std::string& state) {
     KIBAN_CHECK(std::find(kStates.begin(), kStates.end(), state) != kStates.end(), "unknown state '{}'", state);
     for (const std::string_view known : kStates) {

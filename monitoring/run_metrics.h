@@ -53,6 +53,7 @@ class RunMetrics {
     RunMetrics& operator=(const RunMetrics&) = delete;
 
     /// More is known of the same run (its corpus is there): all series stay. `run` may not change.
+    void set_target_steps(std::uint64_t steps);
     void set_identity(const RunIdentity& identity);
     /// One of preparing, starting, training, saving, restarting, done, failed.
     void set_state(const std::string& state);

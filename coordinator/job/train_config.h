@@ -78,6 +78,7 @@ struct LaunchConfig {
     std::uint32_t max_restarts = 10;               // without a newer checkpoint in between
     std::uint32_t start_timeout_seconds = 120;     // until every worker has said hello
     std::uint32_t heartbeat_timeout_seconds = 30;  // silence after which a worker counts as lost
+    std::uint32_t time_limit_minutes = 0;  // after which this start saves and leaves; 0: none but its Slurm job's
     std::string control_interface =
         "127.0.0.1";  // address the control channel binds; several nodes need one they can reach
 };

@@ -91,6 +91,10 @@ void fields(V& v, SaveInterval& m) {
     v("steps", m.steps);
 }
 template <typename V>
+void fields(V& v, SaveSoon& m) {
+    v("reason", m.reason);
+}
+template <typename V>
 void fields(V& v, Stop& m) {
     v("reason", m.reason);
 }
@@ -117,6 +121,7 @@ KIBAN_MESSAGE_TYPE(Task, "task")
 KIBAN_MESSAGE_TYPE(StageReply, "stage_reply")
 KIBAN_MESSAGE_TYPE(SaveResult, "save_result")
 KIBAN_MESSAGE_TYPE(SaveInterval, "save_interval")
+KIBAN_MESSAGE_TYPE(SaveSoon, "save_soon")
 KIBAN_MESSAGE_TYPE(Stop, "stop")
 #undef KIBAN_MESSAGE_TYPE
 

@@ -5,14 +5,14 @@
 //   worker -> coordinator   Hello, Heartbeat, StepReport, StageRequest, ShardWritten,
 //                           TaskRequest, TaskDone, LoadResult, Failure, Finished
 //
-//   coordinator -> worker   Job, Task, StageReply, SaveResult, SaveInterval, Stop
+//   coordinator -> worker   Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, Stop
 //
-// Start: every worker sends Hello, gets Job (mode train | replay | prepare | generate). train: each loads the checkpoint of the
-// Job and verifies it, they agree over MPI, worker 0 sends LoadResult; when it failed the coordinator sends a new Job
-// with an older checkpoint to all. Save at step s (all decide alike, see worker/train/saving.h): worker 0 sends
-// StageRequest; the coordinator answers StageReply to every worker; each writes its shard, beside training, and sends
-// ShardWritten; when all are in, the coordinator commits and sends SaveResult to every worker. One save at a time. prepare: each worker sends TaskRequest,
-// gets Task (or none: finished), runs it, sends TaskDone.
+// Start: every worker sends Hello, gets Job (mode train | replay | prepare | generate). train: each loads the
+// checkpoint of the Job and verifies it, they agree over MPI, worker 0 sends LoadResult; when it failed the coordinator
+// sends a new Job with an older checkpoint to all. Save at step s (all decide alike, see worker/train/saving.h): worker
+// 0 sends StageRequest; the coordinator answers StageReply to every worker; each writes its shard, beside training, and
+// sends ShardWritten; when all are in, the coordinator commits and sends SaveResult to every worker. One save at a
+// time. prepare: each worker sends TaskRequest, gets Task (or none: finished), runs it, sends TaskDone.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -127,6 +127,9 @@ struct SaveResult {
 struct SaveInterval {  // to worker 0, where the run file leaves it to us
     std::uint64_t steps = 0;
 };
+struct SaveSoon {  // to worker 0: a checkpoint at the next boundary at which none is under way, then go on
+    std::string reason;
+};
 struct Stop {  // save at the next boundary, then finish
     std::string reason;
 };
@@ -135,7 +138,7 @@ struct Stop {  // save at the next boundary, then finish
 
 using WorkerMessage = std::variant<Hello, Heartbeat, StepReport, StageRequest, ShardWritten, TaskRequest, TaskDone,
                                    LoadResult, Failure, Finished>;
-using CoordinatorMessage = std::variant<Job, Task, StageReply, SaveResult, SaveInterval, Stop>;
+using CoordinatorMessage = std::variant<Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, Stop>;
 
 /// {"type": "step", ...}. from_json: ConfigError naming the missing, unknown or malformed field (messages are untrusted
 /// input).

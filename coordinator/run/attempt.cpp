@@ -162,15 +162,32 @@ void Attempt::on_failure(int rank, const Failure& failure) {
 
 void Attempt::handle_signals() {
     for (auto signal = signals_.take(); signal; signal = signals_.take()) {
-        if (std::exchange(stop_requested_, true)) continue;  // a second one changes nothing
-        const std::string reason = fmt::format("signal {}", ::sigabbrev_np(*signal));
-        end_.stop_signal = *signal;
-        if (mode_.request_stop(channel_, reason)) {
-            log_info("{}: saving at the next step, then leaving", reason);
+        end_.requeue = end_.requeue || *signal == SIGUSR1;
+        ask_to_stop(fmt::format("signal {}", ::sigabbrev_np(*signal)));
+    }
+}
+
+// A second time changes nothing.
+void Attempt::ask_to_stop(const std::string& reason) {
+    if (std::exchange(end_.asked_to_leave, true)) return;
+    if (mode_.request_stop(channel_, reason)) {
+        log_info("{}: saving at the next step, then leaving", reason);
+    } else {
+        log_info("{}: leaving", reason);
+        end_.interrupted = true;
+        end_step(kGraceSeconds);
+    }
+}
+
+// After a failure they wait for the next attempt.
+void Attempt::handle_requests() {
+    if (setup_.requests == nullptr || end_.failure) return;
+    for (const Request& request : setup_.requests->take()) {
+        log_info("kiban {}, asked by {}", request.verb, request.by);
+        if (request.verb == "stop") {
+            ask_to_stop(fmt::format("kiban stop by {}", request.by));
         } else {
-            log_info("{}: leaving", reason);
-            end_.interrupted = true;
-            end_step(kGraceSeconds);
+            mode_.on_request(channel_, request);
         }
     }
 }
@@ -180,6 +197,11 @@ void Attempt::handle_clock() {
     if (deadline_ > 0 && now > deadline_) end_step(kGraceSeconds);
     if (now < next_tick_) return;
     next_tick_ = now + kTickSeconds;
+    handle_requests();
+    if (!end_.asked_to_leave && setup_.time_limit.is_up(now, mode_.seconds_to_leave())) {
+        end_.requeue = true;
+        ask_to_stop(fmt::format("{:.0f} s are left of the time limit", setup_.time_limit.seconds_left(now)));
+    }
     if (!end_.failure && deadline_ == 0) {
         end_.missing = membership_.missing(now);
         end_.lost = membership_.lost(now);

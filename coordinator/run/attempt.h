@@ -19,7 +19,9 @@
 #include "coordinator/protocol/coordinator_channel.h"
 #include "coordinator/run/membership.h"
 #include "coordinator/run/policy.h"
+#include "coordinator/run/requests.h"
 #include "coordinator/run/stop_signals.h"
+#include "coordinator/run/time_limit.h"
 
 namespace kiban::coordinator {
 
@@ -43,6 +45,10 @@ class AttemptMode {
     virtual bool survives_errors() const { return false; }
     /// Grows whenever something durable is added: restarts in between are progress.
     virtual std::uint64_t progress() const = 0;
+    /// What an operator asks for, besides a stop; the mode answers it, at once or later.
+    virtual void on_request(CoordinatorChannel& /*channel*/, const Request& /*request*/) {}
+    /// What a stop would take from now to its end.
+    virtual double seconds_to_leave() const { return 0; }
     /// Steps done since the last durable state: a restart does them again.
     virtual std::uint64_t undone_steps() const { return 0; }
     /// After each tick.
@@ -59,6 +65,8 @@ struct AttemptSetup {
     LaunchConfig launch;                          // resolved
     std::function<void()> keep_lease;             // often, before anything is written; throws when it is lost
     std::function<void(const Membership&)> tick;  // about once a second
+    RequestBox* requests = nullptr;               // of the operators; none: nobody can ask
+    TimeLimit time_limit = {};
 };
 
 class Attempt {
@@ -73,6 +81,8 @@ class Attempt {
     void on_hello(const Hello& hello, double at);
     void on_failure(int rank, const Failure& failure);
     void handle_signals();
+    void handle_requests();
+    void ask_to_stop(const std::string& reason);
     void handle_clock();
     void end_step(double grace_seconds);
     void confirm_end_of_workers() const;
@@ -86,7 +96,6 @@ class Attempt {
     std::vector<ProcessId> local_workers_;
     AttemptEnd end_;
     bool joined_ = false;
-    bool stop_requested_ = false;
     double next_tick_ = 0;
     double deadline_ = 0;  // monotonic; when passed the step is ended; 0: none
 };

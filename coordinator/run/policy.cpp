@@ -74,7 +74,7 @@ Decision decide(const AttemptEnd& end, const AttemptHistory& history, std::uint3
         decision.exit_code = code;
         return decision;
     }
-    if (end.stop_signal != 0) {  // asked to leave: what is durable is there for the next start
+    if (end.asked_to_leave) {  // asked to leave: what is durable is there for the next start
         decision.exit_code = code == kExitIo ? code : kExitRequeue;
         decision.reason = fmt::format("stopped as requested, but not saved: {}", decision.reason);
         return decision;

@@ -35,7 +35,8 @@ struct AttemptEnd {
     std::optional<int> launcher_exit;
     std::string launcher_errors;  // its last lines
     std::string output;           // of worker 0: generated text
-    int stop_signal = 0;          // the signal that asked for a stop, also where the attempt failed first; 0: none
+    bool asked_to_leave = false;  // by a signal, an operator or the clock, also where the attempt failed first
+    bool requeue = false;         // ... since the time of the job is up: it goes back into the queue
 };
 
 struct AttemptHistory {

@@ -52,6 +52,13 @@ bool PrepareMode::request_stop(CoordinatorChannel&, const std::string&) {
     return false;
 }  // what is done is durable already
 
+void PrepareMode::on_request(CoordinatorChannel&, const Request& request) {
+    session_.requests.answer(
+        request.id,
+        {.done = false,
+         .text = fmt::format("the corpus is being prepared: there is no training to {} yet", request.verb)});
+}
+
 void PrepareMode::ended() {
     for (const auto& [id, rank] : handed_) preparation_.give_back(id);
     handed_.clear();

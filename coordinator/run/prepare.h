@@ -18,6 +18,7 @@ class PrepareMode : public AttemptMode {
     void on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) override;
     bool request_stop(CoordinatorChannel& channel, const std::string& reason) override;
     std::uint64_t progress() const override { return preparation_.progress().tasks_done; }
+    void on_request(CoordinatorChannel& channel, const Request& request) override;
     void ended() override;
 
   private:

@@ -4,7 +4,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdlib>
 
 #include "coordinator/run/prepare.h"
@@ -57,14 +56,15 @@ void requeue_job() {
     }
 }
 
-// Says how the run ends here. A job that was told by USR1 that its time is up goes back into the queue.
+// Says how the run ends here. A job whose time is up goes back into the queue.
 int leave(Coordinator& coordinator, const Outcome& outcome, const char* when_done = "done") {
     const int exit_code = conclude(coordinator, outcome, when_done);
-    if (exit_code == kExitRequeue && outcome.end.stop_signal == SIGUSR1) requeue_job();
+    if (exit_code == kExitRequeue && outcome.end.requeue) requeue_job();
     return exit_code;
 }
 
-int pretrain_with(Coordinator& coordinator, const RunFile& run_file, const PretrainOptions& options) {
+int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
+    const RunFile& run_file = coordinator.run_file;
     Board& board = *coordinator.board;
     if (options.fresh) {
         const auto moved = coordinator.directory.set_aside(coordinator.lease.attempt());
@@ -121,7 +121,7 @@ int prepare_with(Coordinator& coordinator) {
 
 int pretrain(const RunFile& run_file, const PretrainOptions& options) {
     Coordinator coordinator(run_file);
-    return telling_failures(coordinator, [&] { return pretrain_with(coordinator, run_file, options); });
+    return telling_failures(coordinator, [&] { return pretrain_with(coordinator, options); });
 }
 
 int prepare(const RunFile& run_file) {

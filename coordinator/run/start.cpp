@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <exception>
 
 #include "checkpoint/imported.h"
@@ -11,6 +12,7 @@
 #include "coordinator/job/inventory.h"
 #include "coordinator/job/version.h"
 #include "coordinator/launch/launcher.h"
+#include "coordinator/protocol/wire.h"
 #include "coordinator/run/journal.h"
 #include "data/digest.h"
 #include "data/tokenizer.h"
@@ -64,6 +66,11 @@ bool concerns_weights(const std::string& change, ModelLayout layout) {
            (layout == ModelLayout::gpt2 && change.starts_with("data.sequence_length:"));
 }
 
+TimeLimit time_limit_of(const LaunchConfig& launch) {
+    const double wall = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    return TimeLimit::of(launch, current_environment(), wall, monotonic_seconds());
+}
+
 Lease take_lease(const RunDirectory& directory) {
     monitoring::make_directories(directory.root());
     return Lease::acquire(directory.root());
@@ -95,6 +102,7 @@ Coordinator::Coordinator(const RunFile& given)
       preparation(given.data, given.base, given.corpora_dir()),
       lease(take_lease(directory)),
       run_id(directory.open_or_create()),
+      requests(directory.root()),
       console(std::make_shared<Console>(::isatty(STDOUT_FILENO) == 1)) {
     monitoring::make_directories(directory.logs());
     monitoring::start_log({.who = "coordinator", .file = directory.logs() / "coordinator.log", .to_stderr = false});
@@ -110,7 +118,9 @@ Coordinator::Coordinator(const RunFile& given)
                                                 .lease = lease,
                                                 .signals = signals,
                                                 .board = *board,
-                                                .console = *console});
+                                                .console = *console,
+                                                .requests = requests,
+                                                .time_limit = time_limit_of(run_file.launch)});
     monitoring::log_info("run '{}' in {}{}", run_file.run.name, directory.root().string(),
                          board->status.metrics.empty() ? "" : ", metrics at " + board->status.metrics);
 }
@@ -167,6 +177,7 @@ int conclude(Coordinator& coordinator, const Outcome& outcome, const char* when_
                 monitoring::log_error("{} (exit code {})", decision.reason, decision.exit_code);
             }
     }
+    answer_open_requests(coordinator.requests, decision.reason, decision.exit_code == kExitRequeue);
     board.journal.add("coordinator_ended",
                       {{"state", board.status.state}, {"exit_code", decision.exit_code}, {"reason", decision.reason}});
     return decision.exit_code;
@@ -178,6 +189,7 @@ void write_down(Coordinator& coordinator, const std::exception& failure) {
     try {
         if (!coordinator.lease.is_current()) return;  // status and journal tell of its new owner
         const std::string reason = failure.what();
+        answer_open_requests(coordinator.requests, reason, /*stopped=*/false);
         coordinator.board->set_state("failed", reason);
         coordinator.board->journal.add("coordinator_ended",
                                        {{"state", "failed"}, {"exit_code", exit_code_of(failure)}, {"reason", reason}});

@@ -20,12 +20,13 @@ namespace kiban::coordinator {
 struct Coordinator {
     explicit Coordinator(const RunFile& run_file);
 
-    const RunFile& run_file;
+    RunFile run_file;  // an operator may extend it
     RunDirectory directory;
     data::Preparation preparation;  // refuses bad input before anything is written
     StopSignals signals;
     Lease lease;
     std::string run_id;
+    RequestBox requests;
     std::shared_ptr<Console> console;
     std::unique_ptr<Board> board;
     std::unique_ptr<Session> session;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "coordinator/config/run_file.h"
@@ -20,20 +21,26 @@ namespace kiban::coordinator {
 
 /// What the parts of a coordinator share. Everything outlives the attempts.
 struct Session {
-    const RunFile& run_file;
+    RunFile& run_file;  // changed between attempts alone, by what an operator asks
     const RunDirectory& directory;
     std::string run_id;
     Lease& lease;
     StopSignals& signals;
     Board& board;
     Console& console;
-    bool attempt_used = false;  // whether the lease's attempt number has been given to an attempt
+    RequestBox& requests;
+    TimeLimit time_limit = {};
+    std::optional<Request> extension = {};  // asked for, not yet in the run file
+    bool attempt_used = false;              // whether the lease's attempt number has been given to an attempt
 };
 
 struct Outcome {
     Decision decision;
     AttemptEnd end;  // of the last attempt
 };
+
+/// Refuses what is still open, once the run has come to its end; stops are what was asked for.
+void answer_open_requests(RequestBox& requests, const std::string& reason, bool stopped);
 
 /// `make_mode` makes the mode of an attempt; it is asked anew after each restart.
 Outcome supervise(Session& session,

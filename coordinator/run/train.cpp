@@ -116,6 +116,8 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
         session_.board.status.checkpoint_step = start_->step;
     }
     session_.board.set_state("training");
+    training_.wishes.went_back_to(step);
+    serve_wishes(channel);
 }
 
 void TrainMode::on_step(CoordinatorChannel& channel, const StepReport& report) {
@@ -123,6 +125,7 @@ void TrainMode::on_step(CoordinatorChannel& channel, const StepReport& report) {
     KIBAN_CHECK(loaded_ && report.step == training_.step + 1, "step {} was reported after step {}", report.step,
                 training_.step);
     training_.step = report.step;
+    training_.step_seconds = report.step_seconds;
     const double no_evaluation = std::numeric_limits<double>::quiet_NaN();
     const monitoring::CurveRow row = {.step = report.step,
                                       .tokens = report.tokens,
@@ -189,6 +192,7 @@ void TrainMode::on_stage_request(CoordinatorChannel& channel, const StageRequest
     KIBAN_CHECK(request.step == training_.step, "a save of step {} is asked for after step {}", request.step,
                 training_.step);  // the curve that goes into it would lag behind
     training_.queued_step = request.step;
+    training_.save_is_waited_for = request.waited_for;
     if (!request.waited_for) training_.save_cost.save_began();
     session_.board.metrics().checkpoint_queued(request.step);
     session_.board.status.checkpoint_queued = true;
@@ -241,6 +245,8 @@ void TrainMode::on_outcome(const SaveOutcome& outcome) {
 }
 
 void TrainMode::note_save(const SaveOutcome& outcome) {
+    if (training_.save_is_waited_for)
+        training_.longest_waited_save = std::max(training_.longest_waited_save, outcome.seconds);
     if (outcome.committed) {
         training_.failed_saves = 0;
         training_.durable_progress = outcome.step + 1;
@@ -254,6 +260,10 @@ void TrainMode::note_save(const SaveOutcome& outcome) {
                                                   {"seconds", outcome.seconds}});
         log_info("step {}: checkpoint durable, {:.1f} MB in {:.2f} s", outcome.step,
                  static_cast<double>(outcome.committed->bytes) / 1e6, outcome.seconds);
+        answer_wishes(outcome.step, {.done = true, .text = checkpoint_text()});
+    } else {
+        answer_wishes(outcome.step, {.done = false,
+                                     .text = fmt::format("no checkpoint of step {}: {}", outcome.step, outcome.error)});
     }
     if (!outcome.error.empty()) {
         session_.board.metrics().checkpoint_failed("error");
@@ -261,6 +271,58 @@ void TrainMode::note_save(const SaveOutcome& outcome) {
         log_warning("step {}: {}: {}", outcome.step,
                     outcome.committed ? "after the commit" : "no checkpoint, training goes on", outcome.error);
     }
+}
+
+void TrainMode::on_request(CoordinatorChannel& channel, const Request& request) {
+    if (request.verb == "extend") return on_extension(channel, request);
+    session_.board.journal.add("save_requested", {{"by", request.by}});
+    training_.wishes.add(request.id, training_.step);
+    if (!loaded_) return;
+    serve_wishes(channel);
+}
+
+// What the newest checkpoint holds already is there; for the others worker 0 is asked.
+void TrainMode::serve_wishes(CoordinatorChannel& channel) {
+    if (training_.durable_progress > 0)
+        answer_wishes(training_.durable_progress - 1, {.done = true, .text = checkpoint_text()});
+    if (!training_.wishes.empty()) channel.send(0, SaveSoon{"an operator's wish"});
+}
+
+void TrainMode::answer_wishes(std::uint64_t step, const Answer& answer) {
+    for (const std::string& id : training_.wishes.take_up_to(step)) session_.requests.answer(id, answer);
+}
+
+std::string TrainMode::checkpoint_text() const {
+    const RunStatus& status = session_.board.status;
+    return fmt::format("checkpoint of step {} is durable: {}", status.checkpoint_step, status.checkpoint);
+}
+
+// Save, and begin another attempt with more steps: the way of a resume, so that nothing is special about it.
+void TrainMode::on_extension(CoordinatorChannel& channel, const Request& request) {
+    try {
+        if (!loaded_) throw ConfigError("the workers are starting; ask again when they train");
+        if (session_.extension)
+            throw ConfigError("it is being extended to {} steps already", session_.extension->steps);
+        if (request.steps <= session_.run_file.train.steps) {
+            throw ConfigError("train.steps: expected more than the {} that it has, found {}",
+                              session_.run_file.train.steps, request.steps);
+        }
+        RunFile extended = session_.run_file;
+        extended.train.steps = request.steps;
+        parse_run_file(to_toml(extended), session_.run_file.base, "the extended run file");
+    } catch (const Error& error) {
+        session_.requests.answer(request.id, {.done = false, .text = error.what()});
+        return;
+    }
+    session_.extension = request;
+    channel.send(0, Stop{fmt::format("the run is extended to {} steps", request.steps)});
+}
+
+// A save in the background may be slow on purpose: it is the measure only where there was no other.
+double TrainMode::seconds_to_leave() const {
+    if (!loaded_) return 0;
+    const double save = training_.longest_waited_save > 0 ? training_.longest_waited_save : training_.write_seconds;
+    return 1.5 * save + 2 * training_.step_seconds;
 }
 
 // Worker 0 is told when it changes by more than a tenth; the first is short, so that what a save costs is known soon.

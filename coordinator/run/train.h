@@ -13,6 +13,7 @@
 #include "coordinator/run/speed.h"
 #include "coordinator/run/supervise.h"
 #include "coordinator/run/upkeep.h"
+#include "coordinator/run/wishes.h"
 #include "monitoring/curve.h"
 
 namespace kiban::coordinator {
@@ -26,9 +27,13 @@ struct TrainProgress {
     std::uint64_t durable_progress = 0;  // 1 + step of the newest checkpoint; 0: none
     std::uint32_t failed_saves = 0;      // in a row
     SaveCost save_cost = {};
-    FailureRecord failures = {};    // of the attempts before
-    std::uint64_t queued_step = 0;  // of the save begun last
-    double write_seconds = 0;       // of the save that ended last, from the request to the commit
+    FailureRecord failures = {};      // of the attempts before
+    std::uint64_t queued_step = 0;    // of the save begun last
+    double write_seconds = 0;         // of the save that ended last, from the request to the commit
+    bool save_is_waited_for = false;  // the one begun last
+    double longest_waited_save = 0;   // seconds; of those without limits that training stood still for
+    double step_seconds = 0;          // of the last step
+    SaveWishes wishes = {};
     Speed speed = {};
     double next_progress = 0;
 };
@@ -44,6 +49,8 @@ class TrainMode : public AttemptMode {
     bool request_stop(CoordinatorChannel& channel, const std::string& reason) override;
     bool survives_errors() const override { return true; }
     std::uint64_t progress() const override { return training_.durable_progress; }
+    void on_request(CoordinatorChannel& channel, const Request& request) override;
+    double seconds_to_leave() const override;
     std::uint64_t undone_steps() const override;
     void each_second() override;
     void ended() override;
@@ -56,6 +63,10 @@ class TrainMode : public AttemptMode {
     void note_stall(CoordinatorChannel& channel, const StepReport& report);
     void on_outcome(const SaveOutcome& outcome);
     void note_save(const SaveOutcome& outcome);
+    void on_extension(CoordinatorChannel& channel, const Request& request);
+    void serve_wishes(CoordinatorChannel& channel);
+    void answer_wishes(std::uint64_t step, const Answer& answer);
+    std::string checkpoint_text() const;
     void choose_interval(CoordinatorChannel& channel);
     void show_progress(const StepReport& report);
 

@@ -64,6 +64,7 @@ TEST(Messages, EveryCoordinatorMessageComesBackAsItWasSent) {
         StageReply{4, "/run/ckpt/.staging/x", ""},
         SaveResult{4, true, ""},
         SaveInterval{120},
+        SaveSoon{"an operator"},
         Stop{"signal"}};
     ASSERT_EQ(all.size(), std::variant_size_v<CoordinatorMessage>);
     for (const CoordinatorMessage& message : all) {

@@ -83,14 +83,14 @@ TEST(Policy, AWorkersReportOutranksTheLaunchersExitCode) {
 
 TEST(Policy, AStopThatWasAskedForIsKeptWhenTheAttemptFailsFirst) {
     AttemptEnd killed = launcher_ended(137);
-    killed.stop_signal = 10;
+    killed.asked_to_leave = true;
     const Decision decision = decide(killed, first(), 10);
     EXPECT_EQ(decision.kind, Kind::stop);
     EXPECT_EQ(decision.exit_code, kExitRequeue);
     EXPECT_EQ(decision.reason, "stopped as requested, but not saved: the workers ended with exit code 137 (signal 9)");
 
     AttemptEnd unsaved = failed("IoError", kExitIo, "no room");
-    unsaved.stop_signal = 10;
+    unsaved.asked_to_leave = true;
     EXPECT_EQ(decide(unsaved, first(), 10).kind, Kind::stop);
     EXPECT_EQ(decide(unsaved, first(), 10).exit_code, kExitIo) << "a save that failed is no reason to come back";
 }

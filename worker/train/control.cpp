@@ -54,6 +54,11 @@ bool Control::note(const CoordinatorMessage& message) {
         save_interval_ = interval->steps;
         return true;
     }
+    if (const auto* soon = std::get_if<coordinator::SaveSoon>(&message)) {
+        monitoring::log_info("asked to save: {}", soon->reason);
+        save_wished_ = true;
+        return true;
+    }
     const auto* stop = std::get_if<coordinator::Stop>(&message);
     if (stop == nullptr) return false;
     monitoring::log_info("asked to save and stop: {}", stop->reason);

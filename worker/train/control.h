@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The training thread's view of the control channel: says where it is, waits for answers, remembers a Stop and an
-// interval until the step is over.
+// The training thread's view of the control channel: says where it is, waits for answers, remembers a Stop, an
+// interval and a wish for a save until the step is over.
 //
 // Errors: CommError when the coordinator is lost (nothing may be written then), InternalError for an answer that nobody
 // asked for.
@@ -39,6 +39,9 @@ class Control {
     bool stop_requested();
     /// Steps between checkpoints that the coordinator chose last, as of the last stop_requested(); 0: none yet.
     std::uint64_t save_interval() const { return save_interval_; }
+    /// Whether a save was wished for since the last save_begins(), as of the last stop_requested().
+    bool save_wished() const { return save_wished_; }
+    void save_begins() { save_wished_ = false; }
     coordinator::WorkerChannel& channel() { return channel_; }
 
     /// The next message, which must be a T (Stops apart). Waits as long as the coordinator lives.
@@ -58,6 +61,7 @@ class Control {
     std::deque<coordinator::CoordinatorMessage> answers_;  // that came while looking for a Stop
     bool stop_requested_ = false;
     std::uint64_t save_interval_ = 0;
+    bool save_wished_ = false;
     std::string phase_ = "starting";
     std::uint64_t step_ = 0;
     double phase_began_ = 0;

@@ -259,7 +259,8 @@ std::vector<double> Trainer::forward_backward(std::uint64_t step, std::uint64_t 
 }
 
 // One small reduction carries loss, squares of the gradients, and what worker 0 alone knows: a stop that has reached
-// it, whether a save is under way, whether one is due at an automatic interval. So all act at the same step.
+// it, whether a save is under way, whether one is due at an automatic interval or wished for. So all act at the same
+// step.
 Trainer::Outcome Trainer::agree_on_outcome(std::uint64_t step, const std::vector<double>& loss_sums,
                                            std::uint64_t all_targets) {
     const unsigned news = mesh().world.rank() == 0 ? news_of_worker_0(step) : 0;
@@ -280,7 +281,9 @@ unsigned Trainer::news_of_worker_0(std::uint64_t step) {
     const bool stop = control_.stop_requested();  // reads what has come
     const bool saving = saver_.under_way();
     const std::uint64_t interval = run_file_.checkpoint.interval_steps.automatic ? control_.save_interval() : 0;
-    const bool due = !saving && interval != 0 && step - last_save_ >= interval;
+    const bool due_by_interval = interval != 0 && step - last_save_ >= interval;
+    const bool due = !saving && (due_by_interval || control_.save_wished());
+    if (due) control_.save_begins();
     return (stop ? kStop : 0) | (saving ? kSaving : 0) | (due ? kSaveDue : 0);
 }
 
@@ -340,7 +343,7 @@ void Trainer::save() {
 bool Trainer::is_save_due() const {
     if (is_last()) return false;
     const checkpoint::StepInterval& interval = run_file_.checkpoint.interval_steps;
-    return interval.automatic ? last_.save_due : falls_on(state_.step, interval.steps);
+    return last_.save_due || (!interval.automatic && falls_on(state_.step, interval.steps));
 }
 
 }  // namespace kiban::worker

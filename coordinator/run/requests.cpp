@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/run/requests.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <random>
+#include <utility>
+
+#include "monitoring/error.h"
+#include "monitoring/file.h"
+#include "monitoring/log.h"
+
+namespace kiban::coordinator {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr std::string_view kEnding = ".json";
+constexpr std::string_view kAnswerEnding = ".answer.json";
+constexpr std::uintmax_t kMaxBytes = 4096;
+constexpr std::size_t kMaxOpen = 64;
+
+fs::path directory_of(const fs::path& run_dir) { return run_dir / "requests"; }
+fs::path request_file(const fs::path& directory, const std::string& id) {
+    return directory / fmt::format("{}.json", id);
+}
+fs::path answer_file(const fs::path& directory, const std::string& id) {
+    return directory / fmt::format("{}.answer.json", id);
+}
+
+// Names sort by time of making.
+std::string new_id() {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    return fmt::format("{:016}-{:08x}", std::chrono::duration_cast<std::chrono::microseconds>(now).count(),
+                       std::random_device{}());
+}
+
+std::string who_am_i() {
+    std::array<char, 256> host{};
+    ::gethostname(host.data(), host.size() - 1);
+    const passwd* user = ::getpwuid(::geteuid());
+    return fmt::format("{}@{}", user != nullptr ? user->pw_name : fmt::format("{}", ::geteuid()), host.data());
+}
+
+bool is_verb(const std::string& verb) { return verb == "save" || verb == "stop" || verb == "extend"; }
+
+// Text that goes into logs and the journal.
+std::string printable(std::string text) {
+    if (text.size() > 128) text.resize(128);
+    for (char& c : text) {
+        if (c < ' ' || c > '~') c = '?';
+    }
+    return text;
+}
+
+Request request_from(const json& content, const std::string& id) {
+    Request request{.id = id, .verb = "", .steps = 0, .by = ""};
+    const auto verb = content.find("verb");
+    if (verb == content.end() || !verb->is_string() || !is_verb(verb->get<std::string>())) {
+        throw ConfigError(
+            "request '{}': expected verb save, stop or extend, found {}", id,
+            verb == content.end() ? "none" : printable(verb->dump(-1, ' ', true, json::error_handler_t::replace)));
+    }
+    request.verb = verb->get<std::string>();
+    const auto steps = content.find("steps");
+    if (request.verb == "extend" && (steps == content.end() || !steps->is_number_unsigned())) {
+        throw ConfigError(
+            "request '{}': expected a whole number of steps, found {}", id,
+            steps == content.end() ? "none" : printable(steps->dump(-1, ' ', true, json::error_handler_t::replace)));
+    }
+    if (request.verb == "extend") request.steps = steps->get<std::uint64_t>();
+    const auto by = content.find("by");
+    request.by = by != content.end() && by->is_string() ? printable(by->get<std::string>()) : "?";
+    return request;
+}
+
+std::vector<std::string> ids_in(const fs::path& directory) {
+    std::vector<std::string> ids;
+    std::error_code error;
+    for (fs::directory_iterator entry(directory, error); !error && entry != fs::directory_iterator();
+         entry.increment(error)) {
+        const std::string name = entry->path().filename().string();
+        if (name.starts_with('.') || !name.ends_with(kEnding) || name.ends_with(kAnswerEnding)) continue;
+        ids.push_back(name.substr(0, name.size() - kEnding.size()));
+    }
+    std::sort(ids.begin(), ids.end());
+    return ids;
+}
+
+}  // namespace
+
+std::string place_request(const fs::path& run_dir, Request request) {
+    const fs::path directory = directory_of(run_dir);
+    monitoring::make_directories(directory);
+    request.id = new_id();
+    json content = {{"verb", request.verb}, {"by", who_am_i()}};
+    if (request.verb == "extend") content["steps"] = request.steps;
+    monitoring::publish(request_file(directory, request.id), content.dump() + "\n");
+    return request.id;
+}
+
+std::optional<Answer> take_answer(const fs::path& run_dir, const std::string& id) {
+    const fs::path file = answer_file(directory_of(run_dir), id);
+    const auto text = monitoring::read_text_if_exists(file);
+    if (!text) return std::nullopt;
+    const json content = json::parse(*text, nullptr, /*allow_exceptions=*/false);
+    std::error_code ignored;
+    fs::remove(file, ignored);
+    if (!content.is_object()) return Answer{.done = false, .text = "the answer cannot be understood"};
+    return Answer{.done = content.value("done", false), .text = content.value("text", "")};
+}
+
+bool withdraw_request(const fs::path& run_dir, const std::string& id) {
+    std::error_code error;
+    return fs::remove(request_file(directory_of(run_dir), id), error) && !error;
+}
+
+RequestBox::RequestBox(fs::path run_dir) : directory_(directory_of(run_dir)) {
+    for (const std::string& id : ids_in(directory_)) {
+        seen_.insert(id);
+        write(id, {.done = false, .text = "it was meant for a coordinator that is gone; ask again"});
+    }
+}
+
+// A request that is taken stays on disk until it is answered: who asked can see that it is there.
+std::vector<Request> RequestBox::take(std::string_view verb) {
+    std::vector<Request> taken;
+    for (const std::string& id : ids_in(directory_)) {
+        if (seen_.contains(id)) continue;
+        if (open_.size() >= kMaxOpen) break;  // they wait
+        const auto request = read(request_file(directory_, id), id);
+        if (request && (verb.empty() || request->verb == verb)) {
+            seen_.insert(id);
+            open_.emplace(id, *request);
+            taken.push_back(*request);
+        }
+    }
+    return taken;
+}
+
+std::optional<Request> RequestBox::read(const fs::path& file, const std::string& id) {
+    try {
+        if (!fs::is_regular_file(fs::symlink_status(file))) throw ConfigError("request '{}' is not a file", id);
+        if (fs::file_size(file) > kMaxBytes) throw ConfigError("request '{}' has more than {} bytes", id, kMaxBytes);
+        const auto text = monitoring::read_text_if_exists(file);
+        if (!text) return std::nullopt;  // withdrawn
+        const json content = json::parse(*text, nullptr, /*allow_exceptions=*/false);
+        if (!content.is_object()) throw ConfigError("request '{}' is not a JSON object", id);
+        return request_from(content, id);
+    } catch (const std::exception& error) {
+        monitoring::log_warning("{}", error.what());
+        seen_.insert(id);
+        write(id, {.done = false, .text = error.what()});
+        return std::nullopt;
+    }
+}
+
+void RequestBox::answer(const std::string& id, const Answer& answer) {
+    KIBAN_CHECK(open_.erase(id) == 1, "request '{}' is answered and is not open", id);
+    write(id, answer);
+}
+
+// The answer first: a request without one is never lost from sight.
+void RequestBox::write(const std::string& id, const Answer& answer) const {
+    try {
+        monitoring::publish(answer_file(directory_, id), json{{"done", answer.done}, {"text", answer.text}}.dump(
+                                                             -1, ' ', false, json::error_handler_t::replace) +
+                                                             "\n");
+        std::error_code ignored;
+        fs::remove(request_file(directory_, id), ignored);
+    } catch (const Error& error) {
+        monitoring::log_warning("request '{}' cannot be answered: {}", id, error.what());
+    }
+}
+
+}  // namespace kiban::coordinator

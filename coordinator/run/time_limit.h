@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// How long this coordinator may still run: until its Slurm job ends, or as the run file has it. A value; any thread.
+#pragma once
+
+#include <limits>
+
+#include "coordinator/job/train_config.h"
+#include "coordinator/launch/environment.h"
+
+namespace kiban::coordinator {
+
+class TimeLimit {
+  public:
+    TimeLimit() = default;  // none
+    /// `end`: on the clock of monotonic_seconds().
+    explicit TimeLimit(double end) : end_(end) {}
+
+    /// The earlier one of SLURM_JOB_END_TIME (seconds since 1970) and launch.time_limit_minutes from now on. What is no
+    /// number counts as none.
+    static TimeLimit of(const LaunchConfig& launch, const Environment& environment, double wall_now, double now);
+
+    /// Infinite without a limit.
+    double seconds_left(double now) const { return end_ - now; }
+    /// Whether one must leave now, where saving takes `seconds_to_leave`: a margin is kept for the workers' end.
+    bool is_up(double now, double seconds_to_leave) const {
+        return seconds_left(now) < seconds_to_leave + kMarginSeconds;
+    }
+
+    static constexpr double kMarginSeconds = 15;
+
+  private:
+    double end_ = std::numeric_limits<double>::infinity();
+};
+
+}  // namespace kiban::coordinator

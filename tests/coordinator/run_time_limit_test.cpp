@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "coordinator/run/time_limit.h"
+
+namespace kiban::coordinator {
+namespace {
+
+constexpr double kWall = 1.8e9;
+constexpr double kNow = 500;
+
+TimeLimit limit(std::uint32_t minutes, const Environment& environment) {
+    return TimeLimit::of({.time_limit_minutes = minutes}, environment, kWall, kNow);
+}
+
+TEST(TimeLimit, IsTheEarlierOneOfTheRunFilesAndTheJobs) {
+    EXPECT_EQ(limit(10, {}).seconds_left(kNow), 600);
+    EXPECT_EQ(limit(0, {{"SLURM_JOB_END_TIME", "1800000100"}}).seconds_left(kNow), 100);
+    EXPECT_EQ(limit(1, {{"SLURM_JOB_END_TIME", "1800000100"}}).seconds_left(kNow), 60);
+    EXPECT_EQ(limit(10, {{"SLURM_JOB_END_TIME", "1800000100"}}).seconds_left(kNow + 30), 70);
+}
+
+TEST(TimeLimit, WithoutOneThereIsAlwaysTime) {
+    for (const char* no_number : {"", "0", "-5", "soon", "1800000100s"}) {
+        const TimeLimit none = limit(0, {{"SLURM_JOB_END_TIME", no_number}});
+        EXPECT_TRUE(std::isinf(none.seconds_left(1e18))) << no_number;
+        EXPECT_FALSE(none.is_up(1e18, 1e9)) << no_number;
+    }
+}
+
+TEST(TimeLimit, IsUpWhenASaveAndTheMarginJustFit) {
+    const TimeLimit in_a_minute(kNow + 60);
+    EXPECT_FALSE(in_a_minute.is_up(kNow, 60 - TimeLimit::kMarginSeconds));
+    EXPECT_TRUE(in_a_minute.is_up(kNow, 60.5 - TimeLimit::kMarginSeconds));
+    EXPECT_TRUE(in_a_minute.is_up(kNow + 100, 0)) << "past it";
+}
+
+}  // namespace
+}  // namespace kiban::coordinator

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// kiban save, stop and extend on whole runs, and the time limit: the curve is that of a run that nobody touched.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <csignal>
+
+#include "checkpoint/commit.h"
+#include "coordinator/run/journal.h"
+#include "coordinator/run/run_directory.h"
+#include "tests/integration/run_test.h"
+
+namespace kiban::testing {
+namespace {
+
+class Operator : public RunTest {
+  protected:
+    // At one rate, so that the number of steps changes none of them.
+    static std::vector<std::string> run_of(const std::string& run, int steps, std::vector<std::string> more = {}) {
+        more.insert(more.end(), {"--set", fmt::format("train.steps={}", steps), "--set", "train.schedule.name=constant",
+                                 "--set", "train.eval_interval_steps=0", "--set", "checkpoint.interval_steps=1000000"});
+        return pretrain(run, 2, std::move(more));
+    }
+    std::string path(const std::string& run) const { return (dir_ / run).string(); }
+};
+
+TEST_F(Operator, ASaveIsDurableWhenItIsAnsweredAndTrainingGoesOn) {
+    const auto running = start(run_of("run", 4000));
+    ASSERT_TRUE(wait_for_step("run", 20, *running));
+    const Ended saved = kiban({"save", path("run")});
+    EXPECT_EQ(saved.exit_code, 0) << saved.output;
+    const auto newest = checkpoint::newest_checkpoint(dir_ / "run");
+    ASSERT_TRUE(newest.has_value());
+    EXPECT_GE(newest->step, 20U);
+    EXPECT_TRUE(contains(saved.output, fmt::format("checkpoint of step {} is durable", newest->step))) << saved.output;
+    EXPECT_FALSE(running->ended());
+
+    const Ended shorter = kiban({"extend", path("run"), "--steps", "3000"});
+    EXPECT_EQ(shorter.exit_code, 78) << shorter.output;
+    EXPECT_TRUE(contains(shorter.output, "expected more than the 4000 that it has, found 3000")) << shorter.output;
+
+    const Ended stopped = kiban({"stop", path("run")});
+    EXPECT_EQ(stopped.exit_code, 0) << stopped.output;
+    EXPECT_EQ(running->wait(kPatienceSeconds), 75) << running->output();
+    EXPECT_GT(checkpoint::newest_checkpoint(dir_ / "run")->step, newest->step);
+    EXPECT_EQ(journaled("run", "training"), 1U) << "a save ends no attempt";
+
+    for (const char* verb : {"save", "stop"}) {
+        const Ended late = kiban({verb, path("run")});
+        EXPECT_EQ(late.exit_code, 78) << late.output;
+        EXPECT_TRUE(contains(late.output, "no coordinator drives it")) << late.output;
+    }
+}
+
+TEST_F(Operator, AnExtendedRunHasTheCurveOfOneThatWasAsLongFromTheStart) {
+    ASSERT_EQ(kiban(run_of("whole", 600)).exit_code, 0);
+    const auto running = start(run_of("extended", 400));
+    ASSERT_TRUE(wait_for_step("extended", 20, *running));
+    const Ended extended = kiban({"extend", path("extended"), "--steps", "600"});
+    EXPECT_EQ(extended.exit_code, 0) << extended.output;
+    EXPECT_TRUE(contains(extended.output, "the run goes on to step 600")) << extended.output;
+    EXPECT_EQ(running->wait(kPatienceSeconds), 0) << running->output();
+    EXPECT_EQ(csv("extended"), csv("whole"));
+    EXPECT_EQ(journaled("extended", "extended"), 1U);
+    EXPECT_EQ(status("extended")->restarts, 0U) << "nothing failed";
+    EXPECT_EQ(status("extended")->steps, 600U);
+}
+
+TEST_F(Operator, ARunSavesAndLeavesBeforeItsJobEnds) {
+    const auto end = std::chrono::system_clock::now() + std::chrono::seconds(30);
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(end.time_since_epoch()).count();
+    const auto running = start(run_of("run", 1000000), {{"SLURM_JOB_END_TIME", fmt::format("{}", seconds)}});
+    EXPECT_EQ(running->wait(kPatienceSeconds), 75) << running->output();
+    EXPECT_LT(std::chrono::system_clock::now(), end);
+    EXPECT_TRUE(contains(running->output(), "s are left of the time limit")) << running->output();
+    EXPECT_EQ(checkpoint::newest_checkpoint(dir_ / "run")->step, last_step("run")) << "nothing is lost";
+}
+
+}  // namespace
+}  // namespace kiban::testing
