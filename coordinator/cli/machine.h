@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/launch/program.h"
+
 namespace kiban::coordinator {
 
 struct Memory {
@@ -18,13 +20,6 @@ struct Memory {
 Memory memory_of_machine();
 
 std::string cpu_name();
-
-struct ProgramOutput {
-    int exit_code = 0;  // 128 + signal; 127: could not be started
-    std::string text;   // standard output and error
-};
-/// Runs a program to its end (killed after 10 s), with `additions` ("NAME=value") to the environment.
-ProgramOutput run_program(const std::vector<std::string>& arguments, const std::vector<std::string>& additions = {});
 
 /// Bytes a second of writing one file of `bytes` and fsyncing it. IoError when `directory` cannot be written.
 double durable_write_speed(const std::filesystem::path& directory, std::uint64_t bytes);

@@ -165,7 +165,7 @@ std::vector<Key<RunFile>> cluster_keys() {
         KIBAN_RUN_KEY(launch.heartbeat_timeout_seconds, between(2, 86400), kResumable, "seconds",
                       "silence after which a worker counts as lost, and the coordinator for a worker"),
         KIBAN_RUN_KEY(launch.time_limit_minutes, between(0, 1e7), kResumable, "minutes",
-                      "after which a start of the run saves and leaves with exit code 75, in time for that; 0: none, but that of its Slurm job (SLURM_JOB_END_TIME)"),
+                      "after which a start of the run saves and leaves with exit code 75, in time for that; 0: none, but that of its Slurm job (SLURM_JOB_END_TIME or squeue)"),
         KIBAN_RUN_KEY(launch.control_interface, Text{}, kResumable, "",
                       "address or interface of the control channel; several nodes need one they reach"),
     };

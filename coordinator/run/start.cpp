@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <exception>
 
 #include "checkpoint/imported.h"
@@ -68,7 +69,12 @@ bool concerns_weights(const std::string& change, ModelLayout layout) {
 
 TimeLimit time_limit_of(const LaunchConfig& launch) {
     const double wall = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-    return TimeLimit::of(launch, current_environment(), wall, monotonic_seconds());
+    const double now = monotonic_seconds();
+    const TimeLimit limit = TimeLimit::of(launch, job_end_time(current_environment()), wall, now);
+    if (std::isfinite(limit.seconds_left(now)))
+        monitoring::log_info("{:.1f} min are left; the run saves and leaves in time for that",
+                             limit.seconds_left(now) / 60);
+    return limit;
 }
 
 Lease take_lease(const RunDirectory& directory) {

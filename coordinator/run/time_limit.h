@@ -3,6 +3,7 @@
 #pragma once
 
 #include <limits>
+#include <string>
 
 #include "coordinator/job/train_config.h"
 #include "coordinator/launch/environment.h"
@@ -15,9 +16,9 @@ class TimeLimit {
     /// `end`: on the clock of monotonic_seconds().
     explicit TimeLimit(double end) : end_(end) {}
 
-    /// The earlier one of SLURM_JOB_END_TIME (seconds since 1970) and launch.time_limit_minutes from now on. What is no
-    /// number counts as none.
-    static TimeLimit of(const LaunchConfig& launch, const Environment& environment, double wall_now, double now);
+    /// The earlier one of `job_end` (seconds since 1970) and launch.time_limit_minutes from now on. What is no number
+    /// counts as none.
+    static TimeLimit of(const LaunchConfig& launch, const std::string& job_end, double wall_now, double now);
 
     /// Infinite without a limit.
     double seconds_left(double now) const { return end_ - now; }
@@ -31,5 +32,9 @@ class TimeLimit {
   private:
     double end_ = std::numeric_limits<double>::infinity();
 };
+
+/// When the Slurm job that this process is part of ends: SLURM_JOB_END_TIME where Slurm sets it (23.02 and later), else
+/// what squeue says. Empty: in no job, or its time has no end.
+std::string job_end_time(const Environment& environment);
 
 }  // namespace kiban::coordinator

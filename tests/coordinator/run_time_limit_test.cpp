@@ -11,20 +11,20 @@ namespace {
 constexpr double kWall = 1.8e9;
 constexpr double kNow = 500;
 
-TimeLimit limit(std::uint32_t minutes, const Environment& environment) {
-    return TimeLimit::of({.time_limit_minutes = minutes}, environment, kWall, kNow);
+TimeLimit limit(std::uint32_t minutes, const std::string& job_end) {
+    return TimeLimit::of({.time_limit_minutes = minutes}, job_end, kWall, kNow);
 }
 
 TEST(TimeLimit, IsTheEarlierOneOfTheRunFilesAndTheJobs) {
-    EXPECT_EQ(limit(10, {}).seconds_left(kNow), 600);
-    EXPECT_EQ(limit(0, {{"SLURM_JOB_END_TIME", "1800000100"}}).seconds_left(kNow), 100);
-    EXPECT_EQ(limit(1, {{"SLURM_JOB_END_TIME", "1800000100"}}).seconds_left(kNow), 60);
-    EXPECT_EQ(limit(10, {{"SLURM_JOB_END_TIME", "1800000100"}}).seconds_left(kNow + 30), 70);
+    EXPECT_EQ(limit(10, "").seconds_left(kNow), 600);
+    EXPECT_EQ(limit(0, "1800000100").seconds_left(kNow), 100);
+    EXPECT_EQ(limit(1, "1800000100").seconds_left(kNow), 60);
+    EXPECT_EQ(limit(10, "1800000100").seconds_left(kNow + 30), 70);
 }
 
 TEST(TimeLimit, WithoutOneThereIsAlwaysTime) {
-    for (const char* no_number : {"", "0", "-5", "soon", "1800000100s"}) {
-        const TimeLimit none = limit(0, {{"SLURM_JOB_END_TIME", no_number}});
+    for (const char* no_number : {"", "0", "-5", "soon", "1800000100s", "N/A", "NONE"}) {
+        const TimeLimit none = limit(0, no_number);
         EXPECT_TRUE(std::isinf(none.seconds_left(1e18))) << no_number;
         EXPECT_FALSE(none.is_up(1e18, 1e9)) << no_number;
     }

@@ -61,6 +61,7 @@ TEST_F(Slurm, AKilledWorkerOfASubmittedRunLeavesTheCurveAsItWouldHaveBeen) {
     EXPECT_EQ(state_of(job), "COMPLETED") << log();
     EXPECT_EQ(journaled("run", "attempt_ended"), 2u) << "one kill, and the end\n" << log();
     EXPECT_EQ(csv("run"), csv("whole"));
+    EXPECT_TRUE(contains(log(), " min are left; the run saves and leaves in time for that")) << log();
 }
 
 TEST_F(Slurm, ASubmittedRunThatNamesNoThreadsTakesItsJobsShare) {
