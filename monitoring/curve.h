@@ -61,6 +61,7 @@ void replace_curve(const std::filesystem::path& directory, const std::vector<Cur
 struct Curve {
     std::vector<CurveRow> rows;         // surviving history, steps ascending, each once
     std::uint64_t superseded_rows = 0;  // work that was repeated after a rollback
+    std::uint64_t highest_step = 0;     // that any attempt reached, its rows superseded or not
 };
 
 /// Reads a record that may still be being written. Missing file: empty curve. Damage in what a sync() had made durable:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "monitoring/curve_format.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -126,6 +127,7 @@ bool apply(std::span<const std::byte> payload, Curve& curve) {
             const CurveRow row = decode_row(cursor);
             if (!curve.rows.empty() && row.step <= curve.rows.back().step) return false;
             curve.rows.push_back(row);
+            curve.highest_step = std::max(curve.highest_step, row.step);
             break;
         }
         case Kind::kAttempt: {

@@ -20,8 +20,11 @@ MetricFamilies::MetricFamilies(const std::string& run)
     : registry(std::make_shared<prometheus::Registry>()),
       KIBAN_GAUGE(run_info, "Identity of the run, always 1"),
       KIBAN_GAUGE(run_attempt_info, "Current attempt of the run, always 1"),
+      KIBAN_GAUGE(build_info, "Build of the coordinator, always 1"),
       KIBAN_GAUGE(run_state, "1 for the state that the run is in, 0 for the others"),
       KIBAN_GAUGE(train_step, "Completed updates of the surviving history"),
+      KIBAN_GAUGE(train_step_high_water, "Highest step that any attempt of the run has completed"),
+      KIBAN_GAUGE(train_last_step_timestamp_seconds, "Wall time of the last completed step, since 1970"),
       KIBAN_GAUGE(train_target_steps, "Updates after which the run is done"),
       KIBAN_GAUGE(train_tokens_seen, "Target tokens trained in the surviving history"),
       KIBAN_GAUGE(train_chinchilla_ratio, "Tokens seen divided by 20 times the model's total parameters"),
@@ -42,6 +45,7 @@ MetricFamilies::MetricFamilies(const std::string& run)
       KIBAN_COUNTER(tokens_total, "Target tokens trained by this process, repeated ones included"),
       KIBAN_COUNTER(model_flops_total, "Floating-point operations of the model's forward and backward passes"),
       KIBAN_HISTOGRAM(step_duration_seconds, "Wall time of a step"),
+      KIBAN_GAUGE(step_duration_max_seconds, "Longest step of the last 100"),
       KIBAN_COUNTER(phase_seconds_total, "Wall time of worker 0 by phase of the step"),
       KIBAN_COUNTER(comm_operations_total, "Communication calls of worker 0, by axis of the mesh and operation"),
       KIBAN_COUNTER(comm_bytes_total, "Bytes that worker 0 had to send (receive: received), by axis and operation"),
@@ -69,6 +73,7 @@ MetricFamilies::MetricFamilies(const std::string& run)
       KIBAN_COUNTER(rollback_steps_total, "Steps that were lost to restarts and had to be done again"),
       KIBAN_GAUGE(worker_up, "1 while the worker is heard from, 0 when it is lost or gone"),
       KIBAN_GAUGE(worker_heartbeat_age_seconds, "Time since the worker's last heartbeat"),
+      KIBAN_GAUGE(worker_step, "Step that the worker said it works on in its last heartbeat"),
       KIBAN_GAUGE(memory_resident_bytes, "Resident memory of the worker"),
       KIBAN_GAUGE(memory_optimizer_bytes, "Optimizer state that the worker holds") {}
 

@@ -30,8 +30,11 @@ struct MetricFamilies {
 
     Gauges& run_info;
     Gauges& run_attempt_info;
+    Gauges& build_info;
     Gauges& run_state;
     Gauges& train_step;
+    Gauges& train_step_high_water;
+    Gauges& train_last_step_timestamp_seconds;
     Gauges& train_target_steps;
     Gauges& train_tokens_seen;
     Gauges& train_chinchilla_ratio;
@@ -55,6 +58,7 @@ struct MetricFamilies {
     Counters& tokens_total;
     Counters& model_flops_total;
     Histograms& step_duration_seconds;
+    Gauges& step_duration_max_seconds;
     Counters& phase_seconds_total;
     Counters& comm_operations_total;
     Counters& comm_bytes_total;
@@ -85,6 +89,7 @@ struct MetricFamilies {
 
     Gauges& worker_up;
     Gauges& worker_heartbeat_age_seconds;
+    Gauges& worker_step;
     Gauges& memory_resident_bytes;
     Gauges& memory_optimizer_bytes;
 };

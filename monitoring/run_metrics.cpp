@@ -20,6 +20,11 @@ namespace kiban::monitoring {
 namespace {
 
 constexpr std::size_t kWindowSteps = 100;
+#if defined(__clang__)
+constexpr const char* kCompiler = "clang " __clang_version__;
+#else
+constexpr const char* kCompiler = "g++ " __VERSION__;
+#endif
 constexpr double kTokensPerParameter = 20;  // Hoffmann et al. 2022 (arXiv 2203.15556), table 3
 constexpr std::array<std::string_view, 7> kStates = {"preparing",  "starting", "training", "saving",
                                                      "restarting", "done",     "failed"};
@@ -49,6 +54,8 @@ double now_seconds() {
 // The largest of the last kWindowSteps values; NaN is passed over, since it compares with nothing.
 class WindowMax {
   public:
+    void clear() { values_.clear(); }
+
     double add(double value) {
         values_.push_back(std::isnan(value) ? -HUGE_VAL : value);
         if (values_.size() > kWindowSteps) values_.pop_front();
@@ -72,6 +79,7 @@ struct RunMetrics::Impl {
           restarts(families.restarts_total, "cause"),
           worker_up(families.worker_up),
           heartbeat_age(families.worker_heartbeat_age_seconds),
+          worker_step(families.worker_step),
           resident_bytes(families.memory_resident_bytes),
           optimizer_bytes(families.memory_optimizer_bytes) {}
 
@@ -92,6 +100,7 @@ struct RunMetrics::Impl {
     // What has a true value before its first event; the rest appears with it.
     void declare() {
         show_identity();
+        families.build_info.Add({{"version", identity.version}, {"compiler", kCompiler}}).Set(1);
         for (auto* family :
              {&families.train_loss_nats_total, &families.train_loss_tokens_total, &families.grad_clip_total,
               &families.nonfinite_steps_total, &families.steps_total, &families.tokens_total,
@@ -110,10 +119,45 @@ struct RunMetrics::Impl {
         const auto tokens = static_cast<double>(row.tokens);
         families.train_step.Add({}).Set(static_cast<double>(row.step));
         families.train_tokens_seen.Add({}).Set(tokens);
+        families.train_last_step_timestamp_seconds.Add({}).Set(row.wall_time);
+        reached(row.step);
         if (identity.parameters_total > 0) {
             const double compute_optimal = kTokensPerParameter * static_cast<double>(identity.parameters_total);
             families.train_chinchilla_ratio.Add({}).Set(tokens / compute_optimal);
         }
+    }
+
+    void reached(std::uint64_t step) {
+        high_water = std::max(high_water, step);
+        families.train_step_high_water.Add({}).Set(static_cast<double>(high_water));
+    }
+
+    void show_evaluation(const CurveRow& row) {
+        if (std::isnan(row.eval_loss)) return;  // none after this step
+        families.eval_loss_nats.Add({{"split", "holdout"}}).Set(row.eval_loss);
+        families.eval_step.Add({}).Set(static_cast<double>(row.step));
+        families.eval_timestamp_seconds.Add({}).Set(row.wall_time);
+    }
+
+    void show_step(const CurveRow& row) {
+        families.train_loss_nats.Add({}).Set(row.loss);
+        families.train_loss_max_nats.Add({}).Set(loss_max.add(row.loss));
+        families.learning_rate.Add({}).Set(row.learning_rate);
+        families.grad_norm.Add({}).Set(row.grad_norm);
+        families.grad_norm_max.Add({}).Set(grad_norm_max.add(row.grad_norm));
+        families.step_duration_max_seconds.Add({}).Set(step_seconds_max.add(row.step_seconds));
+        show_evaluation(row);
+    }
+
+    // The windows hold what precedes the step, not what was rolled back.
+    void show_history(const std::vector<CurveRow>& rows) {
+        for (WindowMax* window : {&loss_max, &grad_norm_max, &step_seconds_max}) window->clear();
+        const auto evaluated =
+            std::find_if(rows.rbegin(), rows.rend(), [](const CurveRow& row) { return !std::isnan(row.eval_loss); });
+        if (evaluated != rows.rend()) show_evaluation(*evaluated);
+        const std::size_t first = rows.size() > kWindowSteps ? rows.size() - kWindowSteps : 0;
+        for (std::size_t i = first; i < rows.size(); ++i) show_step(rows[i]);
+        record_position(rows.back());
     }
 
     void record_learning(const CurveRow& row, double step_tokens, bool clipped) {
@@ -123,16 +167,8 @@ struct RunMetrics::Impl {
         }
         if (!std::isfinite(row.loss) || !std::isfinite(row.grad_norm))
             families.nonfinite_steps_total.Add({}).Increment();
-        families.train_loss_nats.Add({}).Set(row.loss);
-        families.train_loss_max_nats.Add({}).Set(loss_max.add(row.loss));
-        families.learning_rate.Add({}).Set(row.learning_rate);
-        families.grad_norm.Add({}).Set(row.grad_norm);
-        families.grad_norm_max.Add({}).Set(grad_norm_max.add(row.grad_norm));
         if (clipped) families.grad_clip_total.Add({}).Increment();
-        if (std::isnan(row.eval_loss)) return;
-        families.eval_loss_nats.Add({{"split", "holdout"}}).Set(row.eval_loss);
-        families.eval_step.Add({}).Set(static_cast<double>(row.step));
-        families.eval_timestamp_seconds.Add({}).Set(row.wall_time);
+        show_step(row);
     }
 
     void record_speed(const CurveRow& row, double step_tokens, const std::map<std::string, double>& seconds_of_phase) {
@@ -146,7 +182,7 @@ struct RunMetrics::Impl {
     MetricFamilies families;
     std::shared_ptr<ProcessMetrics> process;
 
-    std::mutex mutex;  // of all that follows
+    mutable std::mutex mutex;  // of all that follows
     RunIdentity identity;
     prometheus::Gauge* info = nullptr;
     BoundedCounters phase_seconds;
@@ -155,14 +191,34 @@ struct RunMetrics::Impl {
     BoundedCounters restarts;
     RankGauges worker_up;
     RankGauges heartbeat_age;
+    RankGauges worker_step;
     RankGauges resident_bytes;
     RankGauges optimizer_bytes;
     WindowMax loss_max;
     WindowMax grad_norm_max;
+    WindowMax step_seconds_max;
+    std::uint64_t high_water = 0;
     prometheus::Gauge* attempt = nullptr;
 };
 
-RunMetrics::RunMetrics(const RunIdentity& identity) : impl_(std::make_unique<Impl>(identity)) { impl_->declare(); }
+// A step is counted under the mutex, so a scrape that takes it too sees steps whole.
+class RunMetrics::Snapshot : public prometheus::Collectable {
+  public:
+    explicit Snapshot(const Impl& impl) : impl_(impl) {}
+
+    std::vector<prometheus::MetricFamily> Collect() const override {
+        const std::lock_guard lock(impl_.mutex);
+        return impl_.families.registry->Collect();
+    }
+
+  private:
+    const Impl& impl_;
+};
+
+RunMetrics::RunMetrics(const RunIdentity& identity)
+    : impl_(std::make_unique<Impl>(identity)), snapshot_(std::make_shared<Snapshot>(*impl_)) {
+    impl_->declare();
+}
 
 RunMetrics::~RunMetrics() = default;
 
@@ -195,8 +251,20 @@ void RunMetrics::attempt_started(std::uint32_t attempt, const std::string& slurm
     // The next attempt may have fewer workers: no series of a rank that is not there.
     impl_->worker_up.clear();
     impl_->heartbeat_age.clear();
+    impl_->worker_step.clear();
     impl_->resident_bytes.clear();
     impl_->optimizer_bytes.clear();
+}
+
+void RunMetrics::resumed(const Curve& record, std::uint64_t step, bool checkpoint) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->reached(std::max(record.highest_step, step));
+    if (record.rows.empty()) {
+        impl_->families.train_step.Add({}).Set(static_cast<double>(step));
+    } else {
+        impl_->show_history(record.rows);
+    }
+    if (checkpoint) impl_->families.checkpoint_last_step.Add({}).Set(static_cast<double>(step));
 }
 
 void RunMetrics::step(const CurveRow& row, std::uint64_t step_tokens, bool clipped,
@@ -296,6 +364,11 @@ void RunMetrics::worker_heartbeat_age(int rank, double seconds) {
     impl_->heartbeat_age.set(rank, seconds);
 }
 
+void RunMetrics::worker_step(int rank, std::uint64_t step) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->worker_step.set(rank, static_cast<double>(step));
+}
+
 void RunMetrics::worker_memory(int rank, std::uint64_t resident_bytes, std::uint64_t optimizer_bytes) {
     const std::lock_guard lock(impl_->mutex);
     impl_->resident_bytes.set(rank, static_cast<double>(resident_bytes));
@@ -303,7 +376,7 @@ void RunMetrics::worker_memory(int rank, std::uint64_t resident_bytes, std::uint
 }
 
 std::vector<std::shared_ptr<prometheus::Collectable>> RunMetrics::collectables() const {
-    return {impl_->families.registry, impl_->process};
+    return {snapshot_, impl_->process};
 }
 
 std::string RunMetrics::text() const {

@@ -3,6 +3,7 @@
 // only.
 //
 // Counters start at zero with the process; position is a gauge (Prometheus' rules; `promtool check metrics` clean).
+// A scrape sees a step whole or not at all: step, loss and counters of one scrape belong together.
 // Thread-safe: prometheus-cpp's metrics are atomics. Label `run` on every series, `rank` where marked.
 #pragma once
 
@@ -59,6 +60,9 @@ class RunMetrics {
     void set_state(const std::string& state);
     /// Forgets the ranks of the attempt before.
     void attempt_started(std::uint32_t attempt, const std::string& slurm_job_id);
+    /// The attempt goes on after `step`: what is shown is the record of that step, as if it had just been done, and the
+    /// high-water mark is the record's. Counters stay. `checkpoint`: it goes on from one, which is durable.
+    void resumed(const Curve& record, std::uint64_t step, bool checkpoint);
     /// One step by worker 0. `step_tokens` target tokens of this step; phase seconds keyed data, forward,
     /// backward, reduce, optimizer, evaluate, save.
     void step(const CurveRow& row, std::uint64_t step_tokens, bool clipped,
@@ -90,6 +94,7 @@ class RunMetrics {
     /// No worker of this attempt is there any more.
     void workers_gone();
     void worker_heartbeat_age(int rank, double seconds);
+    void worker_step(int rank, std::uint64_t step);
     void worker_memory(int rank, std::uint64_t resident_bytes, std::uint64_t optimizer_bytes);
 
     /// Prometheus text format 0.0.4, as served.
@@ -98,10 +103,12 @@ class RunMetrics {
   private:
     friend class MetricsServer;
     struct Impl;
+    class Snapshot;
 
     std::vector<std::shared_ptr<prometheus::Collectable>> collectables() const;
 
     std::unique_ptr<Impl> impl_;
+    std::shared_ptr<Snapshot> snapshot_;
 };
 
 /// Serves /metrics. Listens at once; ConfigError naming the address when it cannot (port in use, not an address).

@@ -47,6 +47,7 @@ void Board::tick(const Membership& members) {
         if (!member.hello) continue;
         const double age = std::max(0.0, now - member.last_heard);
         metrics_.worker_heartbeat_age(number, age);
+        metrics_.worker_step(number, member.heartbeat.step);
         metrics_.worker_memory(number, member.heartbeat.resident_bytes, member.heartbeat.optimizer_bytes);
         status.workers.push_back({.rank = number,
                                   .host = member.hello->host,

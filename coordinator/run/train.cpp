@@ -103,6 +103,7 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
     choose_interval(channel);
     training_.step = step;
     training_.curve.begin_attempt(attempt_, step);
+    session_.board.metrics().resumed(monitoring::read_curve(session_.directory.curve()), step, start_.has_value());
     session_.board.journal.add(
         "training", {{"from_step", step}, {"checkpoint", result.checkpoint}, {"exactness", result.exactness}});
     if (start_) {

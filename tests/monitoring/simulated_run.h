@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run as its metrics see it, without the run: for the tests of what is exported and of what is made from it.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <sstream>
+#include <string>
+
+#include "monitoring/run_metrics.h"
+#include "tests/monitoring/temp_directory.h"
+
+namespace kiban::monitoring {
+
+inline RunIdentity identity() {
+    RunIdentity identity;
+    identity.run = "demo";
+    identity.model = "gpt2 4x128";
+    identity.config_hash = "c0ffee";
+    identity.data_hash = "da7a";
+    identity.version = "0.1.0";
+    identity.seed = 1337;
+    identity.parameters_total = 1000;
+    identity.parameters_non_embedding = 800;
+    identity.target_steps = 2000;
+    identity.flops_per_token = 6000;
+    return identity;
+}
+
+inline CurveRow row_of(std::uint64_t step, double loss) {
+    CurveRow row;
+    row.step = step;
+    row.tokens = 100 * step;
+    row.loss = loss;
+    row.learning_rate = 1e-3;
+    row.grad_norm = 0.5;
+    row.step_seconds = 0.03;
+    row.wall_time = 1.7e9;
+    return row;
+}
+
+// Every event that the interface has, once.
+inline void every_event(RunMetrics& metrics) {
+    metrics.set_state("training");
+    metrics.attempt_started(2, "4711");
+    CurveRow row = row_of(10, 2.0);
+    row.eval_loss = 2.5;
+    metrics.step(row, 100, true, {{"forward", 0.01}, {"backward", 0.02}});
+    metrics.communicated({"data", "reduce_scatter", 5, 4096, 0.25});
+    metrics.prepared_unit(1000, 3, 900);
+    metrics.checkpoint_queued(10);
+    metrics.checkpoint_ended();
+    metrics.checkpoint_committed(10, 4096, 0.2);
+    metrics.checkpoint_written(4096, 0.1);
+    metrics.checkpoint_stalled(0.01);
+    metrics.checkpoint_skipped();
+    metrics.checkpoint_interval(250);
+    metrics.checkpoint_failed("enospc");
+    metrics.restarted("signal", 7);
+    metrics.worker_up(0, true);
+    metrics.worker_heartbeat_age(0, 0.5);
+    metrics.worker_step(0, 11);
+    metrics.worker_memory(0, 1 << 20, 1 << 10);
+}
+
+// The value of the series `name{labels}` in an exposition; NaN when it is not there. Labels in the order of the text.
+inline double value_in(const std::string& text, const std::string& name, const std::string& labels = "run=\"demo\"") {
+    std::istringstream lines(text);
+    const std::string start = name + "{" + labels + "} ";
+    for (std::string line; std::getline(lines, line);) {
+        if (line.starts_with(start)) return std::stod(line.substr(start.size()));
+    }
+    return std::numeric_limits<double>::quiet_NaN();
+}
+
+inline double value_of(const RunMetrics& metrics, const std::string& name, const std::string& labels = "run=\"demo\"") {
+    return value_in(metrics.text(), name, labels);
+}
+
+inline bool exposes(const RunMetrics& metrics, const std::string& part) { return contains(metrics.text(), part); }
+
+}  // namespace kiban::monitoring
