@@ -67,13 +67,16 @@ void BlockReader::settle(std::size_t file, std::vector<Coming>& coming) {
     }
 }
 
-std::vector<std::string> BlockReader::check_rest(std::size_t file) {
+std::vector<std::string> BlockReader::check_rest(std::size_t file, bool& unreadable) {
     std::vector<std::string> faults;
     std::vector<std::byte> buffer(static_cast<std::size_t>(kCrcBlockBytes));
     for (std::uint64_t block = 0; block < touched_[file].size(); ++block) {
         if (touched_[file][block]) continue;
         try {
             load_block(file, block, std::span(buffer).first(static_cast<std::size_t>(block_size(file, block))));
+        } catch (const IoError& fault) {
+            unreadable = true;
+            faults.emplace_back(fault.what());
         } catch (const Error& fault) {
             faults.emplace_back(fault.what());
         }

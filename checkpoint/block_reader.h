@@ -37,7 +37,7 @@ class BlockReader {
     void read(std::size_t file, std::uint64_t offset, std::span<std::byte> to);
 
     /// Reads and checks every block that read() has not touched; returns one fault for each damaged one.
-    std::vector<std::string> check_rest(std::size_t file);
+    std::vector<std::string> check_rest(std::size_t file, bool& unreadable);
 
   private:
     struct CachedBlock {

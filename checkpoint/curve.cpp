@@ -77,6 +77,11 @@ void write_file(const std::filesystem::path& name, std::span<const std::byte> co
 CurveReport write_curve(const std::filesystem::path& directory, std::span<const CurveRow> rows, std::uint64_t step) {
     const auto end = std::ranges::upper_bound(rows, step, {}, &CurveRow::step);
     rows = rows.first(static_cast<std::size_t>(end - rows.begin()));
+    const std::uint64_t last = rows.empty() ? 0 : rows.back().step;
+    if (last != step) {
+        throw CheckpointError("the curve of a checkpoint of step {} ends at step {}: it would lag behind its model",
+                              step, last);
+    }
     CurveReport report;
     report.file = kCurveName;
     report.rows = rows.size();

@@ -6,8 +6,6 @@
 // block and tensor. HDF5 is not needed for reading. A reader may be used from several threads; they take turns.
 #pragma once
 
-#include "checkpoint/tensor.h"
-
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
@@ -16,6 +14,8 @@
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "checkpoint/tensor.h"
 
 namespace kiban::checkpoint {
 
@@ -47,6 +47,7 @@ struct VerifyResult {
     std::uint64_t bytes = 0;
     std::uint64_t tensors = 0;
     std::vector<std::string> faults;  // empty: every byte is good
+    bool unreadable = false;          // something could not be read now: that may pass, and says nothing of the bytes
 };
 
 /// Re-reads every byte of every file and every fingerprint (`kiban verify`). Never throws for damage: lists it.

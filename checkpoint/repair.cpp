@@ -54,9 +54,11 @@ RepairResult repair_checkpoints(const fs::path& run_dir, bool drop) {
     };
     RepairResult result;
     for (const CheckpointInfo& info : all_checkpoints(run_dir)) {
-        auto faults = verify_checkpoint(info.directory).faults;
-        if (!faults.empty() && !is_of_newer_format(info.directory)) {
-            result.damaged.push_back({info, std::move(faults), {}});
+        VerifyResult verified = verify_checkpoint(info.directory);
+        if (verified.unreadable) {
+            result.unreadable.push_back({info, std::move(verified.faults), {}});
+        } else if (!verified.faults.empty() && !is_of_newer_format(info.directory)) {
+            result.damaged.push_back({info, std::move(verified.faults), {}});
         } else if (!was_rejected(info)) {
             result.sound.push_back(info);
         }

@@ -18,6 +18,7 @@ struct DamagedCheckpoint {
 struct RepairResult {
     std::vector<CheckpointInfo> sound;  // newest first, without rejected ones
     std::vector<DamagedCheckpoint> damaged;
+    std::vector<DamagedCheckpoint> unreadable;  // an I/O error, which may pass: never moved
 };
 
 /// Re-reads every byte of all checkpoints, rejected ones too. With `drop`, damaged ones are rejected and moved to

@@ -53,6 +53,17 @@ std::optional<std::string> fault_of(const fs::path& checkpoint) {
     }
 }
 
+// For deleting: what cannot be read now, or only by a newer Kiban, may be the best there is.
+enum class Soundness { sound, damaged, unknown };
+
+Soundness soundness_of(const fs::path& checkpoint) {
+    try {
+        return fault_of(checkpoint) ? Soundness::damaged : Soundness::sound;
+    } catch (const Error&) {
+        return Soundness::unknown;
+    }
+}
+
 void sweep(const fs::path& checkpoints, const fs::path& directory) {
     for (const std::string& name : directories_in(directory)) throw_away(checkpoints, directory / name);
 }
@@ -73,7 +84,10 @@ std::set<std::string> kept_names(const fs::path& run_dir, const std::vector<Chec
         const bool among_newest = newest < std::max(rule.keep, kFewestKept);
         if (among_newest) kept.insert(text);  // damaged ones among them stay, and do not count
         const bool wanted = among_newest || proven < 2 || rule.milestone_steps > 0;
-        if (!wanted || is_in(rejected, text) || quick_fault(checkpoints_of(run_dir) / text)) continue;
+        if (!wanted || is_in(rejected, text)) continue;
+        const Soundness soundness = soundness_of(checkpoints_of(run_dir) / text);
+        if (soundness == Soundness::unknown) kept.insert(text);
+        if (soundness != Soundness::sound) continue;
         if (among_newest) ++newest;
         if (proven == 1 || (proven == 0 && is_in(promoted, text))) {
             kept.insert(text);
@@ -139,7 +153,10 @@ void apply_retention(const fs::path& run_dir, const RetentionRule& rule) {
     if (names.empty()) return;
     const std::set<std::string> kept = kept_names(run_dir, names, rule);
     for (const CheckpointName& name : names) {
-        if (!kept.contains(name.text())) throw_away(checkpoints_of(run_dir), checkpoints_of(run_dir) / name.text());
+        const std::string text = name.text();
+        if (kept.contains(text)) continue;
+        throw_away_unless(checkpoints_of(run_dir), checkpoints_of(run_dir) / text,
+                          [&] { return is_in(pinned_checkpoints(run_dir), text); });  // pinned since
     }
     sweep_older_staging(run_dir, names.front());
 }

@@ -35,10 +35,19 @@ std::vector<std::string> directories_in(const fs::path& directory) {
 }
 
 void throw_away(const fs::path& checkpoints, const fs::path& directory) {
+    throw_away_unless(checkpoints, directory, [] { return false; });
+}
+
+void throw_away_unless(const fs::path& checkpoints, const fs::path& directory, const std::function<bool()>& stays) {
+    if (stays()) return;
     const fs::path trash = trash_of(checkpoints);
     monitoring::make_directories(trash);
     const fs::path doomed = trash / fmt::format("{}.{}", last_name(directory), make_nonce());
     monitoring::rename_durably(directory, doomed, "ckpt.retention");
+    if (stays()) {
+        monitoring::rename_durably(doomed, directory, "ckpt.retention");
+        return;
+    }
     try {
         monitoring::remove_tree(doomed);
     } catch (const IoError& error) {

@@ -25,6 +25,9 @@ std::string make_nonce();
 std::vector<std::string> directories_in(const std::filesystem::path& directory);
 
 /// Renames into .trash, durably, then deletes. What cannot be deleted stays in .trash for the next sweep and is logged.
+/// Like throw_away(), unless `stays` says so just before the name goes or just after, when it comes back.
+void throw_away_unless(const std::filesystem::path& checkpoints, const std::filesystem::path& directory,
+                       const std::function<bool()>& stays);
 void throw_away(const std::filesystem::path& checkpoints, const std::filesystem::path& directory);
 
 std::filesystem::path promoted_file(const std::filesystem::path& run_dir);  // RUN/ckpt/promoted.jsonl

@@ -33,13 +33,19 @@ std::vector<ScrubFinding> Scrub::take_findings() {
     return std::exchange(findings_, {});
 }
 
+void Scrub::put_back(ScrubFinding finding) {
+    const std::lock_guard lock(mutex_);
+    findings_.push_back(std::move(finding));
+}
+
 bool Scrub::wait(double seconds) {
     std::unique_lock lock(mutex_);
     return !changed_.wait_for(lock, std::chrono::duration<double>(seconds), [this] { return ending_; });
 }
 
 void Scrub::run() {
-    while (wait(setup_.interval_seconds)) {
+    double pause = setup_.first_after_seconds < 0 ? setup_.interval_seconds : setup_.first_after_seconds;
+    for (; wait(pause); pause = setup_.interval_seconds) {
         try {
             pass();
         } catch (const std::exception& error) {  // a run does not end for it

@@ -21,8 +21,9 @@ namespace kiban::checkpoint {
 
 struct ScrubSetup {
     std::filesystem::path run_dir;
-    double interval_seconds = 0;  // between passes, and before the first; 0: never
-    double bytes_per_second = 0;  // above 0
+    double interval_seconds = 0;      // between passes; 0: never
+    double bytes_per_second = 0;      // above 0
+    double first_after_seconds = -1;  // the first pass; negative: interval_seconds
 };
 struct ScrubFinding {
     CheckpointInfo checkpoint;
@@ -37,6 +38,7 @@ class Scrub {
     Scrub& operator=(const Scrub&) = delete;
 
     std::vector<ScrubFinding> take_findings();  // each damaged checkpoint once
+    void put_back(ScrubFinding finding);        // it could not be dealt with now
     std::uint64_t bytes_read() const { return bytes_read_; }
     std::uint64_t passes() const { return passes_; }
 

@@ -27,8 +27,7 @@ std::vector<PlacedBox> boxes_of_file(const Manifest& manifest, std::size_t file)
     return boxes;
 }
 
-void verify_box(const PlacedBox& placed, BlockReader& blocks, const std::string& file,
-                std::vector<std::string>& faults) {
+void verify_box(const PlacedBox& placed, BlockReader& blocks, const std::string& file, VerifyResult& result) {
     const TensorInfo& info = placed.tensor->info;
     const std::uint64_t bytes = bytes_of(info, placed.box->box);
     const std::size_t size = element_bytes(info.dtype);
@@ -42,14 +41,17 @@ void verify_box(const PlacedBox& placed, BlockReader& blocks, const std::string&
             blocks.read(placed.box->file, placed.box->file_offset + done, chunk);
             print += fingerprint_of_range(info, placed.box->box, static_cast<std::int64_t>(done / size), chunk);
         } catch (const Error& fault) {
-            if (std::ranges::find(faults, fault.what()) == faults.end()) faults.emplace_back(fault.what());
+            if (std::ranges::find(result.faults, fault.what()) == result.faults.end())
+                result.faults.emplace_back(fault.what());
+            result.unreadable = result.unreadable || dynamic_cast<const IoError*>(&fault) != nullptr;
             readable = false;
         }
         done += chunk.size();
     }
     if (readable && print != placed.box->fingerprint) {
-        faults.push_back(fmt::format("tensor {} box {} in '{}' has fingerprint {}, expected {}", to_string(info.id),
-                                     to_string(placed.box->box), file, to_hex(print), to_hex(placed.box->fingerprint)));
+        result.faults.push_back(fmt::format("tensor {} box {} in '{}' has fingerprint {}, expected {}",
+                                            to_string(info.id), to_string(placed.box->box), file, to_hex(print),
+                                            to_hex(placed.box->fingerprint)));
     }
 }
 
@@ -63,9 +65,8 @@ void verify_files(const std::filesystem::path& checkpoint, const Manifest& manif
             continue;
         }
         result.bytes += shard.bytes;
-        for (const PlacedBox& placed : boxes_of_file(manifest, file))
-            verify_box(placed, blocks, shard.name, result.faults);
-        std::ranges::move(blocks.check_rest(file), std::back_inserter(result.faults));
+        for (const PlacedBox& placed : boxes_of_file(manifest, file)) verify_box(placed, blocks, shard.name, result);
+        std::ranges::move(blocks.check_rest(file, result.unreadable), std::back_inserter(result.faults));
     }
 }
 
@@ -84,6 +85,9 @@ VerifyResult verify_checkpoint(const std::filesystem::path& checkpoint) {
             result.faults.push_back(
                 fmt::format("'{}' in checkpoint '{}' does not belong to it", name, checkpoint.string()));
         }
+    } catch (const IoError& fault) {
+        result.unreadable = true;
+        result.faults.emplace_back(fault.what());
     } catch (const Error& fault) {
         result.faults.emplace_back(fault.what());
     }

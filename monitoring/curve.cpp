@@ -139,7 +139,10 @@ void replace_curve(const std::filesystem::path& directory, const std::vector<Cur
     for (const CurveRow& row : rows) content += encode_row(row);
     content += encode_durable_mark();
     if (anything_at(name)) {
-        replace(name, directory / "curve.log.replaced");
+        std::filesystem::path beside = directory / "curve.log.replaced";
+        for (int number = 2; anything_at(beside); ++number)
+            beside = directory / fmt::format("curve.log.replaced-{}", number);
+        replace(name, beside);
         sync_directory(directory);
     }
     publish(name, content, "curve.replace");

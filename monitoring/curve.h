@@ -15,7 +15,14 @@
 #include <string>
 #include <vector>
 
+#include "monitoring/error.h"
 namespace kiban::monitoring {
+
+/// The bytes of a curve record are not what was written; an IoError of another kind may pass.
+class CurveDamaged : public IoError {
+  public:
+    using IoError::IoError;
+};
 
 struct CurveRow {
     std::uint64_t step = 0;    // from 1

@@ -89,12 +89,12 @@ bool was_durable(std::span<const std::byte> bytes, std::size_t damage) {
 
 void check_header(std::span<const std::byte> bytes, const std::filesystem::path& name) {
     if (bytes.size() < kHeaderBytes || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0) {
-        throw IoError("cannot read '{}' as a curve record: it does not begin with '{}'", name.string(), kMagic);
+        throw CurveDamaged("cannot read '{}' as a curve record: it does not begin with '{}'", name.string(), kMagic);
     }
     Cursor cursor(bytes.subspan(kMagic.size(), kHeaderBytes - kMagic.size()));
     const auto version = cursor.take<std::uint32_t>();
     if (cursor.take<std::uint32_t>() != crc32c(bytes.first(kMagic.size() + sizeof(version)))) {
-        throw IoError(
+        throw CurveDamaged(
             "curve record '{}' is damaged at byte 0: the header's checksum does not match; restore it from a copy",
             name.string());
     }
@@ -187,7 +187,7 @@ DecodedRecord decode_record(std::span<const std::byte> bytes, const std::filesys
         const auto payload = payload_at(bytes, offset);
         if (!payload) {
             if (was_durable(bytes, offset)) {
-                throw IoError(
+                throw CurveDamaged(
                     "curve record '{}' is damaged at byte {} of {}: an entry there does not match its checksum, and "
                     "later "
                     "entries do; restore it from a copy, or move it away to begin a new record",
@@ -196,7 +196,7 @@ DecodedRecord decode_record(std::span<const std::byte> bytes, const std::filesys
             break;
         }
         if (!apply(*payload, record.curve)) {
-            throw IoError(
+            throw CurveDamaged(
                 "curve record '{}' is damaged at byte {} of {}: an entry of kind {} with {} bytes does not belong "
                 "there",
                 name.string(), offset, bytes.size(), static_cast<unsigned>(payload->front()), payload->size());

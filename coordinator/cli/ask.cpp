@@ -25,7 +25,28 @@ struct AskOptions {
     double timeout_seconds = 0;  // 0: as long as the coordinator lives
 };
 
-bool may_answer(const RunView& view) { return view.life == Life::running || view.life == Life::unknown; }
+// Of a coordinator on another machine it is known by the status that it renews every second.
+class Listener {
+  public:
+    explicit Listener(const RunDirectory& directory) : directory_(directory) {}
+
+    bool may_answer() {
+        const RunView view = view_run(directory_);
+        if (view.life != Life::unknown) return view.life == Life::running;
+        const double now = monotonic_seconds();
+        if (view.status.wall_time != written_) {
+            written_ = view.status.wall_time;
+            seen_ = now;
+        }
+        return now < seen_ + kSilentSeconds;
+    }
+
+  private:
+    static constexpr double kSilentSeconds = 20;
+    const RunDirectory& directory_;
+    double written_ = 0;
+    double seen_ = 0;
+};
 
 std::string what_to_do(const std::string& verb, const AskOptions& options) {
     const std::string dir = options.run_dir.string();
@@ -39,8 +60,8 @@ std::string what_to_do(const std::string& verb, const AskOptions& options) {
     throw ConfigError("cannot {} '{}': {}; {}", verb, options.run_dir.string(), why, what_to_do(verb, options));
 }
 
-Answer wait_for_answer(const RunDirectory& directory, const std::string& verb, const std::string& id,
-                       const AskOptions& options) {
+Answer wait_for_answer(const RunDirectory& directory, Listener& listener, const std::string& verb,
+                       const std::string& id, const AskOptions& options) {
     constexpr auto kPause = std::chrono::milliseconds(100);
     constexpr double kLookSeconds = 2;
     const double began = monotonic_seconds();
@@ -50,26 +71,28 @@ Answer wait_for_answer(const RunDirectory& directory, const std::string& verb, c
         const bool too_long = options.timeout_seconds > 0 && now > began + options.timeout_seconds;
         if (!too_long && now < next_look) continue;
         next_look = now + kLookSeconds;
-        const bool lives = may_answer(view_run(directory));
+        const bool lives = listener.may_answer();
         if (auto answer = take_answer(directory.root(), id)) return *answer;  // its last act
         if (!too_long && lives) continue;
-        withdraw_request(directory.root(), id);
-        refuse_unheard(verb, options,
-                       lives ? fmt::format("no answer in {:.0f} s, the request is withdrawn", options.timeout_seconds)
-                             : "its coordinator is gone without an answer");
+        const bool withdrawn = withdraw_request(directory.root(), id);
+        if (!lives) refuse_unheard(verb, options, "its coordinator is gone without an answer");
+        throw ConfigError(
+            "no answer to '{}' in {:.0f} s; {}", verb, options.timeout_seconds,
+            withdrawn ? "the request is withdrawn" : "the coordinator has taken the request and will act on it");
     }
 }
 
 void ask(const std::string& verb, const AskOptions& options, int& exit_code) {
     const RunDirectory directory = named_run(options.run_dir);
-    if (!may_answer(view_run(directory))) refuse_unheard(verb, options, "no coordinator drives it");
+    Listener listener(directory);
+    if (!listener.may_answer()) refuse_unheard(verb, options, "no coordinator drives it");
     const std::string id = place_request(directory.root(), {.id = "", .verb = verb, .steps = options.steps, .by = ""});
     if (options.no_wait) {
         fmt::print("asked; the answer will be in {}\n",
                    (directory.root() / "requests" / fmt::format("{}.answer.json", id)).string());
         return;
     }
-    const Answer answer = wait_for_answer(directory, verb, id, options);
+    const Answer answer = wait_for_answer(directory, listener, verb, id, options);
     if (answer.done) {
         fmt::print("{}\n", answer.text);
         return;

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/named_run.h"
@@ -23,35 +24,34 @@ struct RepairOptions {
     bool drop = false;
 };
 
-void refuse_live_run(const RunDirectory& directory) {
-    const LeaseOwner owner = lease_owner(directory.root());
-    if (!owner.alive) return;
-    throw ConfigError("cannot drop checkpoints of '{}': its coordinator, process {}, is alive; stop it first",
-                      directory.root().string(), owner.pid);
+void print(const char* what, const checkpoint::DamagedCheckpoint& bad) {
+    for (const std::string& fault : bad.faults)
+        fmt::print("{}  {}: {}\n", what, bad.checkpoint.directory.filename().string(), fault);
 }
 
 int repair(const RepairOptions& options) {
     const RunDirectory directory = named_run(options.run_dir);
-    if (options.drop) refuse_live_run(directory);
+    std::optional<Lease> lease;  // nobody else commits, loads or prunes meanwhile, on whatever host
+    if (options.drop) lease.emplace(Lease::acquire(directory.root()));
     const checkpoint::RepairResult result = checkpoint::repair_checkpoints(directory.root(), options.drop);
     for (const auto& info : result.sound) fmt::print("good  {}\n", info.directory.filename().string());
+    for (const auto& bad : result.unreadable) {
+        print("????", bad);
+        fmt::print("      it cannot be read now, and is left where it is\n");
+    }
     bool dropped = true;
     for (const auto& damaged : result.damaged) {
-        for (const std::string& fault : damaged.faults)
-            fmt::print("BAD   {}: {}\n", damaged.checkpoint.directory.filename().string(), fault);
+        print("BAD ", damaged);
         if (!damaged.moved_to.empty()) fmt::print("      moved to {}\n", damaged.moved_to.string());
         dropped = dropped && !damaged.moved_to.empty();
     }
-    if (result.damaged.empty()) {
+    if (result.damaged.empty() && result.unreadable.empty()) {
         fmt::print("nothing to repair\n");
         return kExitDone;
     }
-    if (dropped) return kExitDone;
-    if (options.drop) {
-        fmt::print("no sound checkpoint would remain: nothing was moved\n");
-    } else {
-        fmt::print("{} damaged; --drop moves them out of the way\n", result.damaged.size());
-    }
+    if (dropped && result.unreadable.empty()) return kExitDone;
+    if (!dropped && options.drop) fmt::print("no sound checkpoint would remain: nothing was moved\n");
+    if (!dropped && !options.drop) fmt::print("{} damaged; --drop moves them out of the way\n", result.damaged.size());
     return kExitIo;
 }
 

@@ -161,15 +161,14 @@ void Attempt::on_failure(int rank, const Failure& failure) {
 }
 
 void Attempt::handle_signals() {
-    for (auto signal = signals_.take(); signal; signal = signals_.take()) {
-        end_.requeue = end_.requeue || *signal == SIGUSR1;
-        ask_to_stop(fmt::format("signal {}", ::sigabbrev_np(*signal)));
-    }
+    for (auto signal = signals_.take(); signal; signal = signals_.take())
+        ask_to_stop(fmt::format("signal {}", ::sigabbrev_np(*signal)), *signal == SIGUSR1);
 }
 
-// A second time changes nothing.
-void Attempt::ask_to_stop(const std::string& reason) {
+// The first one counts; another one changes nothing.
+void Attempt::ask_to_stop(const std::string& reason, bool requeue) {
     if (std::exchange(end_.asked_to_leave, true)) return;
+    end_.requeue = requeue;
     if (mode_.request_stop(channel_, reason)) {
         log_info("{}: saving at the next step, then leaving", reason);
     } else {
@@ -179,15 +178,20 @@ void Attempt::ask_to_stop(const std::string& reason) {
     }
 }
 
-// After a failure they wait for the next attempt.
+// After a failure they wait for the next attempt. Whatever comes of one, the run goes on.
 void Attempt::handle_requests() {
     if (setup_.requests == nullptr || end_.failure) return;
     for (const Request& request : setup_.requests->take()) {
         log_info("kiban {}, asked by {}", request.verb, request.by);
         if (request.verb == "stop") {
-            ask_to_stop(fmt::format("kiban stop by {}", request.by));
-        } else {
+            ask_to_stop(fmt::format("kiban stop by {}", request.by), /*requeue=*/false);
+            continue;
+        }
+        try {
             mode_.on_request(channel_, request);
+        } catch (const Error& error) {
+            if (setup_.requests->open().contains(request.id))
+                setup_.requests->answer(request.id, {.done = false, .text = error.what()});
         }
     }
 }
@@ -199,8 +203,8 @@ void Attempt::handle_clock() {
     next_tick_ = now + kTickSeconds;
     handle_requests();
     if (!end_.asked_to_leave && setup_.time_limit.is_up(now, mode_.seconds_to_leave())) {
-        end_.requeue = true;
-        ask_to_stop(fmt::format("{:.0f} s are left of the time limit", setup_.time_limit.seconds_left(now)));
+        ask_to_stop(fmt::format("{:.0f} s are left of the time limit", setup_.time_limit.seconds_left(now)),
+                    /*requeue=*/true);
     }
     if (!end_.failure && deadline_ == 0) {
         end_.missing = membership_.missing(now);

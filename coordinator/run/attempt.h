@@ -45,7 +45,7 @@ class AttemptMode {
     virtual bool survives_errors() const { return false; }
     /// Grows whenever something durable is added: restarts in between are progress.
     virtual std::uint64_t progress() const = 0;
-    /// What an operator asks for, besides a stop; the mode answers it, at once or later.
+    /// What an operator asks for, besides a stop; the mode answers it, at once or later. An Error is the answer.
     virtual void on_request(CoordinatorChannel& /*channel*/, const Request& /*request*/) {}
     /// What a stop would take from now to its end.
     virtual double seconds_to_leave() const { return 0; }
@@ -82,7 +82,7 @@ class Attempt {
     void on_failure(int rank, const Failure& failure);
     void handle_signals();
     void handle_requests();
-    void ask_to_stop(const std::string& reason);
+    void ask_to_stop(const std::string& reason, bool requeue);
     void handle_clock();
     void end_step(double grace_seconds);
     void confirm_end_of_workers() const;

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <sstream>
 
+#include "monitoring/log.h"
+
 namespace kiban::coordinator {
 
 using nlohmann::json;
@@ -33,6 +35,14 @@ void Journal::add(const std::string& event, const json& fields) {
     const std::string line = entry.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
     file_.append(std::as_bytes(std::span(line)));
     file_.sync("journal.sync");
+}
+
+void Journal::try_add(const std::string& event, const json& fields) noexcept {
+    try {
+        add(event, fields);
+    } catch (const std::exception& error) {
+        monitoring::log_warning("'{}' is not in the journal: {}", event, error.what());
+    }
 }
 
 std::vector<json> read_journal(const std::filesystem::path& file) {

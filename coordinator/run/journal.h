@@ -23,6 +23,8 @@ class Journal {
     void set_attempt(std::uint32_t attempt) { attempt_ = attempt; }
     /// `fields` is an object. On disk when this returns.
     void add(const std::string& event, const nlohmann::json& fields = nlohmann::json::object());
+    /// As add(); what the disk refuses is logged. For what must not end a run that goes on well.
+    void try_add(const std::string& event, const nlohmann::json& fields = nlohmann::json::object()) noexcept;
 
   private:
     monitoring::File file_;

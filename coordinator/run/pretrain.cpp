@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 
+#include "coordinator/run/history.h"
 #include "coordinator/run/prepare.h"
 #include "coordinator/run/start.h"
 #include "coordinator/run/train.h"
@@ -40,6 +41,8 @@ void write_final_report(Coordinator& coordinator, const TrainProgress& training)
     monitoring::write_report(coordinator.directory.report(), {run});
 }
 
+constexpr std::uint32_t kStartsWithoutCheckpoint = 3;  // then a job is too short for its work
+
 // The very last act: Slurm starts the job again, from the top of its script.
 void requeue_job() {
     const char* job = std::getenv("SLURM_JOB_ID");
@@ -59,8 +62,27 @@ void requeue_job() {
 // Says how the run ends here. A job whose time is up goes back into the queue.
 int leave(Coordinator& coordinator, const Outcome& outcome, const char* when_done = "done") {
     const int exit_code = conclude(coordinator, outcome, when_done);
-    if (exit_code == kExitRequeue && outcome.end.requeue) requeue_job();
+    if (exit_code != kExitRequeue || !outcome.end.requeue) return exit_code;
+    const std::uint32_t starts = starts_without_checkpoint(read_journal(coordinator.directory.journal()));
+    if (starts < kStartsWithoutCheckpoint) {
+        requeue_job();
+    } else {
+        monitoring::log_error(
+            "{} starts in a row ended without a checkpoint: the job is not put back into the queue; give it more time",
+            starts);
+    }
     return exit_code;
+}
+
+// The command that started the run says as many steps as ever.
+void take_up_extensions(Coordinator& coordinator) {
+    std::uint64_t& steps = coordinator.run_file.train.steps;
+    const std::uint64_t extended = extended_steps(read_journal(coordinator.directory.journal()), steps);
+    if (extended == steps) return;
+    log_info("the run was extended from {} to {} steps while it ran", steps, extended);
+    steps = extended;
+    validate(coordinator.run_file);
+    coordinator.board->status.steps = extended;
 }
 
 int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
@@ -70,6 +92,7 @@ int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
         const auto moved = coordinator.directory.set_aside(coordinator.lease.attempt());
         board.journal.add("started_over", {{"moved", moved}});
     }
+    take_up_extensions(coordinator);
     check_resume(coordinator, "");  // refuses before the corpus is prepared
     const Outcome prepared = prepare_corpus(*coordinator.session, coordinator.preparation);
     if (prepared.decision.kind != Decision::Kind::done) return leave(coordinator, prepared);
@@ -82,9 +105,11 @@ int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
     board.metrics().set_identity(identity_of(run_file, digest));
 
     if (newest) {
-        const std::string why = restore_curve(coordinator.directory, *newest);
-        if (!why.empty())
-            board.journal.add("curve_restored", {{"checkpoint", newest->directory.string()}, {"reason", why}});
+        const CurveRestoration curve = restore_curve(coordinator.directory, *newest);
+        if (!curve.reason.empty()) {
+            board.journal.add(curve.restored ? "curve_restored" : "curve_incomplete",
+                              {{"checkpoint", newest->directory.string()}, {"reason", curve.reason}});
+        }
     }
     TrainProgress training{.curve = monitoring::CurveWriter(coordinator.directory.curve()),
                            .manifest = manifest_file.string(),

@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr std::string_view kEnding = ".json";
+constexpr std::string_view kTakenEnding = ".taken";
 constexpr std::string_view kAnswerEnding = ".answer.json";
 constexpr std::uintmax_t kMaxBytes = 4096;
 constexpr std::size_t kMaxOpen = 64;
@@ -30,6 +31,9 @@ constexpr std::size_t kMaxOpen = 64;
 fs::path directory_of(const fs::path& run_dir) { return run_dir / "requests"; }
 fs::path request_file(const fs::path& directory, const std::string& id) {
     return directory / fmt::format("{}.json", id);
+}
+fs::path taken_file(const fs::path& directory, const std::string& id) {
+    return directory / fmt::format("{}.taken", id);
 }
 fs::path answer_file(const fs::path& directory, const std::string& id) {
     return directory / fmt::format("{}.answer.json", id);
@@ -81,14 +85,14 @@ Request request_from(const json& content, const std::string& id) {
     return request;
 }
 
-std::vector<std::string> ids_in(const fs::path& directory) {
+std::vector<std::string> ids_in(const fs::path& directory, std::string_view ending = kEnding) {
     std::vector<std::string> ids;
     std::error_code error;
     for (fs::directory_iterator entry(directory, error); !error && entry != fs::directory_iterator();
          entry.increment(error)) {
         const std::string name = entry->path().filename().string();
-        if (name.starts_with('.') || !name.ends_with(kEnding) || name.ends_with(kAnswerEnding)) continue;
-        ids.push_back(name.substr(0, name.size() - kEnding.size()));
+        if (name.starts_with('.') || !name.ends_with(ending) || name.ends_with(kAnswerEnding)) continue;
+        ids.push_back(name.substr(0, name.size() - ending.size()));
     }
     std::sort(ids.begin(), ids.end());
     return ids;
@@ -123,24 +127,27 @@ bool withdraw_request(const fs::path& run_dir, const std::string& id) {
 }
 
 RequestBox::RequestBox(fs::path run_dir) : directory_(directory_of(run_dir)) {
-    for (const std::string& id : ids_in(directory_)) {
-        seen_.insert(id);
-        write(id, {.done = false, .text = "it was meant for a coordinator that is gone; ask again"});
+    for (const std::string_view ending : {kTakenEnding, kEnding}) {
+        for (const std::string& id : ids_in(directory_, ending)) {
+            seen_.insert(id);
+            write(id, {.done = false, .text = "it was meant for a coordinator that is gone; ask again"});
+        }
     }
 }
 
-// A request that is taken stays on disk until it is answered: who asked can see that it is there.
 std::vector<Request> RequestBox::take(std::string_view verb) {
     std::vector<Request> taken;
     for (const std::string& id : ids_in(directory_)) {
         if (seen_.contains(id)) continue;
         if (open_.size() >= kMaxOpen) break;  // they wait
         const auto request = read(request_file(directory_, id), id);
-        if (request && (verb.empty() || request->verb == verb)) {
-            seen_.insert(id);
-            open_.emplace(id, *request);
-            taken.push_back(*request);
-        }
+        if (!request || (!verb.empty() && request->verb != verb)) continue;
+        std::error_code withdrawn;
+        fs::rename(request_file(directory_, id), taken_file(directory_, id), withdrawn);  // one of us has it
+        if (withdrawn) continue;
+        seen_.insert(id);
+        open_.emplace(id, *request);
+        taken.push_back(*request);
     }
     return taken;
 }
@@ -175,6 +182,7 @@ void RequestBox::write(const std::string& id, const Answer& answer) const {
                                                              "\n");
         std::error_code ignored;
         fs::remove(request_file(directory_, id), ignored);
+        fs::remove(taken_file(directory_, id), ignored);
     } catch (const Error& error) {
         monitoring::log_warning("request '{}' cannot be answered: {}", id, error.what());
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an operator asks of a live run, through its directory: RUN/requests/ID.json of `kiban save`, `stop` and
-// `extend`, and RUN/requests/ID.answer.json of the coordinator. Both appear whole or not at all; who may write into the
-// run directory may ask. Requests are untrusted input. One thread.
+// `extend`, which becomes ID.taken when the coordinator has it, and its ID.answer.json. Both appear whole or not at
+// all; who may write into the run directory may ask. Requests are untrusted input. One thread.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ struct Answer {
 std::string place_request(const std::filesystem::path& run_dir, Request request);
 /// The answer, once: takes it away. nullopt: none yet.
 std::optional<Answer> take_answer(const std::filesystem::path& run_dir, const std::string& id);
-/// Nobody waits for an answer any more. False when the coordinator has taken it already.
+/// Takes a request back. False when the coordinator has it already: it will act on it and answer.
 bool withdraw_request(const std::filesystem::path& run_dir, const std::string& id);
 
 /// The coordinator's end of it.

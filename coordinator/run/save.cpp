@@ -40,8 +40,8 @@ std::optional<SaveOutcome> SaveFlow::shard_written(CoordinatorChannel& channel, 
     if (!all) return std::nullopt;
     try {
         std::vector<checkpoint::ShardReport> all_reports = reports();
-        std::vector<monitoring::CurveRow> curve;
-        if (setup_.is_current()) curve = setup_.before_commit(request_.step);  // else the commit refuses
+        if (!setup_.is_current()) throw CheckpointError("another coordinator has the run");
+        std::vector<monitoring::CurveRow> curve = setup_.before_commit(request_.step);
         thread_ =
             std::thread([this, written = std::move(all_reports), rows = std::move(curve)] { commit(written, rows); });
         return std::nullopt;
@@ -66,8 +66,7 @@ std::vector<checkpoint::ShardReport> SaveFlow::reports() const {
 void SaveFlow::commit(const std::vector<checkpoint::ShardReport>& reports,
                       const std::vector<monitoring::CurveRow>& rows) {
     try {
-        std::optional<checkpoint::CurveReport> curve;
-        if (setup_.is_current()) curve = checkpoint::write_curve(staging_, rows, request_.step);
+        const checkpoint::CurveReport curve = checkpoint::write_curve(staging_, rows, request_.step);
         outcome_.committed = checkpoint::commit_checkpoint(setup_.run_dir, staging_, request_.step, setup_.attempt,
                                                            reports, request_.state, setup_.is_current, curve);
         if (setup_.is_current()) {

@@ -183,7 +183,8 @@ int conclude(Coordinator& coordinator, const Outcome& outcome, const char* when_
                 monitoring::log_error("{} (exit code {})", decision.reason, decision.exit_code);
             }
     }
-    answer_open_requests(coordinator.requests, decision.reason, decision.exit_code == kExitRequeue);
+    answer_open_requests(coordinator.requests, decision.reason,
+                         /*stopped=*/outcome.end.finished || outcome.end.interrupted);
     board.journal.add("coordinator_ended",
                       {{"state", board.status.state}, {"exit_code", decision.exit_code}, {"reason", decision.reason}});
     return decision.exit_code;

@@ -45,18 +45,29 @@ bool back_off(Session& session, double seconds) {
     for (const double end = monotonic_seconds() + seconds; monotonic_seconds() < end;) {
         session.lease.renew();
         if (!session.requests.take("stop").empty()) return false;
+        if (session.time_limit.is_up(monotonic_seconds(), 0)) return false;
         if (session.signals.wait(std::min(1.0, std::max(0.0, end - monotonic_seconds())))) return false;
     }
     return true;
 }
 
+// From the journal the next start knows what the run file at hand does not say (extended_steps).
 void extend(Session& session) {
     const Request request = *std::exchange(session.extension, std::nullopt);
-    const std::uint64_t before = std::exchange(session.run_file.train.steps, request.steps);
-    monitoring::publish(session.directory.run_file(), to_toml(session.run_file));
+    const std::uint64_t before = session.run_file.train.steps;
+    try {
+        RunFile extended = session.run_file;
+        extended.train.steps = request.steps;
+        monitoring::publish(session.directory.run_file(), to_toml(extended));
+        session.board.journal.add("extended", {{"from", before}, {"to", request.steps}, {"by", request.by}});
+    } catch (const Error& error) {
+        log_warning("the run is not extended, it goes on to step {}: {}", before, error.what());
+        session.requests.answer(request.id, {.done = false, .text = error.what()});
+        return;
+    }
+    session.run_file.train.steps = request.steps;
     session.board.status.steps = request.steps;
     session.board.metrics().set_target_steps(request.steps);
-    session.board.journal.add("extended", {{"from", before}, {"to", request.steps}, {"by", request.by}});
     log_info("the run is extended from {} to {} steps", before, request.steps);
     session.requests.answer(request.id,
                             {.done = true, .text = fmt::format("the run goes on to step {}", request.steps)});
@@ -102,7 +113,8 @@ Outcome supervise(Session& session,
         if (!back_off(session, decision.backoff_seconds)) {
             end.interrupted = true;
             end.asked_to_leave = true;
-            end.requeue = session.signals.take() == std::optional(SIGUSR1);
+            end.requeue =
+                session.signals.take() == std::optional(SIGUSR1) || session.time_limit.is_up(monotonic_seconds(), 0);
             return {decide(end, history, session.run_file.launch.max_restarts), end};
         }
     }

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "coordinator/protocol/wire.h"
+#include "coordinator/run/history.h"
 #include "coordinator/run/upkeep.h"
 #include "monitoring/error.h"
 #include "monitoring/log.h"
@@ -94,12 +95,15 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
         session_.board.metrics().checkpoint_rejected("load");
         checkpoint::reject_checkpoint(session_.directory.root(), *start_, result.error);
         start_ = checkpoint::newest_checkpoint(session_.directory.root());  // CheckpointError when all are bad
+        training_.durable_progress = start_ ? start_->step + 1 : 0;
         send_job(channel);
         return;
     }
     loaded_ = true;
     began_ = monotonic_seconds();
-    training_.failures = failures_in(read_journal(session_.directory.journal()));
+    const auto journal = read_journal(session_.directory.journal());
+    training_.failures = failures_in(journal);
+    if (training_.write_seconds == 0) training_.write_seconds = seconds_of_last_save(journal);
     choose_interval(channel);
     training_.step = step;
     training_.curve.begin_attempt(attempt_, step);
@@ -127,6 +131,8 @@ void TrainMode::on_step(CoordinatorChannel& channel, const StepReport& report) {
                 training_.step);
     training_.step = report.step;
     training_.step_seconds = report.step_seconds;
+    if (const auto evaluated = report.phase_seconds.find("evaluate"); evaluated != report.phase_seconds.end())
+        training_.evaluation_seconds = std::max(training_.evaluation_seconds, evaluated->second);
     const double no_evaluation = std::numeric_limits<double>::quiet_NaN();
     const monitoring::CurveRow row = {.step = report.step,
                                       .tokens = report.tokens,
@@ -208,7 +214,13 @@ void TrainMode::on_ready(CoordinatorChannel& channel) {
 
 // Not beside a commit: its thread sweeps by the same records.
 void TrainMode::each_second() {
-    if (!save_.committing()) upkeep_.tick(training_.curve.rows());
+    if (save_.committing()) return;
+    upkeep_.tick(training_.curve.rows());
+    if (!upkeep_.take_rejected()) return;
+    std::uint64_t durable = 0;  // 1 + step of the newest one that is left
+    for (const auto& left : checkpoint::list_checkpoints(session_.directory.root()))
+        durable = std::max(durable, left.step + 1);
+    training_.durable_progress = durable;
 }
 
 // A commit that was under way is as good as any; what fails now fails with the attempt.
@@ -274,58 +286,6 @@ void TrainMode::note_save(const SaveOutcome& outcome) {
     }
 }
 
-void TrainMode::on_request(CoordinatorChannel& channel, const Request& request) {
-    if (request.verb == "extend") return on_extension(channel, request);
-    session_.board.journal.add("save_requested", {{"by", request.by}});
-    training_.wishes.add(request.id, training_.step);
-    if (!loaded_) return;
-    serve_wishes(channel);
-}
-
-// What the newest checkpoint holds already is there; for the others worker 0 is asked.
-void TrainMode::serve_wishes(CoordinatorChannel& channel) {
-    if (training_.durable_progress > 0)
-        answer_wishes(training_.durable_progress - 1, {.done = true, .text = checkpoint_text()});
-    if (!training_.wishes.empty()) channel.send(0, SaveSoon{"an operator's wish"});
-}
-
-void TrainMode::answer_wishes(std::uint64_t step, const Answer& answer) {
-    for (const std::string& id : training_.wishes.take_up_to(step)) session_.requests.answer(id, answer);
-}
-
-std::string TrainMode::checkpoint_text() const {
-    const RunStatus& status = session_.board.status;
-    return fmt::format("checkpoint of step {} is durable: {}", status.checkpoint_step, status.checkpoint);
-}
-
-// Save, and begin another attempt with more steps: the way of a resume, so that nothing is special about it.
-void TrainMode::on_extension(CoordinatorChannel& channel, const Request& request) {
-    try {
-        if (!loaded_) throw ConfigError("the workers are starting; ask again when they train");
-        if (session_.extension)
-            throw ConfigError("it is being extended to {} steps already", session_.extension->steps);
-        if (request.steps <= session_.run_file.train.steps) {
-            throw ConfigError("train.steps: expected more than the {} that it has, found {}",
-                              session_.run_file.train.steps, request.steps);
-        }
-        RunFile extended = session_.run_file;
-        extended.train.steps = request.steps;
-        parse_run_file(to_toml(extended), session_.run_file.base, "the extended run file");
-    } catch (const Error& error) {
-        session_.requests.answer(request.id, {.done = false, .text = error.what()});
-        return;
-    }
-    session_.extension = request;
-    channel.send(0, Stop{fmt::format("the run is extended to {} steps", request.steps)});
-}
-
-// A save in the background may be slow on purpose: it is the measure only where there was no other.
-double TrainMode::seconds_to_leave() const {
-    if (!loaded_) return 0;
-    const double save = training_.longest_waited_save > 0 ? training_.longest_waited_save : training_.write_seconds;
-    return 1.5 * save + 2 * training_.step_seconds;
-}
-
 // Worker 0 is told when it changes by more than a tenth; the first is short, so that what a save costs is known soon.
 void TrainMode::choose_interval(CoordinatorChannel& channel) {
     const checkpoint::CheckpointConfig& config = session_.run_file.checkpoint;
@@ -355,13 +315,6 @@ void TrainMode::choose_interval(CoordinatorChannel& channel) {
 std::uint64_t TrainMode::undone_steps() const {
     const std::uint64_t durable = training_.durable_progress == 0 ? 0 : training_.durable_progress - 1;
     return training_.step > durable ? training_.step - durable : 0;
-}
-
-bool TrainMode::request_stop(CoordinatorChannel& channel, const std::string& reason) {
-    if (!loaded_) return false;
-    session_.board.journal.add("stop_requested", {{"reason", reason}});
-    channel.send(0, Stop{reason});
-    return true;
 }
 
 Outcome train(Session& session, TrainProgress& training) {

@@ -33,6 +33,7 @@ struct TrainProgress {
     bool save_is_waited_for = false;  // the one begun last
     double longest_waited_save = 0;   // seconds; of those without limits that training stood still for
     double step_seconds = 0;          // of the last step
+    double evaluation_seconds = 0;    // of the longest one
     SaveWishes wishes = {};
     Speed speed = {};
     double next_progress = 0;

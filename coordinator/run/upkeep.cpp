@@ -2,13 +2,16 @@
 #include "coordinator/run/upkeep.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <optional>
 
 #include "checkpoint/curve.h"
 #include "monitoring/error.h"
+#include "monitoring/file.h"
 #include "monitoring/log.h"
 
 namespace kiban::coordinator {
@@ -20,13 +23,37 @@ using monitoring::log_warning;
 
 constexpr double kSecondsPerHour = 3600;
 
-// Why the record is of no use for a run that goes on from `step`; empty when it is.
+double wall_seconds() {
+    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::filesystem::path scrub_file(const RunDirectory& directory) { return directory.root() / "scrub.json"; }
+
+// Seconds since 1970 at which the run directory was made; now, where that cannot be told.
+double beginning_of(const RunDirectory& directory) {
+    std::error_code error;
+    const auto made = std::filesystem::last_write_time(directory.identity(), error);  // written once
+    if (error) return wall_seconds();
+    return std::chrono::duration<double>(std::chrono::file_clock::to_sys(made).time_since_epoch()).count();
+}
+
+// Until the next pass is due, as the file of the last one has it; the first one an interval after the run began.
+double seconds_to_scrub(const RunDirectory& directory, double interval) {
+    const auto text = monitoring::read_text_if_exists(scrub_file(directory)).value_or("");
+    const auto last = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    const bool known = last.is_object() && last.contains("ended") && last["ended"].is_number();
+    const double since = wall_seconds() - (known ? last["ended"].get<double>() : beginning_of(directory));
+    return std::clamp(interval - since, 0.0, interval);
+}
+
+// Why the record is of no use for a run that goes on from `step`; empty when it is. IoError when it cannot be read now:
+// that may pass, and is no reason to replace it.
 std::string fault_of_record(const RunDirectory& directory, std::uint64_t step, bool& damaged) {
     try {
         const auto rows = monitoring::read_curve(directory.curve()).rows;
         if (!rows.empty() && rows.back().step >= step) return "";
         return rows.empty() ? "it holds no step" : fmt::format("it ends at step {}", rows.back().step);
-    } catch (const IoError& error) {
+    } catch (const monitoring::CurveDamaged& error) {
         damaged = true;
         return error.what();
     }
@@ -52,19 +79,20 @@ bool healthy_after(std::span<const CurveRow> rows, std::uint64_t step, std::uint
         after, [](const CurveRow& row) { return std::isfinite(row.loss) && std::isfinite(row.grad_norm); });
 }
 
-std::string restore_curve(const RunDirectory& directory, const checkpoint::CheckpointInfo& from) {
-    if (from.step == 0) return "";
+CurveRestoration restore_curve(const RunDirectory& directory, const checkpoint::CheckpointInfo& from) {
+    if (from.step == 0) return {};
     bool damaged = false;
     const std::string why = fault_of_record(directory, from.step, damaged);
-    if (why.empty()) return "";
+    if (why.empty()) return {};
     const auto rows = rows_of(from);
     if (!rows) {
         if (damaged) throw IoError("{}", why);
-        return "";
+        log_warning("the curve record has a hole: {}", why);
+        return {.restored = false, .reason = why};
     }
     log_warning("the curve record is restored from '{}': {}", from.directory.string(), why);
     monitoring::replace_curve(directory.curve(), *rows);
-    return why;
+    return {.restored = true, .reason = why};
 }
 
 Upkeep::Upkeep(const RunDirectory& directory, const checkpoint::CheckpointConfig& config, Board& board)
@@ -73,7 +101,8 @@ Upkeep::Upkeep(const RunDirectory& directory, const checkpoint::CheckpointConfig
       board_(board),
       scrub_({.run_dir = directory.root(),
               .interval_seconds = config.scrub_interval_hours * kSecondsPerHour,
-              .bytes_per_second = config.scrub_megabytes_per_second * 1e6}) {}
+              .bytes_per_second = config.scrub_megabytes_per_second * 1e6,
+              .first_after_seconds = seconds_to_scrub(directory, config.scrub_interval_hours * kSecondsPerHour)}) {}
 
 void Upkeep::tick(std::span<const CurveRow> rows) {
     const std::uint64_t step = rows.empty() ? 0 : rows.back().step;
@@ -81,6 +110,7 @@ void Upkeep::tick(std::span<const CurveRow> rows) {
     const std::uint64_t stride = std::max<std::uint64_t>(1, config_.promote_after_steps / 10);
     const bool due = step < seen_step_ || step >= seen_step_ + stride;
     try {
+        note_pass();
         reject_rotten();
         if (!due) return;
         seen_step_ = step;
@@ -105,15 +135,32 @@ void Upkeep::promote(std::span<const CurveRow> rows) {
     }
 }
 
+// A finding that the disk does not let us deal with now comes again.
 void Upkeep::reject_rotten() {
     const std::uint64_t bytes = scrub_.bytes_read();
     board_.metrics().checkpoint_scrubbed(bytes - scrubbed_bytes_);
     scrubbed_bytes_ = bytes;
-    for (const auto& [info, fault] : scrub_.take_findings()) {
+    std::vector<checkpoint::ScrubFinding> findings = scrub_.take_findings();
+    while (!findings.empty()) {
+        const auto& [info, fault] = findings.back();
+        try {
+            checkpoint::reject_checkpoint(directory_.root(), info, fault);
+        } catch (const IoError&) {
+            for (auto& left : findings) scrub_.put_back(std::move(left));
+            throw;
+        }
         board_.metrics().checkpoint_rejected("scrub");
-        board_.journal.add("checkpoint_rejected", {{"checkpoint", info.directory.string()}, {"reason", fault}});
-        checkpoint::reject_checkpoint(directory_.root(), info, fault);
+        board_.journal.try_add("checkpoint_rejected", {{"checkpoint", info.directory.string()}, {"reason", fault}});
+        rejected_ = true;
+        findings.pop_back();
     }
+}
+
+// So that runs of many short jobs are scrubbed too.
+void Upkeep::note_pass() {
+    if (scrub_.passes() == passes_) return;
+    passes_ = scrub_.passes();
+    monitoring::publish(scrub_file(directory_), nlohmann::json{{"format", 1}, {"ended", wall_seconds()}}.dump() + "\n");
 }
 
 }  // namespace kiban::coordinator

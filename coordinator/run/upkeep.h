@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/commit.h"
@@ -20,10 +21,13 @@ namespace kiban::coordinator {
 /// Whether the `count` steps after `step` are all in the rows (ascending) with a finite loss and gradient norm.
 bool healthy_after(std::span<const monitoring::CurveRow> rows, std::uint64_t step, std::uint64_t count);
 
+struct CurveRestoration {
+    bool restored = false;
+    std::string reason;  // empty: the record needs nothing. Not restored: those steps are lost to the record
+};
 /// Replaces the curve record by the one in the checkpoint when it is missing, damaged or ends before the checkpoint's
-/// step; returns why, empty when there was nothing to do or nothing to restore from. IoError when the record is damaged
-/// and the checkpoint has no sound one.
-std::string restore_curve(const RunDirectory& directory, const checkpoint::CheckpointInfo& from);
+/// step. IoError when the record cannot be read now, or is damaged and the checkpoint has no sound one.
+CurveRestoration restore_curve(const RunDirectory& directory, const checkpoint::CheckpointInfo& from);
 
 class Upkeep {
   public:
@@ -31,10 +35,13 @@ class Upkeep {
 
     /// About once a second, with the run's curve so far. What a disk refuses is logged: training goes on.
     void tick(std::span<const monitoring::CurveRow> rows);
+    /// Whether a checkpoint was rejected since the last call.
+    bool take_rejected() { return std::exchange(rejected_, false); }
 
   private:
     void promote(std::span<const monitoring::CurveRow> rows);
     void reject_rotten();
+    void note_pass();
 
     const RunDirectory& directory_;
     checkpoint::CheckpointConfig config_;
@@ -42,6 +49,8 @@ class Upkeep {
     checkpoint::Scrub scrub_;
     std::uint64_t scrubbed_bytes_ = 0;  // that the metric has
     std::uint64_t seen_step_ = 0;       // of the curve at the last look
+    std::uint64_t passes_ = 0;          // of the scrub that are written down
+    bool rejected_ = false;
 };
 
 }  // namespace kiban::coordinator

@@ -87,6 +87,9 @@ TEST_F(Requests, ThatAreWithdrawnAreNotTaken) {
     EXPECT_TRUE(withdraw_request(run_dir_, id));
     EXPECT_TRUE(box.take().empty());
     EXPECT_FALSE(withdraw_request(run_dir_, id));
+    const std::string other = place("stop");
+    EXPECT_EQ(box.take().size(), 1U);
+    EXPECT_FALSE(withdraw_request(run_dir_, other)) << "it is acted on";
 }
 
 TEST_F(Requests, ThatCannotBeUnderstoodAreAnsweredAndEndNothing) {

@@ -90,12 +90,22 @@ TEST_F(SaveOfARun, ThatCannotMakeItsCurveDurableIsNoCheckpoint) {
 TEST_F(SaveOfARun, OfACoordinatorThatWasOvertakenBecomesNoCheckpoint) {
     SaveFlow flow(setup());
     current_ = false;
+    const auto outcome = answer_all(flow, 3);
+    ASSERT_TRUE(outcome);
+    EXPECT_FALSE(outcome->committed);
+    EXPECT_EQ(outcome->error, "another coordinator has the run");
+    EXPECT_EQ(asked_step_, 0U);  // nothing of the run was touched
+    EXPECT_TRUE(checkpoint::list_checkpoints(scratch_.path()).empty());
+}
+
+TEST_F(SaveOfARun, WhoseCurveDoesNotReachItIsNoCheckpoint) {
+    SaveFlow flow(setup());
+    rows_ = curve_rows(2);
     ASSERT_FALSE(answer_all(flow, 3));
     const SaveOutcome outcome = wait_for(flow);
     EXPECT_FALSE(outcome.committed);
-    EXPECT_FALSE(outcome.error.empty());
-    EXPECT_EQ(asked_step_, 0U);  // nothing of the run was touched
-    EXPECT_TRUE(checkpoint::list_checkpoints(scratch_.path()).empty());
+    EXPECT_NE(outcome.error.find("the curve of a checkpoint of step 3 ends at step 2"), std::string::npos)
+        << outcome.error;
 }
 
 TEST_F(SaveOfARun, KeepsMilestones) {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <fstream>
 #include <limits>
+#include <span>
 #include <thread>
 
 #include "coordinator/run/lease.h"
 #include "coordinator/run/upkeep.h"
+#include "monitoring/crc32c.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 #include "tests/checkpoint/small_model.h"
@@ -57,7 +61,7 @@ class Restoring : public ::testing::Test {
 };
 
 TEST_F(Restoring, AMissingRecordComesBackFromTheCheckpointBitForBit) {
-    EXPECT_EQ(restore_curve(directory_, newest_), "it holds no step");
+    EXPECT_EQ(restore_curve(directory_, newest_).reason, "it holds no step");
     expect_curve_of(12);
     monitoring::CurveWriter writer(directory_.curve());  // and can be gone on with
     writer.begin_attempt(2, 12);
@@ -67,15 +71,32 @@ TEST_F(Restoring, AMissingRecordComesBackFromTheCheckpointBitForBit) {
 
 TEST_F(Restoring, AShortRecordIsReplacedAndKeptBeside) {
     write_record(7);
-    EXPECT_EQ(restore_curve(directory_, newest_), "it ends at step 7");
+    EXPECT_EQ(restore_curve(directory_, newest_).reason, "it ends at step 7");
     expect_curve_of(12);
     EXPECT_TRUE(std::filesystem::exists(directory_.curve() / "curve.log.replaced"));
+    std::filesystem::remove(directory_.curve() / "curve.log");
+    write_record(5);
+    EXPECT_TRUE(restore_curve(directory_, newest_).restored);
+    EXPECT_TRUE(std::filesystem::exists(directory_.curve() / "curve.log.replaced")) << "neither is written over";
+    EXPECT_TRUE(std::filesystem::exists(directory_.curve() / "curve.log.replaced-2"));
+}
+
+TEST_F(Restoring, ARecordOfANewerKibanIsNoDamageAndIsLeftAlone) {
+    write_record(20);
+    const auto file = directory_.curve() / "curve.log";
+    std::string content = monitoring::read_text(file);
+    content[8] = 9;  // the version
+    const std::uint32_t crc = monitoring::crc32c(std::as_bytes(std::span(content).first(12)));
+    std::memcpy(content.data() + 12, &crc, sizeof(crc));
+    std::ofstream(file, std::ios::binary) << content;
+    EXPECT_THROW(restore_curve(directory_, newest_), IoError);
+    EXPECT_EQ(monitoring::read_text(file), content);
 }
 
 TEST_F(Restoring, ADamagedRecordIsReplaced) {
     write_record(20);
     checkpoint::testing::flip_bit(directory_.curve() / "curve.log", 200, 3);
-    EXPECT_NE(restore_curve(directory_, newest_).find("is damaged at byte"), std::string::npos);
+    EXPECT_NE(restore_curve(directory_, newest_).reason.find("is damaged at byte"), std::string::npos);
     expect_curve_of(12);
 }
 
@@ -83,14 +104,16 @@ TEST_F(Restoring, ARecordThatReachesTheCheckpointIsLeftAlone) {
     for (const std::uint64_t last : {12U, 20U}) {
         std::filesystem::remove_all(directory_.curve());
         write_record(last);
-        EXPECT_EQ(restore_curve(directory_, newest_), "");
+        EXPECT_EQ(restore_curve(directory_, newest_).reason, "");
         expect_curve_of(last);
     }
 }
 
 TEST_F(Restoring, ADamagedCopyRestoresNothingAndADamagedRecordThenStopsTheRun) {
     checkpoint::testing::flip_bit(newest_.directory / "curve.h5", 20, 3);
-    EXPECT_EQ(restore_curve(directory_, newest_), "");
+    const CurveRestoration nothing = restore_curve(directory_, newest_);
+    EXPECT_FALSE(nothing.restored);
+    EXPECT_EQ(nothing.reason, "it holds no step") << "the hole is told";
     write_record(20);
     checkpoint::testing::flip_bit(directory_.curve() / "curve.log", 200, 3);
     EXPECT_THROW(restore_curve(directory_, newest_), IoError);
@@ -109,7 +132,7 @@ class UpkeepOfARun : public ::testing::Test {
     Scratch scratch_;
     RunDirectory directory_;
     Board board_{directory_, identity(), ""};
-    checkpoint::CheckpointConfig config_{.promote_after_steps = 5, .scrub_interval_hours = 0};
+    checkpoint::CheckpointConfig config_{.interval_steps = {}, .promote_after_steps = 5, .scrub_interval_hours = 0};
 };
 
 TEST_F(UpkeepOfARun, PromotesTheNewestCheckpointWithEnoughHealthyStepsAfterIt) {

@@ -59,7 +59,12 @@ TEST_F(Operator, AnExtendedRunHasTheCurveOfOneThatWasAsLongFromTheStart) {
     const Ended extended = kiban({"extend", path("extended"), "--steps", "600"});
     EXPECT_EQ(extended.exit_code, 0) << extended.output;
     EXPECT_TRUE(contains(extended.output, "the run goes on to step 600")) << extended.output;
-    EXPECT_EQ(running->wait(kPatienceSeconds), 0) << running->output();
+    ASSERT_TRUE(wait_for_step("extended", last_step("extended") + 5, *running));
+    EXPECT_EQ(kiban({"stop", path("extended")}).exit_code, 0);
+    EXPECT_EQ(running->wait(kPatienceSeconds), 75) << running->output();
+    const Ended again = kiban(run_of("extended", 400));
+    EXPECT_EQ(again.exit_code, 0) << again.output;
+    EXPECT_TRUE(contains(again.output, "the run was extended from 400 to 600 steps")) << again.output;
     EXPECT_EQ(csv("extended"), csv("whole"));
     EXPECT_EQ(journaled("extended", "extended"), 1U);
     EXPECT_EQ(status("extended")->restarts, 0U) << "nothing failed";

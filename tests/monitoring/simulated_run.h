@@ -56,6 +56,9 @@ inline void every_event(RunMetrics& metrics) {
     metrics.checkpoint_skipped();
     metrics.checkpoint_interval(250);
     metrics.checkpoint_failed("enospc");
+    metrics.checkpoint_promoted(10);
+    metrics.checkpoint_rejected("scrub");
+    metrics.checkpoint_scrubbed(4096);
     metrics.restarted("signal", 7);
     metrics.worker_up(0, true);
     metrics.worker_heartbeat_age(0, 0.5);

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/run/history.h"
+
+#include "monitoring/exit_codes.h"
+
+namespace kiban::coordinator {
+namespace {
+
+std::string event_of(const nlohmann::json& entry) {
+    const auto event = entry.find("event");
+    return event != entry.end() && event->is_string() ? event->get<std::string>() : "";
+}
+
+std::uint64_t number(const nlohmann::json& entry, const char* key) {
+    const auto value = entry.find(key);
+    return value != entry.end() && value->is_number_integer() && *value >= 0 ? value->get<std::uint64_t>() : 0;
+}
+
+}  // namespace
+
+std::uint64_t extended_steps(const std::vector<nlohmann::json>& journal, std::uint64_t steps) {
+    std::uint64_t now = steps;
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "started_over") now = steps;
+        if (event == "extended" && number(entry, "from") == now) now = number(entry, "to");
+    }
+    return now;
+}
+
+double seconds_of_last_save(const std::vector<nlohmann::json>& journal) {
+    for (auto entry = journal.rbegin(); entry != journal.rend(); ++entry) {
+        if (event_of(*entry) != "checkpoint") continue;
+        const auto seconds = entry->find("seconds");
+        return seconds != entry->end() && seconds->is_number() ? seconds->get<double>() : 0;
+    }
+    return 0;
+}
+
+std::uint32_t starts_without_checkpoint(const std::vector<nlohmann::json>& journal) {
+    std::uint32_t starts = 0;
+    bool committed = false;  // since the start
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "checkpoint") committed = true;
+        if (event != "coordinator_ended") continue;
+        starts = committed || number(entry, "exit_code") != kExitRequeue ? 0 : starts + 1;
+        committed = false;
+    }
+    return starts;
+}
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the journal knows of earlier starts of a run. Pure functions.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <vector>
+
+namespace kiban::coordinator {
+
+/// train.steps of a start whose run file says `steps`: where operators extended the run from there, what they said
+/// last. What the file says otherwise, it says on purpose.
+std::uint64_t extended_steps(const std::vector<nlohmann::json>& journal, std::uint64_t steps);
+
+/// Seconds that the checkpoint committed last took; 0: there was none.
+double seconds_of_last_save(const std::vector<nlohmann::json>& journal);
+
+/// Starts in a row, up to the last entry, that were asked to leave and had committed nothing.
+std::uint32_t starts_without_checkpoint(const std::vector<nlohmann::json>& journal);
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// What training does about stops, and about what operators ask for.
+#include "coordinator/config/run_file.h"
+#include "coordinator/run/train.h"
+#include "monitoring/error.h"
+
+namespace kiban::coordinator {
+
+bool TrainMode::request_stop(CoordinatorChannel& channel, const std::string& reason) {
+    if (!loaded_) return false;
+    channel.send(0, Stop{reason});
+    session_.board.journal.try_add("stop_requested", {{"reason", reason}});
+    return true;
+}
+
+void TrainMode::on_request(CoordinatorChannel& channel, const Request& request) {
+    if (request.verb == "extend") return on_extension(channel, request);
+    session_.board.journal.try_add("save_requested", {{"by", request.by}});
+    training_.wishes.add(request.id, training_.step);
+    if (!loaded_) return;
+    serve_wishes(channel);
+}
+
+// What the newest checkpoint holds already is there; for the others worker 0 is asked.
+void TrainMode::serve_wishes(CoordinatorChannel& channel) {
+    if (training_.durable_progress > 0)
+        answer_wishes(training_.durable_progress - 1, {.done = true, .text = checkpoint_text()});
+    if (!training_.wishes.empty()) channel.send(0, SaveSoon{"an operator's wish"});
+}
+
+void TrainMode::answer_wishes(std::uint64_t step, const Answer& answer) {
+    for (const std::string& id : training_.wishes.take_up_to(step)) session_.requests.answer(id, answer);
+}
+
+std::string TrainMode::checkpoint_text() const {
+    const RunStatus& status = session_.board.status;
+    return fmt::format("checkpoint of step {} is durable: {}", status.checkpoint_step, status.checkpoint);
+}
+
+// Save, and begin another attempt with more steps: the way of a resume, so that nothing is special about it.
+void TrainMode::on_extension(CoordinatorChannel& channel, const Request& request) {
+    try {
+        if (!loaded_) throw ConfigError("the workers are starting; ask again when they train");
+        if (session_.extension)
+            throw ConfigError("it is being extended to {} steps already", session_.extension->steps);
+        if (request.steps <= session_.run_file.train.steps) {
+            throw ConfigError("train.steps: expected more than the {} that it has, found {}",
+                              session_.run_file.train.steps, request.steps);
+        }
+        RunFile extended = session_.run_file;
+        extended.train.steps = request.steps;
+        parse_run_file(to_toml(extended), session_.run_file.base, "the extended run file");
+    } catch (const Error& error) {
+        session_.requests.answer(request.id, {.done = false, .text = error.what()});
+        return;
+    }
+    session_.extension = request;
+    channel.send(0, Stop{fmt::format("the run is extended to {} steps", request.steps)});
+}
+
+// A save in the background may be slow on purpose: it is the measure only where there was no other. One that is under
+// way comes before the last one.
+double TrainMode::seconds_to_leave() const {
+    if (!loaded_) return 0;
+    const double save = training_.longest_waited_save > 0 ? training_.longest_waited_save : training_.write_seconds;
+    const double under_way = session_.board.status.checkpoint_queued ? training_.write_seconds : 0;
+    return 1.5 * save + under_way + 2 * training_.step_seconds + training_.evaluation_seconds;
+}
+
+}  // namespace kiban::coordinator
