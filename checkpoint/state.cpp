@@ -34,6 +34,7 @@ nlohmann::json to_json(const RunState& state) {
             {"run_file", state.run_file},
             {"data_digest", state.data_digest},
             {"tokenizer", state.tokenizer},
+            {"tokenizer_sha256", state.tokenizer_sha256},
             {"sequence_length", state.sequence_length},
             {"order_version", state.order_version},
             {"randomness", state.randomness},
@@ -60,6 +61,7 @@ RunState run_state_from_json(const nlohmann::json& json) {
     state.run_file = fields.text("run_file");
     state.data_digest = fields.text("data_digest");
     state.tokenizer = fields.text("tokenizer");
+    if (json.contains("tokenizer_sha256")) state.tokenizer_sha256 = fields.text("tokenizer_sha256");  // older: bytes
     state.sequence_length =
         static_cast<std::uint32_t>(fields.number("sequence_length", std::numeric_limits<std::uint32_t>::max()));
     state.order_version = fields.text("order_version");
@@ -79,6 +81,7 @@ RunState run_state_from_json(const nlohmann::json& json) {
 
 void check_resumable(const RunState& saved, const RunState& now) {
     check_same("data.tokenizer", saved.tokenizer, now.tokenizer);
+    check_same("tokenizer digest", saved.tokenizer_sha256, now.tokenizer_sha256);
     if (is_import(saved)) return;
     check_same("run.seed", saved.seed, now.seed);
     check_same("corpus digest", saved.data_digest, now.data_digest);

@@ -21,6 +21,7 @@ struct RunState {
     std::string run_file;     // resolved TOML
     std::string data_digest;  // SHA-256 of the corpus manifest
     std::string tokenizer;
+    std::string tokenizer_sha256;  // of its tokenizer.json; empty for `bytes`
     std::uint32_t sequence_length = 0;
     std::string order_version = "feistel-1";
     std::string randomness = "counter-1";

@@ -23,7 +23,7 @@ struct HoldoutConfig {
 };
 
 struct DataConfig {
-    std::string tokenizer = "bytes";      // bytes; bpe:N and tokenizer.json come later and are refused
+    std::string tokenizer = "bytes";      // bytes | bpe:N, trained on the corpus | path of a tokenizer.json
     std::uint32_t sequence_length = 256;  // tokens a row, T
     HoldoutConfig holdout;
     std::vector<SourceConfig> sources;

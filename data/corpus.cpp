@@ -40,9 +40,9 @@ class StreamReader {
         while (!ids.empty()) {
             const Segment& segment = segments_[index];
             const std::uint64_t begin = segment.begin + first - starts_[index];
-            const std::uint64_t count = std::min<std::uint64_t>(ids.size(), segment.end - begin);
-            std::ranges::copy((*shards_)[segment.shard].read(begin, count), ids.begin());
-            ids = ids.subspan(static_cast<std::size_t>(count));
+            const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(ids.size(), segment.end - begin));
+            (*shards_)[segment.shard].read(begin, ids.first(count));
+            ids = ids.subspan(count);
             first += count;
             ++index;
         }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/digest.h"
+#include "data/tokenizer.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 
@@ -13,7 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kFormat = "kiban corpus";
-constexpr std::uint64_t kVersion = 1;
+constexpr std::uint64_t kVersion = 2;  // with a tokenizer.json; a corpus of bytes has version 1
 
 json stream_to_json(const Stream& stream) {
     json segments = json::array();
@@ -34,6 +35,10 @@ Stream stream_from_json(const json& object) {
 Manifest from_json(const json& object) {
     Manifest manifest;
     manifest.tokenizer = object.at("tokenizer").get<std::string>();
+    if (object.contains("tokenizer_sha256")) {
+        manifest.tokenizer_sha256 = object.at("tokenizer_sha256").get<std::string>();
+        manifest.unicode = object.at("unicode").get<std::string>();
+    }
     manifest.vocabulary = object.at("vocabulary").get<std::uint32_t>();
     manifest.inputs_sha256 = object.at("inputs_sha256").get<std::string>();
     for (const json& source : object.at("sources")) {
@@ -99,10 +104,29 @@ std::string Manifest::to_json() const {
         shard_list.push_back(
             {{"file", shard.file}, {"tokens", shard.tokens}, {"bytes", shard.bytes}, {"sha256", shard.sha256}});
     }
-    const json object{
-        {"format", kFormat},      {"version", kVersion},  {"tokenizer", tokenizer},        {"vocabulary", vocabulary},
-        {"sources", source_list}, {"shards", shard_list}, {"inputs_sha256", inputs_sha256}};
+    json object{{"format", kFormat},
+                {"version", tokenizer_sha256.empty() ? 1 : kVersion},
+                {"tokenizer", tokenizer},
+                {"vocabulary", vocabulary},
+                {"sources", source_list},
+                {"shards", shard_list},
+                {"inputs_sha256", inputs_sha256}};
+    if (!tokenizer_sha256.empty()) {
+        object["tokenizer_sha256"] = tokenizer_sha256;
+        object["unicode"] = unicode;
+    }
     return object.dump();
+}
+
+Tokenizer Manifest::load_tokenizer() const {
+    if (tokenizer_sha256.empty()) return Tokenizer(tokenizer);
+    const std::filesystem::path file = directory / "tokenizer.json";
+    Tokenizer loaded = Tokenizer::from_file(file, tokenizer);
+    if (loaded.sha256() == tokenizer_sha256) return loaded;
+    throw DataError(
+        "cannot use '{}': expected the tokenizer with digest {}, found {}; restore it, or delete its directory "
+        "and prepare the corpus again",
+        file.string(), tokenizer_sha256, loaded.sha256());
 }
 
 std::string Manifest::digest() const { return sha256(to_json()); }

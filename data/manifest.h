@@ -12,6 +12,8 @@
 
 namespace kiban::data {
 
+class Tokenizer;
+
 struct Segment {  // tokens [begin, end) of one shard
     std::uint32_t shard = 0;
     std::uint64_t begin = 0;
@@ -41,6 +43,8 @@ struct ManifestShard {
 
 struct Manifest {
     std::string tokenizer;
+    std::string tokenizer_sha256;  // of tokenizer.json beside it; empty for `bytes`
+    std::string unicode;           // version of the tables that cut the text; empty for `bytes`
     std::uint32_t vocabulary = 0;
     std::vector<ManifestSource> sources;  // in the order of the run file
     std::vector<ManifestShard> shards;
@@ -50,6 +54,9 @@ struct Manifest {
     /// SHA-256 (hex) of the canonical bytes.
     std::string digest() const;
     std::string to_json() const;
+
+    /// What its shards were made with. DataError when tokenizer.json is not the one of the manifest.
+    Tokenizer load_tokenizer() const;
 
     /// Reads and checks a manifest and that every shard file is there with its size. DataError names what is wrong.
     static Manifest load(const std::filesystem::path& manifest_file);

@@ -5,14 +5,18 @@
 #include <deque>
 #include <numeric>
 
+#include "data/bpe/unicode.h"
+#include "data/bpe/words.h"
 #include "data/digest.h"
 #include "data/shard_plan.h"
 #include "data/staging.h"
+#include "data/task_plan.h"
 #include "data/tasks.h"
 #include "data/tokenizer.h"
 #include "data/units.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "monitoring/log.h"
 
 namespace kiban::data {
 namespace {
@@ -22,25 +26,30 @@ using nlohmann::json;
 constexpr int kPreparationVersion = 1;  // part of a corpus' name: raise it when the same input gives other shards
 
 // What of the configuration decides the shards' content.
-json identity_of(const DataConfig& config) {
+json identity_of(const DataConfig& config, const std::optional<Tokenizer>& tokenizer) {
     json sources = json::array();
     for (const SourceConfig& source : config.sources) {
         sources.push_back(
             {{"path", encode_name(source.path)}, {"format", source.format}, {"text_field", source.text_field}});
     }
-    return {{"version", kPreparationVersion},
-            {"tokenizer", config.tokenizer},
-            {"holdout_by", config.holdout.by == HoldoutBy::tail ? "tail" : "document"},
-            {"holdout_fraction", config.holdout.fraction},
-            {"unit_bytes", config.unit_bytes},
-            {"shard_tokens", config.shard_tokens},
-            {"sources", sources}};
+    json identity{{"version", kPreparationVersion},
+                  {"tokenizer", config.tokenizer},
+                  {"holdout_by", config.holdout.by == HoldoutBy::tail ? "tail" : "document"},
+                  {"holdout_fraction", config.holdout.fraction},
+                  {"unit_bytes", config.unit_bytes},
+                  {"shard_tokens", config.shard_tokens},
+                  {"sources", sources}};
+    if (config.tokenizer == "bytes") return identity;
+    identity["unicode"] = unicode_version();
+    if (tokenizer) identity["tokenizer"] = tokenizer->sha256();  // a file's name says nothing
+    return identity;
 }
 
 }  // namespace
 
 struct Preparation::Impl {
     enum class State { waiting, handed_out, done };
+    enum class Wave { none, count, train, tokenize, gather };
 
     struct Task {
         json message;
@@ -52,6 +61,7 @@ struct Preparation::Impl {
     Impl(const DataConfig& configuration, const std::filesystem::path& base, const std::filesystem::path& corpora_dir)
         : config(configuration) {
         validate(config);
+        read_tokenizer(base);
         json inputs_identity = json::array();
         for (const SourceConfig& source : config.sources) {
             inputs.push_back(list_inputs(source, base));
@@ -59,17 +69,27 @@ struct Preparation::Impl {
                 inputs_identity.push_back({encode_name(file.path.string()), file.bytes, file.modified_ns});
             }
         }
-        const json identity = identity_of(config);
+        const json identity = identity_of(config, tokenizer);
         config_sha256 = sha256(identity.dump());
         const std::string name = sha256(json{{"config", identity}, {"inputs", inputs_identity}}.dump());
         directory = std::filesystem::absolute(corpora_dir).lexically_normal() / name.substr(0, 16);
         if (adopt_published()) return;
-        try {
-            plan_tokenizing();
-        } catch (const IoError&) {
-            // Another process may have published the corpus and removed what was staged while it was looked at.
-            if (!adopt_published()) throw;
-        }
+        plan_units_of_sources();
+        advance();
+    }
+
+    void read_tokenizer(const std::filesystem::path& base) {
+        if (config.tokenizer == "bytes") tokenizer = Tokenizer(config.tokenizer);
+        if (!Tokenizer::is_file(config.tokenizer)) return;
+        given_tokenizer = monitoring::read_text(base / config.tokenizer);
+        tokenizer = Tokenizer::from_file(base / config.tokenizer);
+    }
+
+    /// A tokenizer that was given is kept beside the corpus: its file may go away or change.
+    void keep_tokenizer() {
+        if (given_tokenizer.empty() || std::filesystem::exists(tokenizer_file(directory))) return;
+        monitoring::make_directories(staging_directory(directory));
+        publish_through(staging_directory(directory), tokenizer_file(directory), given_tokenizer, "data.tokenizer");
     }
 
     /// Another process, or an earlier one, may have finished this corpus.
@@ -91,73 +111,69 @@ struct Preparation::Impl {
         std::filesystem::remove_all(staging_directory(directory), ignored);
     }
 
-    void plan_tokenizing() {
-        const std::uint64_t below = held_out_below(config.holdout);
+    void plan_units_of_sources() {
         for (std::uint32_t source = 0; source < config.sources.size(); ++source) {
             const auto more = plan_units(inputs[source], config.sources[source], source, config.unit_bytes,
                                          static_cast<std::uint32_t>(units.size()));
             units.insert(units.end(), more.begin(), more.end());
         }
-        for (const Unit& unit : units) {
-            json pieces = json::array();
-            for (const Piece& piece : unit.pieces) pieces.push_back(to_json(piece));
-            Task task;
-            task.message = {{"id", unit.id},
-                            {"kind", "tokenize"},
-                            {"directory", encode_name(directory.string())},
-                            {"unit", unit.id},
-                            {"tokenizer", config.tokenizer},
-                            {"held_out_below", below},
-                            {"pieces", std::move(pieces)}};
-            task.input_bytes = unit.bytes;
-            if (const auto staged = StagedUnit::open(staged_unit_file(directory, unit.id))) {
-                set_done(task, staged->result());
-            }
-            tasks.push_back(std::move(task));
-        }
-        enqueue_from(0);
-        advance();
     }
 
-    void plan_gathering() {
-        std::vector<json> results;
-        for (const Task& task : tasks) results.push_back(task.result);
-        shards = plan_shards(config, units, results);
-        sources = plan_streams(config, shards);
-        for (std::size_t shard = 0; shard < shards.size(); ++shard) {
-            json parts = json::array();
-            for (const ShardPart& part : shards[shard].parts) {
-                parts.push_back({{"unit", part.unit},
-                                 {"held_out", part.held_out ? 1 : 0},
-                                 {"skip", part.skip},
-                                 {"take", part.take},
-                                 {"document", part.document}});
-            }
-            Task task;
-            task.message = {{"id", units.size() + shard},
-                            {"kind", "shard"},
-                            {"directory", encode_name(directory.string())},
-                            {"shard", shard},
-                            {"tokens", shards[shard].tokens},
-                            {"tokenizer", config.tokenizer},
-                            {"config_sha256", config_sha256},
-                            {"parts", std::move(parts)}};
-            const auto result = monitoring::read_text_if_exists(shard_result_file(directory, shard));
-            if (result && std::filesystem::exists(directory / shard_name(shard))) {
-                set_done(task, json::parse(*result));
-            }
+    /// The next wave of tasks, which follow those that are there. What a task has made before is not made again.
+    template <typename Done>
+    std::size_t enqueue(std::vector<PlannedTask> planned, const Done& result_of) {
+        const std::size_t first = tasks.size();
+        for (std::size_t i = 0; i < planned.size(); ++i) {
+            Task task{std::move(planned[i].message), planned[i].input_bytes, State::waiting, {}};
+            task.message["id"] = first + i;
+            if (const std::optional<json> result = result_of(task.message)) set_done(task, *result);
             tasks.push_back(std::move(task));
         }
-        enqueue_from(units.size());
-    }
-
-    /// Largest first, so that the last ones to be handed out are short.
-    void enqueue_from(std::size_t first) {
-        std::vector<std::uint64_t> ids(tasks.size() - first);
+        std::vector<std::uint64_t> ids(planned.size());
         std::iota(ids.begin(), ids.end(), std::uint64_t{first});
+        // Largest first, so that the last ones to be handed out are short.
         std::ranges::stable_sort(ids, std::greater<>(), [&](std::uint64_t id) { return tasks[id].input_bytes; });
         std::ranges::copy_if(ids, std::back_inserter(queue),
                              [&](std::uint64_t id) { return tasks[id].state == State::waiting; });
+        return first;
+    }
+
+    void start_counting() {
+        enqueue(plan_counting(config, units, directory),
+                [&](const json& task) { return word_counts_result(word_counts_file(directory, task.at("unit"))); });
+    }
+
+    void start_training() {
+        std::vector<json> counted;
+        for (const Task& task : tasks) counted.push_back(task.result);
+        enqueue({plan_training(config, units, counted, directory)}, [](const json&) { return std::nullopt; });
+    }
+
+    void start_tokenizing() {
+        keep_tokenizer();
+        if (!tokenizer) tokenizer = Tokenizer::from_file(tokenizer_file(directory), config.tokenizer);
+        first_unit = enqueue(plan_tokenizing(config, units, *tokenizer, directory),
+                             [&](const json& task) -> std::optional<json> {
+                                 const auto staged = StagedUnit::open(staged_unit_file(directory, task.at("unit")));
+                                 if (!staged) return std::nullopt;
+                                 return staged->result();
+                             });
+    }
+
+    void start_gathering() {
+        std::vector<json> results;
+        for (std::size_t i = 0; i < units.size(); ++i) results.push_back(tasks[first_unit + i].result);
+        shards = plan_shards(config, units, results);
+        sources = plan_streams(config, shards);
+        first_shard = enqueue(
+            plan_gathering(shards, *tokenizer, config_sha256, directory), [&](const json& task) -> std::optional<json> {
+                const auto shard = task.at("shard").get<std::uint64_t>();
+                const auto result = monitoring::read_text_if_exists(shard_result_file(directory, shard));
+                if (!result || !std::filesystem::exists(directory / shard_name(shard))) {
+                    return std::nullopt;
+                }
+                return json::parse(*result);
+            });
     }
 
     bool all_done() const { return tasks_done == tasks.size(); }
@@ -170,13 +186,27 @@ struct Preparation::Impl {
 
     /// To the next wave, or to the end, when nothing is left of this one.
     void advance() {
-        if (finished || !all_done()) return;
         try {
-            if (shards.empty()) plan_gathering();
-            if (all_done()) publish();
+            while (!finished && all_done()) start_next_wave();
         } catch (const IoError&) {
             // Another process may have published the same bytes and removed the staging directory.
             if (!adopt_published()) throw;
+        }
+    }
+
+    void start_next_wave() {
+        const bool untrained = !tokenizer && !std::filesystem::exists(tokenizer_file(directory));
+        switch (wave) {
+            case Wave::none:
+                if (untrained) {
+                    wave = Wave::count;
+                    return start_counting();
+                }
+                [[fallthrough]];
+            case Wave::train: wave = Wave::tokenize; return start_tokenizing();
+            case Wave::count: wave = Wave::train; return start_training();
+            case Wave::tokenize: wave = Wave::gather; return start_gathering();
+            case Wave::gather: return publish();
         }
     }
 
@@ -197,17 +227,21 @@ struct Preparation::Impl {
     }
 
     Manifest manifest_of_results(const std::string& inputs_sha256) const {
-        const Tokenizer tokenizer(config.tokenizer);
-        Manifest manifest{tokenizer.name(), tokenizer.vocabulary(), sources, {}, inputs_sha256, {}};
+        Manifest manifest{tokenizer->name(), "", "", tokenizer->vocabulary(), sources, {}, inputs_sha256, {}};
+        if (tokenizer->bpe()) {
+            manifest.tokenizer_sha256 = tokenizer->sha256();
+            manifest.unicode = unicode_version();
+        }
         std::vector<std::string> blocks(sources.size());
         for (std::size_t shard = 0; shard < shards.size(); ++shard) {
-            const json& result = tasks[units.size() + shard].result;
+            const json& result = tasks[first_shard + shard].result;
             manifest.shards.push_back({shard_name(shard), shards[shard].tokens, result.at("bytes").get<std::uint64_t>(),
                                        result.at("sha256").get<std::string>()});
             blocks[shards[shard].source] += result.at("blocks").get<std::string>();
         }
         for (std::size_t unit = 0; unit < units.size(); ++unit) {
-            manifest.sources[units[unit].source].documents += tasks[unit].result.at("documents").get<std::uint64_t>();
+            manifest.sources[units[unit].source].documents +=
+                tasks[first_unit + unit].result.at("documents").get<std::uint64_t>();
         }
         for (std::size_t i = 0; i < manifest.sources.size(); ++i) {
             ManifestSource& source = manifest.sources[i];
@@ -216,6 +250,16 @@ struct Preparation::Impl {
             for (const InputFile& file : inputs[i]) source.input_bytes += file.bytes;
         }
         return manifest;
+    }
+
+    void tell_of_training(const json& result) const {
+        monitoring::log_info("tokenizer '{}' is trained on {} different words: {}", config.tokenizer,
+                             result.at("words").get<std::uint64_t>(), result.at("tokenizer").get<std::string>());
+        if (const auto left_out = result.at("left_out").get<std::uint64_t>(); left_out > 0) {
+            monitoring::log_warning("{} words that occur less than {} times ({} bytes of text) did not fit into memory",
+                                    left_out, result.at("least_count").get<std::uint64_t>(),
+                                    result.at("left_out_bytes").get<std::uint64_t>());
+        }
     }
 
     Task& task_of(std::uint64_t id) {
@@ -230,7 +274,12 @@ struct Preparation::Impl {
     std::vector<Unit> units;
     std::vector<PlannedShard> shards;  // empty until every unit is tokenized
     std::vector<ManifestSource> sources;
-    std::vector<Task> tasks;  // the units', then the shards'
+    std::string given_tokenizer;         // the bytes of a tokenizer.json that the run file names
+    std::optional<Tokenizer> tokenizer;  // none until it is trained
+    Wave wave = Wave::none;
+    std::vector<Task> tasks;      // wave after wave
+    std::size_t first_unit = 0;   // the task of the first unit that is tokenized
+    std::size_t first_shard = 0;  // and of the first shard
     std::deque<std::uint64_t> queue;
     std::size_t tasks_done = 0;
     bool finished = false;
@@ -263,9 +312,13 @@ void Preparation::complete(std::uint64_t id, const json& result) {
     if (impl_->adopt_published() || task.state == Impl::State::done)
         return;  // done elsewhere, or given back and done twice
     if (result.contains("superseded")) return give_back(id);
-    const char* key = task.message.at("kind") == "shard" ? "shard" : "unit";
-    KIBAN_CHECK(result.contains(key) && result.at(key) == task.message.at(key), "the result of task {} is {}", id,
-                result.dump());
+    if (task.message.at("kind") == "train") {
+        impl_->tell_of_training(result);
+    } else {
+        const char* key = task.message.at("kind") == "shard" ? "shard" : "unit";
+        KIBAN_CHECK(result.contains(key) && result.at(key) == task.message.at(key), "the result of task {} is {}", id,
+                    result.dump());
+    }
     impl_->set_done(task, result);
     impl_->advance();
 }
@@ -286,8 +339,8 @@ PrepareProgress Preparation::progress() const {
     for (const Impl::Task& task : impl_->tasks) {
         if (task.state != Impl::State::done) continue;
         ++progress.tasks_done;
-        progress.input_bytes_done += task.input_bytes;
         if (task.message.at("kind") != "tokenize") continue;
+        progress.input_bytes_done += task.input_bytes;
         progress.documents += task.result.at("documents").get<std::uint64_t>();
         progress.tokens +=
             task.result.at("train").get<std::uint64_t>() + task.result.at("holdout").get<std::uint64_t>();
@@ -303,6 +356,8 @@ std::filesystem::path Preparation::manifest_file() const { return published_mani
 
 json run_task(const json& task) {
     const auto kind = task.at("kind").get<std::string>();
+    if (kind == "count") return run_count(task);
+    if (kind == "train") return run_train(task);
     if (kind == "tokenize") return run_tokenize(task);
     KIBAN_CHECK(kind == "shard", "a task of kind '{}'", kind);
     return run_shard(task);

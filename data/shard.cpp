@@ -10,8 +10,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "data/digest.h"
 #include "data/h5.h"
+#include "data/token_ids.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 
@@ -20,13 +20,6 @@ namespace {
 
 constexpr const char* kFormat = "kiban token shard";
 constexpr hsize_t kIdBytes = sizeof(DocumentId);
-
-// A plain loop: it becomes vector instructions, std::max_element does not.
-std::uint16_t largest_of(std::span<const std::uint16_t> ids) {
-    std::uint16_t largest = 0;
-    for (const std::uint16_t id : ids) largest = std::max(largest, id);
-    return largest;
-}
 
 std::uint64_t blocks_of(std::uint64_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
 
@@ -54,14 +47,19 @@ Place make_dataset(hid_t file, const char* name, hid_t type, std::initializer_li
     return place;
 }
 
+// What an older program can read is written as it always was.
+std::uint64_t version_of(std::uint32_t vocabulary) { return id_bytes(vocabulary) == 2 ? 1 : 2; }
+
+hid_t id_type(std::uint32_t bytes) { return bytes == 2 ? H5T_STD_U16LE : H5T_STD_U32LE; }
+
 Layout make_structure(const std::filesystem::path& name, const ShardContent& content) {
     const std::lock_guard lock(h5_mutex());
     H5Handle file = h5_create(name);
     h5_write_attribute(file.id(), "format", kFormat);
-    h5_write_attribute(file.id(), "version", kShardVersion);
+    h5_write_attribute(file.id(), "version", version_of(content.vocabulary));
     h5_write_attribute(file.id(), "byte_order", "little");
     h5_write_attribute(file.id(), "tokenizer", content.tokenizer);
-    h5_write_attribute(file.id(), "tokenizer_sha256", sha256(content.tokenizer));
+    h5_write_attribute(file.id(), "tokenizer_sha256", content.tokenizer_sha256);
     h5_write_attribute(file.id(), "config_sha256", content.config_sha256);
     h5_write_attribute(file.id(), "vocabulary", std::uint64_t{content.vocabulary});
     h5_write_attribute(file.id(), "end_of_document", std::uint64_t{content.end_of_document});
@@ -70,7 +68,7 @@ Layout make_structure(const std::filesystem::path& name, const ShardContent& con
                        std::uint64_t{content.documents.first_continues ? 1u : 0u});
     const hsize_t documents = content.documents.size();
     Layout layout;
-    layout.tokens = make_dataset(file.id(), "tokens", H5T_STD_U16LE, {content.tokens});
+    layout.tokens = make_dataset(file.id(), "tokens", id_type(id_bytes(content.vocabulary)), {content.tokens});
     layout.offsets = make_dataset(file.id(), "doc_offsets", H5T_STD_U64LE, {documents + 1});
     layout.ids = make_dataset(file.id(), "doc_id", H5T_STD_U8LE, {documents, kIdBytes});
     layout.units = make_dataset(file.id(), "doc_unit", H5T_STD_U32LE, {documents});
@@ -89,16 +87,20 @@ void write_table(monitoring::File& file, const Place& place, const std::vector<T
 }
 
 std::vector<std::uint64_t> write_tokens(monitoring::File& file, const Place& place, const ShardContent& content) {
-    std::vector<std::uint16_t> buffer(static_cast<std::size_t>(std::min(content.tokens, kBlockTokens)));
+    const std::uint32_t width = id_bytes(content.vocabulary);
+    std::vector<std::uint32_t> buffer(static_cast<std::size_t>(std::min(content.tokens, kBlockTokens)));
+    std::vector<std::byte> stored(buffer.size() * width);
     std::vector<std::uint64_t> sums;
     for (std::uint64_t done = 0; done < content.tokens;) {
         const auto part = std::span(buffer).first(
             static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), content.tokens - done)));
         content.next_tokens(part);
-        const std::uint16_t largest = largest_of(part);
+        const std::uint32_t largest = largest_id(std::as_bytes(part), sizeof(std::uint32_t));
         KIBAN_CHECK(largest < content.vocabulary, "token {} of a vocabulary of {}", largest, content.vocabulary);
-        sums.push_back(XXH3_64bits(part.data(), part.size_bytes()));
-        file.write_at(place.offset + done * sizeof(std::uint16_t), std::as_bytes(part));
+        store_ids(part, width, stored.data());
+        const auto bytes = std::span(stored).first(part.size() * width);
+        sums.push_back(XXH3_64bits(bytes.data(), bytes.size()));
+        file.write_at(place.offset + done * width, bytes);
         done += part.size();
     }
     return sums;
@@ -169,12 +171,6 @@ struct Shard::Impl {
         } catch (const IoError& error) {
             throw DataError("cannot read token shard '{}': {}", name.string(), error.what());
         }
-        const std::size_t count = static_cast<std::size_t>(tokens.size());
-        if (reinterpret_cast<std::uintptr_t>(tokens.data()) % alignof(std::uint16_t) != 0) {
-            unaligned.resize(count / sizeof(std::uint16_t));  // only a small dataset is not aligned by HDF5
-            std::memcpy(unaligned.data(), tokens.data(), count);
-            tokens = std::as_bytes(std::span(unaligned));
-        }
         checked = std::make_unique<std::atomic<bool>[]>(block_xxh3.size());
     }
 
@@ -198,13 +194,16 @@ struct Shard::Impl {
         if (const auto format = h5_read_string_attribute(file.id(), "format"); format != kFormat) {
             throw IoError("expected format '{}', found '{}'", kFormat, format);
         }
-        if (const auto version = h5_read_integer_attribute(file.id(), "version"); version > kShardVersion) {
+        const auto version = h5_read_integer_attribute(file.id(), "version");
+        if (version > kShardVersion) {
             throw IoError("its format version is {}, this program reads up to {}", version, kShardVersion);
         }
+        width = version < 2 ? 2 : 4;
         tokenizer = h5_read_string_attribute(file.id(), "tokenizer");
+        tokenizer_sha256 = h5_read_string_attribute(file.id(), "tokenizer_sha256");
         vocabulary = static_cast<std::uint32_t>(h5_read_integer_attribute(file.id(), "vocabulary"));
         first_continues = h5_read_integer_attribute(file.id(), "first_document_continues") != 0;
-        tokens = payload(find_dataset(file.id(), "tokens", H5T_STD_U16LE, 1));
+        tokens = payload(find_dataset(file.id(), "tokens", id_type(width), 1));
         layout.offsets = find_dataset(file.id(), "doc_offsets", H5T_STD_U64LE, 1);
         layout.ids = find_dataset(file.id(), "doc_id", H5T_STD_U8LE, 2);
         layout.units = find_dataset(file.id(), "doc_unit", H5T_STD_U32LE, 1);
@@ -216,25 +215,26 @@ struct Shard::Impl {
         }
     }
 
-    std::uint64_t token_count() const { return tokens.size() / sizeof(std::uint16_t); }
+    std::uint64_t token_count() const { return tokens.size() / width; }
 
-    std::span<const std::uint16_t> ids() const {
-        return {reinterpret_cast<const std::uint16_t*>(tokens.data()), static_cast<std::size_t>(token_count())};
+    /// The stored form of tokens [first, first + count).
+    std::span<const std::byte> stored(std::uint64_t first, std::uint64_t count) const {
+        return tokens.subspan(static_cast<std::size_t>(first * width), static_cast<std::size_t>(count * width));
     }
 
     void check_block(std::uint64_t block) const {
         if (checked[block].load(std::memory_order_acquire)) return;
         const std::uint64_t first = block * kBlockTokens;
-        const auto part = ids().subspan(static_cast<std::size_t>(first),
-                                        static_cast<std::size_t>(std::min(kBlockTokens, token_count() - first)));
-        const std::uint64_t sum = XXH3_64bits(part.data(), part.size_bytes());
+        const std::uint64_t count = std::min(kBlockTokens, token_count() - first);
+        const auto part = stored(first, count);
+        const std::uint64_t sum = XXH3_64bits(part.data(), part.size());
         if (sum != block_xxh3[block]) {
             throw DataError(
                 "token shard '{}' is damaged in block {} (tokens {} to {}): expected checksum {:016x}, found {:016x}; "
                 "delete its directory and prepare the corpus again",
-                name.string(), block, first, first + part.size(), block_xxh3[block], sum);
+                name.string(), block, first, first + count, block_xxh3[block], sum);
         }
-        if (const std::uint16_t largest = largest_of(part); largest >= vocabulary) {
+        if (const std::uint32_t largest = largest_id(part, width); largest >= vocabulary) {
             throw DataError("token shard '{}' holds token {} in block {}, expected less than its vocabulary of {}",
                             name.string(), largest, block, vocabulary);
         }
@@ -244,10 +244,11 @@ struct Shard::Impl {
     std::filesystem::path name;
     Map map;
     std::string tokenizer;
+    std::string tokenizer_sha256;
     std::uint32_t vocabulary = 0;
+    std::uint32_t width = 2;  // bytes of an id
     bool first_continues = false;
     std::span<const std::byte> tokens;
-    std::vector<std::uint16_t> unaligned;
     Layout layout;
     std::vector<std::uint64_t> block_xxh3;
     std::unique_ptr<std::atomic<bool>[]> checked;
@@ -258,19 +259,27 @@ Shard::~Shard() = default;
 Shard::Shard(Shard&&) noexcept = default;
 
 const std::string& Shard::tokenizer() const { return impl_->tokenizer; }
+const std::string& Shard::tokenizer_sha256() const { return impl_->tokenizer_sha256; }
 std::uint32_t Shard::vocabulary() const { return impl_->vocabulary; }
 std::uint64_t Shard::tokens() const { return impl_->token_count(); }
 std::uint64_t Shard::bytes() const { return impl_->map.bytes().size(); }
 std::span<const std::uint64_t> Shard::block_xxh3() const { return impl_->block_xxh3; }
 
-std::span<const std::uint16_t> Shard::read(std::uint64_t first, std::uint64_t count) const {
+void Shard::read(std::uint64_t first, std::span<std::int64_t> ids) const {
+    const std::uint64_t count = ids.size();
     KIBAN_CHECK(first <= tokens() && count <= tokens() - first, "tokens {} to {} of {}", first, first + count,
                 tokens());
-    if (count == 0) return {};
+    if (count == 0) return;
     for (std::uint64_t block = first / kBlockTokens; block <= (first + count - 1) / kBlockTokens; ++block) {
         impl_->check_block(block);
     }
-    return impl_->ids().subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+    load_ids(impl_->stored(first, count).data(), impl_->width, ids);
+}
+
+std::vector<std::int64_t> Shard::read(std::uint64_t first, std::uint64_t count) const {
+    std::vector<std::int64_t> ids(static_cast<std::size_t>(count));
+    read(first, ids);
+    return ids;
 }
 
 void Shard::verify() const {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Token shards: HDF5 files of token ids with a table of the documents in them (format: data/FORMAT.md).
 //
-// Written once, by HDF5 for the structure and past it for the payload. Read through a memory map; every 1 MiB block is
+// Written once, by HDF5 for the structure and past it for the payload. Read through a memory map; every block is
 // checked against its XXH3 on first touch. A Shard is thread-safe after construction. Errors: DataError for damaged or
 // unexpected content (names the file, and the block), IoError for the operating system's.
 #pragma once
@@ -18,7 +18,7 @@
 
 namespace kiban::data {
 
-inline constexpr std::uint64_t kShardVersion = 1;
+inline constexpr std::uint64_t kShardVersion = 2;          // of shards whose ids have 4 bytes; with 2 it is 1
 inline constexpr std::uint64_t kBlockTokens = 512u << 10;  // 1 MiB of 16-bit ids
 
 struct ShardDocuments {                  // one entry a document that has tokens in the shard, in order
@@ -34,12 +34,13 @@ struct ShardDocuments {                  // one entry a document that has tokens
 
 struct ShardContent {
     std::string tokenizer;
+    std::string tokenizer_sha256;
     std::string config_sha256;
     std::uint32_t vocabulary = 0;
     std::uint32_t end_of_document = 0;
     std::uint64_t tokens = 0;
     ShardDocuments documents;
-    std::function<void(std::span<std::uint16_t>)> next_tokens;  // fills the span with the tokens that follow
+    std::function<void(std::span<std::uint32_t>)> next_tokens;  // fills the span with the tokens that follow
 };
 
 struct WrittenShard {
@@ -57,13 +58,15 @@ class Shard {
     Shard(Shard&&) noexcept;
 
     const std::string& tokenizer() const;
+    const std::string& tokenizer_sha256() const;
     std::uint32_t vocabulary() const;
     std::uint64_t tokens() const;
     std::uint64_t bytes() const;  // of the file
     std::span<const std::uint64_t> block_xxh3() const;
 
-    /// Tokens [first, first + count), whose blocks are checked; valid as long as the Shard.
-    std::span<const std::uint16_t> read(std::uint64_t first, std::uint64_t count) const;
+    /// Tokens from `first` on, as many as `ids` has room for; their blocks are checked.
+    void read(std::uint64_t first, std::span<std::int64_t> ids) const;
+    std::vector<std::int64_t> read(std::uint64_t first, std::uint64_t count) const;
     /// Checks every block.
     void verify() const;
     ShardDocuments documents() const;

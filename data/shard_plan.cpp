@@ -110,6 +110,17 @@ std::uint64_t held_out_below(const HoldoutConfig& holdout) {
     return holdout.by == HoldoutBy::document ? static_cast<std::uint64_t>(std::ldexp(holdout.fraction, 64)) : 0;
 }
 
+std::vector<bool> held_out_ranges(const DataConfig& config, const std::vector<Unit>& units,
+                                  const std::vector<nlohmann::json>& results) {
+    const CutTexts texts(units, results);
+    std::vector<bool> held_out(units.size());
+    for (std::size_t i = 0; i < units.size(); ++i) {
+        held_out[i] =
+            units[i].pieces.at(0).part_of_document() && holdout_draw(texts.id(i)) < held_out_below(config.holdout);
+    }
+    return held_out;
+}
+
 std::vector<PlannedShard> plan_shards(const DataConfig& config, const std::vector<Unit>& units,
                                       const std::vector<nlohmann::json>& results) {
     const CutTexts texts(units, results);

@@ -32,6 +32,11 @@ struct PlannedShard {
 /// A document's holdout_draw() below this holds it out; 0 for `tail`.
 std::uint64_t held_out_below(const HoldoutConfig& holdout);
 
+/// By unit: whether it is a range of a text that was cut and, as a document, is held out. `results[i]` is that of
+/// `units[i]`, with its leaves.
+std::vector<bool> held_out_ranges(const DataConfig& config, const std::vector<Unit>& units,
+                                  const std::vector<nlohmann::json>& results);
+
 /// `results[i]` is that of `units[i]`.
 std::vector<PlannedShard> plan_shards(const DataConfig& config, const std::vector<Unit>& units,
                                       const std::vector<nlohmann::json>& results);

@@ -6,7 +6,6 @@
 #include "data/shard.h"
 #include "data/staging.h"
 #include "data/tasks.h"
-#include "data/tokenizer.h"
 #include "data/units.h"
 #include "monitoring/error.h"
 
@@ -60,7 +59,7 @@ class Gathering {
         return std::move(documents_);
     }
 
-    void next_tokens(std::span<std::uint16_t> ids) {
+    void next_tokens(std::span<std::uint32_t> ids) {
         while (!ids.empty()) {
             const Range& range = ranges_.at(range_);
             if (!unit_ || unit_id_ != range.unit) {
@@ -133,11 +132,12 @@ nlohmann::json result_of_published(const std::filesystem::path& file, const nloh
 
 nlohmann::json gather(const std::filesystem::path& corpus, const nlohmann::json& task) {
     const auto shard = task.at("shard").get<std::uint64_t>();
-    const Tokenizer tokenizer(task.at("tokenizer").get<std::string>());
+    const Tokenizer tokenizer = tokenizer_from_json(task.at("tokenizer"), corpus);
     Gathering gathering(corpus);
     for (const nlohmann::json& part : task.at("parts")) gathering.add(part);
     ShardContent content;
     content.tokenizer = tokenizer.name();
+    content.tokenizer_sha256 = tokenizer.sha256();
     content.config_sha256 = task.at("config_sha256").get<std::string>();
     content.vocabulary = tokenizer.vocabulary();
     content.end_of_document = tokenizer.end_of_document();
@@ -145,7 +145,7 @@ nlohmann::json gather(const std::filesystem::path& corpus, const nlohmann::json&
     KIBAN_CHECK(content.tokens == gathering.tokens(), "{} tokens for a shard of {}", gathering.tokens(),
                 content.tokens);
     content.documents = gathering.take_documents();
-    content.next_tokens = [&](std::span<std::uint16_t> ids) { gathering.next_tokens(ids); };
+    content.next_tokens = [&](std::span<std::uint32_t> ids) { gathering.next_tokens(ids); };
     Temporary temporary(staging_directory(corpus), "shard");
     const WrittenShard written = write_shard(temporary.path(), content);
     nlohmann::json result = result_of(shard, temporary.path(), content.tokens, written.bytes, written.block_xxh3);

@@ -15,18 +15,22 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "Kiban's files are little-endian and are mapped as they are");
 
-constexpr std::array<char, 8> kMagic = {'K', 'I', 'B', 'A', 'N', 'U', 'N', '1'};
-constexpr std::size_t kBufferIds = 2u << 20;
+using Magic = std::array<char, 8>;
+constexpr Magic kNarrow = {'K', 'I', 'B', 'A', 'N', 'U', 'N', '1'};  // ids of 2 bytes
+constexpr Magic kWide = {'K', 'I', 'B', 'A', 'N', 'U', 'N', '2'};    // of 4
+constexpr std::size_t kBufferBytes = 4u << 20;
 
 struct Footer {  // the last bytes of a staged unit
     std::uint64_t tokens = 0;
     std::uint64_t documents = 0;
     std::uint64_t result_bytes = 0;
-    std::array<char, 8> magic = kMagic;
+    Magic magic{};
 };
 
-std::uint64_t documents_offset(std::uint64_t tokens) {
-    return (kMagic.size() + tokens * sizeof(std::uint16_t) + 7) / 8 * 8;
+const Magic& magic_of(std::uint32_t id_bytes) { return id_bytes == 2 ? kNarrow : kWide; }
+
+std::uint64_t documents_offset(std::uint64_t tokens, std::uint32_t id_bytes) {
+    return (sizeof(Magic) + tokens * id_bytes + 7) / 8 * 8;
 }
 
 bool is_there(const std::filesystem::path& name) {
@@ -72,40 +76,46 @@ void publish_through(const std::filesystem::path& staging, const std::filesystem
     temporary.publish(name, fault_point);
 }
 
-StagedUnitWriter::StagedUnitWriter(const std::filesystem::path& staging)
-    : temporary_(staging, "unit"), file_(monitoring::File::create(temporary_.path())), buffer_(kBufferIds) {
-    file_.append(std::as_bytes(std::span(kMagic)));
+StagedUnitWriter::StagedUnitWriter(const std::filesystem::path& staging, std::uint32_t id_bytes)
+    : temporary_(staging, "unit"),
+      file_(monitoring::File::create(temporary_.path())),
+      id_bytes_(id_bytes),
+      buffer_(kBufferBytes) {
+    file_.append(std::as_bytes(std::span(magic_of(id_bytes_))));
 }
 
-std::span<std::uint16_t> StagedUnitWriter::room(std::size_t ids) {
-    if (buffer_.size() - used_ < ids) flush();
-    if (buffer_.size() < ids) buffer_.resize(ids);
-    return std::span(buffer_).subspan(used_);
+void StagedUnitWriter::add(std::span<const std::uint32_t> ids) {
+    const std::size_t bytes = ids.size() * id_bytes_;
+    if (buffer_.size() - used_ < bytes) flush();
+    if (buffer_.size() < bytes) buffer_.resize(bytes);
+    store_ids(ids, id_bytes_, buffer_.data() + used_);
+    used_ += bytes;
+    tokens_ += ids.size();
 }
 
 void StagedUnitWriter::flush() {
-    file_.append(std::as_bytes(std::span(buffer_).first(used_)));
-    tokens_ += used_;
+    file_.append(std::span(buffer_).first(used_));
     used_ = 0;
 }
 
 void StagedUnitWriter::publish(const std::filesystem::path& name, const nlohmann::json& result) {
     flush();
     const std::array<std::byte, 8> padding{};
-    const std::uint64_t end = kMagic.size() + tokens_ * sizeof(std::uint16_t);
-    file_.append(std::span(padding).first(static_cast<std::size_t>(documents_offset(tokens_) - end)));
+    const std::uint64_t end = sizeof(Magic) + tokens_ * id_bytes_;
+    file_.append(std::span(padding).first(static_cast<std::size_t>(documents_offset(tokens_, id_bytes_) - end)));
     file_.append(std::as_bytes(std::span(documents_)));
     const std::string text = result.dump();
     file_.append(std::as_bytes(std::span(text)));
-    const Footer footer{tokens_, documents_.size(), text.size(), kMagic};
+    const Footer footer{tokens_, documents_.size(), text.size(), magic_of(id_bytes_)};
     file_.append(std::as_bytes(std::span(&footer, 1)));
     file_.sync("data.unit");
     file_.close();
     temporary_.publish(name, "data.unit");
 }
 
-StagedUnit::StagedUnit(monitoring::File file, std::uint64_t tokens, std::uint64_t documents, nlohmann::json result)
-    : file_(std::move(file)), tokens_(tokens), documents_(documents), result_(std::move(result)) {}
+StagedUnit::StagedUnit(monitoring::File file, std::uint32_t id_bytes, std::uint64_t tokens, std::uint64_t documents,
+                       nlohmann::json result)
+    : file_(std::move(file)), id_bytes_(id_bytes), tokens_(tokens), documents_(documents), result_(std::move(result)) {}
 
 std::optional<StagedUnit> StagedUnit::open(const std::filesystem::path& name) {
     std::optional<monitoring::File> opened;
@@ -117,29 +127,33 @@ std::optional<StagedUnit> StagedUnit::open(const std::filesystem::path& name) {
     }
     monitoring::File& file = *opened;
     Footer footer;
-    if (file.size() < kMagic.size() + sizeof(footer)) refuse(name);
+    if (file.size() < sizeof(Magic) + sizeof(footer)) refuse(name);
     file.read_at(file.size() - sizeof(footer), std::as_writable_bytes(std::span(&footer, 1)));
     const std::uint64_t limit = file.size();
-    if (footer.magic != kMagic || footer.tokens > limit || footer.documents > limit || footer.result_bytes > limit)
-        refuse(name);
-    const std::uint64_t result_at = documents_offset(footer.tokens) + footer.documents * sizeof(StagedDocument);
+    if (footer.magic != kNarrow && footer.magic != kWide) refuse(name);
+    const std::uint32_t id_bytes = footer.magic == kNarrow ? 2 : 4;
+    if (footer.tokens > limit || footer.documents > limit || footer.result_bytes > limit) refuse(name);
+    const std::uint64_t result_at =
+        documents_offset(footer.tokens, id_bytes) + footer.documents * sizeof(StagedDocument);
     if (result_at + footer.result_bytes + sizeof(footer) != file.size()) refuse(name);
     std::string text(footer.result_bytes, '\0');
     file.read_at(result_at, std::as_writable_bytes(std::span(text)));
     auto result = nlohmann::json::parse(text, nullptr, false);
     if (result.is_discarded()) refuse(name);
-    return StagedUnit(std::move(file), footer.tokens, footer.documents, std::move(result));
+    return StagedUnit(std::move(file), id_bytes, footer.tokens, footer.documents, std::move(result));
 }
 
 std::vector<StagedDocument> StagedUnit::documents() const {
     std::vector<StagedDocument> documents(documents_);
-    file_.read_at(documents_offset(tokens_), std::as_writable_bytes(std::span(documents)));
+    file_.read_at(documents_offset(tokens_, id_bytes_), std::as_writable_bytes(std::span(documents)));
     return documents;
 }
 
-void StagedUnit::read_tokens(std::uint64_t first, std::span<std::uint16_t> ids) const {
+void StagedUnit::read_tokens(std::uint64_t first, std::span<std::uint32_t> ids) const {
     KIBAN_CHECK(first + ids.size() <= tokens_, "tokens {} to {} of {}", first, first + ids.size(), tokens_);
-    file_.read_at(kMagic.size() + first * sizeof(std::uint16_t), std::as_writable_bytes(ids));
+    std::vector<std::byte> stored(ids.size() * id_bytes_);
+    file_.read_at(sizeof(Magic) + first * id_bytes_, stored);
+    load_ids(stored.data(), id_bytes_, ids);
 }
 
 }  // namespace kiban::data

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "data/document_id.h"
+#include "data/token_ids.h"
 #include "monitoring/file.h"
 
 namespace kiban::data {
@@ -54,11 +55,10 @@ static_assert(sizeof(StagedDocument) == 40);
 
 class StagedUnitWriter {
   public:
-    explicit StagedUnitWriter(const std::filesystem::path& staging);
+    /// Ids are written in `id_bytes` bytes each, 2 or 4.
+    StagedUnitWriter(const std::filesystem::path& staging, std::uint32_t id_bytes);
 
-    /// Room for at least `ids` token ids; commit() says how many of them are used.
-    std::span<std::uint16_t> room(std::size_t ids);
-    void commit(std::size_t ids) { used_ += ids; }
+    void add(std::span<const std::uint32_t> ids);
     void add(const StagedDocument& document) { documents_.push_back(document); }
     void publish(const std::filesystem::path& name, const nlohmann::json& result);
 
@@ -67,7 +67,8 @@ class StagedUnitWriter {
 
     Temporary temporary_;
     monitoring::File file_;
-    std::vector<std::uint16_t> buffer_;
+    std::uint32_t id_bytes_;
+    std::vector<std::byte> buffer_;
     std::size_t used_ = 0;
     std::uint64_t tokens_ = 0;
     std::vector<StagedDocument> documents_;
@@ -80,12 +81,14 @@ class StagedUnit {
 
     const nlohmann::json& result() const { return result_; }
     std::vector<StagedDocument> documents() const;
-    void read_tokens(std::uint64_t first, std::span<std::uint16_t> ids) const;
+    void read_tokens(std::uint64_t first, std::span<std::uint32_t> ids) const;
 
   private:
-    StagedUnit(monitoring::File file, std::uint64_t tokens, std::uint64_t documents, nlohmann::json result);
+    StagedUnit(monitoring::File file, std::uint32_t id_bytes, std::uint64_t tokens, std::uint64_t documents,
+               nlohmann::json result);
 
     monitoring::File file_;
+    std::uint32_t id_bytes_;
     std::uint64_t tokens_;
     std::uint64_t documents_;
     nlohmann::json result_;

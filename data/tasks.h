@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two tasks of a preparation, and where what they write lies. Both are JSON, since they travel between processes.
+// The tasks of a preparation, and where what they write lies. All are JSON, since they travel between processes.
 //
+//   count     {id, kind, directory, unit, unicode, held_out_below, pieces, counted}: counted[i] bytes of pieces[i]
+//             -> {unit, leaves}: leaves (hex) only for a text's range
+//   train     {id, kind, directory, tokenizer, unicode, units} -> {tokenizer: digest, words, least_count, left_out,
+//             left_out_bytes}
 //   tokenize  {id, kind, directory, unit, tokenizer, held_out_below, pieces}
-//             -> {unit, documents, train, holdout, leaves}: tokens of each split; leaves (hex) only for a text's range
+//             -> {unit, documents, train, holdout, leaves, special_texts}: tokens of each split
 //   shard     {id, kind, directory, shard, tokens, tokenizer, config_sha256,
 //              parts: [{unit, held_out, skip, take, document}]}
 //             -> {shard, tokens, bytes, sha256, blocks}: blocks is the block checksums in hex
-// Both publish atomically and give the durable result when another run of the same task was faster. A tokenize task
-// whose corpus another process finished meanwhile gives {unit, superseded}.
+// `tokenizer` is {name, sha256, unicode}: that of the corpus' tokenizer.json, or `bytes`. All publish atomically and
+// give the durable result when another run of the same task was faster. A task that needs what was staged, when another
+// process has finished the corpus meanwhile, gives {superseded}.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -16,14 +21,27 @@
 #include <filesystem>
 #include <string>
 
+#include "data/tokenizer.h"
+
 namespace kiban::data {
 
 std::filesystem::path published_manifest(const std::filesystem::path& corpus);
 std::filesystem::path staging_directory(const std::filesystem::path& corpus);
+std::filesystem::path tokenizer_file(const std::filesystem::path& corpus);
+std::filesystem::path word_counts_file(const std::filesystem::path& corpus, std::uint64_t unit);
 std::filesystem::path staged_unit_file(const std::filesystem::path& corpus, std::uint64_t unit);
 std::filesystem::path shard_result_file(const std::filesystem::path& corpus, std::uint64_t shard);
 std::string shard_name(std::uint64_t shard);
 
+nlohmann::json to_json(const Tokenizer& tokenizer);
+/// The tokenizer that a task names. DataError when the file has another digest than the one it was planned with, or
+/// when this machine's Unicode tables are of another version.
+Tokenizer tokenizer_from_json(const nlohmann::json& json, const std::filesystem::path& corpus);
+/// DataError when this machine's Unicode tables are of another version.
+void check_unicode(const std::string& planned);
+
+nlohmann::json run_count(const nlohmann::json& task);
+nlohmann::json run_train(const nlohmann::json& task);
 nlohmann::json run_tokenize(const nlohmann::json& task);
 nlohmann::json run_shard(const nlohmann::json& task);
 

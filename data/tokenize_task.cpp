@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-
+#include "data/bpe/unicode.h"
 #include "data/documents.h"
 #include "data/staging.h"
 #include "data/tasks.h"
-#include "data/tokenizer.h"
+#include "data/token_ids.h"
 #include "monitoring/error.h"
 
 namespace kiban::data {
@@ -12,12 +11,13 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kChunkBytes = 1u << 20;
-
 class UnitSink : public DocumentSink {
   public:
     UnitSink(StagedUnitWriter& writer, const Tokenizer& tokenizer, std::uint64_t held_out_below)
-        : writer_(writer), tokenizer_(tokenizer), held_out_below_(held_out_below) {}
+        : writer_(writer),
+          encoder_(tokenizer),
+          end_of_document_(tokenizer.end_of_document()),
+          held_out_below_(held_out_below) {}
 
     void begin(const Piece& piece, std::uint64_t offset) override {
         document_ = {};
@@ -29,19 +29,15 @@ class UnitSink : public DocumentSink {
 
     void add(std::span<const std::byte> text) override {
         hash_.update(text);
-        while (!text.empty()) {
-            const auto part = text.first(std::min(text.size(), kChunkBytes));
-            append(tokenizer_.encode(part, writer_.room(Tokenizer::max_ids(part.size()))));
-            text = text.subspan(part.size());
-        }
+        encoder_.add(text, append_);
     }
 
     void end(bool complete) override {
+        encoder_.end(append_);
         std::vector<DocumentId> leaves = hash_.take_leaves();
         if (document_.tokens == 0) return;  // an empty file or field is no document
         if (complete) {
-            writer_.room(1)[0] = tokenizer_.end_of_document();
-            append(1);
+            append(std::span(&end_of_document_, 1));
             ++documents_;
         }
         if (document_.part != 0) {
@@ -59,18 +55,21 @@ class UnitSink : public DocumentSink {
                 {"documents", documents_},
                 {"train", train_tokens_},
                 {"holdout", holdout_tokens_},
-                {"leaves", to_hex(leaves_)}};
+                {"leaves", to_hex(leaves_)},
+                {"special_texts", encoder_.special_texts()}};
     }
 
   private:
-    void append(std::size_t ids) {
-        writer_.commit(ids);
-        document_.tokens += ids;
+    void append(std::span<const std::uint32_t> ids) {
+        writer_.add(ids);
+        document_.tokens += ids.size();
     }
 
     StagedUnitWriter& writer_;
-    const Tokenizer& tokenizer_;
+    DocumentEncoder encoder_;
+    std::uint32_t end_of_document_;
     std::uint64_t held_out_below_;
+    DocumentEncoder::Give append_ = [this](std::span<const std::uint32_t> ids) { append(ids); };
     DocumentHash hash_;
     StagedDocument document_;
     std::vector<DocumentId> leaves_;  // of the one document of which this unit is a part
@@ -84,8 +83,8 @@ json tokenize(const json& task, const std::filesystem::path& corpus) {
     const std::filesystem::path name = staged_unit_file(corpus, unit);
     if (const auto staged = StagedUnit::open(name)) return staged->result();
     monitoring::make_directories(staging_directory(corpus));
-    const Tokenizer tokenizer(task.at("tokenizer").get<std::string>());
-    StagedUnitWriter writer(staging_directory(corpus));
+    const Tokenizer tokenizer = tokenizer_from_json(task.at("tokenizer"), corpus);
+    StagedUnitWriter writer(staging_directory(corpus), id_bytes(tokenizer.vocabulary()));
     UnitSink sink(writer, tokenizer, task.at("held_out_below").get<std::uint64_t>());
     for (const json& piece : task.at("pieces")) read_documents(piece_from_json(piece), sink);
     json result = sink.result(unit);
@@ -99,8 +98,39 @@ std::filesystem::path published_manifest(const std::filesystem::path& corpus) { 
 
 std::filesystem::path staging_directory(const std::filesystem::path& corpus) { return corpus / "staging"; }
 
+std::filesystem::path tokenizer_file(const std::filesystem::path& corpus) { return corpus / "tokenizer.json"; }
+
 std::filesystem::path staged_unit_file(const std::filesystem::path& corpus, std::uint64_t unit) {
     return staging_directory(corpus) / fmt::format("unit-{:06}.tokens", unit);
+}
+
+json to_json(const Tokenizer& tokenizer) {
+    return {{"name", tokenizer.name()},
+            {"sha256", tokenizer.sha256()},
+            {"unicode", tokenizer.bpe() ? unicode_version() : ""}};
+}
+
+Tokenizer tokenizer_from_json(const json& planned, const std::filesystem::path& corpus) {
+    const auto name = planned.at("name").get<std::string>();
+    if (name == "bytes") return Tokenizer(name);
+    check_unicode(planned.at("unicode").get<std::string>());
+    Tokenizer tokenizer = Tokenizer::from_file(tokenizer_file(corpus), name);
+    const auto sha256 = planned.at("sha256").get<std::string>();
+    if (tokenizer.sha256() != sha256) {
+        throw DataError(
+            "cannot tokenize with '{}': expected the file with digest {}, found {}; delete its directory and "
+            "prepare the corpus again",
+            tokenizer_file(corpus).string(), sha256, tokenizer.sha256());
+    }
+    return tokenizer;
+}
+
+void check_unicode(const std::string& planned) {
+    if (planned == unicode_version()) return;
+    throw DataError(
+        "cannot cut text as planned: the coordinator's PCRE2 knows Unicode {}, this worker's {}; use the same "
+        "version of libpcre2 on all machines",
+        planned, unicode_version());
 }
 
 json run_tokenize(const json& task) {

@@ -123,6 +123,15 @@ std::string harmless(const std::string& text) {
     return out;
 }
 
+data::Tokenizer tokenizer_of(const data::Shard& shard, const fs::path& file) {
+    if (shard.tokenizer() == "bytes") return data::Tokenizer("bytes");
+    const fs::path beside = file.parent_path() / "tokenizer.json";
+    auto tokenizer = data::Tokenizer::from_file(beside, shard.tokenizer());
+    if (tokenizer.sha256() == shard.tokenizer_sha256()) return tokenizer;
+    throw DataError("cannot decode '{}' with '{}': expected digest {}, found {}", file.string(), beside.string(),
+                    shard.tokenizer_sha256(), tokenizer.sha256());
+}
+
 void inspect_token_shard(const fs::path& file) {
     constexpr std::uint64_t kTokensShown = 400;
     const data::Shard shard(file);
@@ -134,15 +143,30 @@ void inspect_token_shard(const fs::path& file) {
         documents.first_continues ? ", the first continues one of the shard before" : "", "bytes",
         bytes_text(shard.bytes()), "blocks", shard.block_xxh3().size());
     if (shard.tokens() == 0) return;
-    std::vector<std::int64_t> ids;
-    for (const std::uint16_t id : shard.read(0, std::min(shard.tokens(), kTokensShown))) ids.push_back(id);
-    std::string text = harmless(data::Tokenizer(shard.tokenizer()).decode(ids));
+    const auto ids = shard.read(0, std::min(shard.tokens(), kTokensShown));
+    const std::string text = harmless(tokenizer_of(shard, file).decode(ids));
     if (documents.size() > 0) fmt::print("  {:<12} {}\n", "first id", data::to_hex(std::span(documents.ids).first(1)));
     fmt::print("first text\n");
     for (std::size_t begin = 0; begin < text.size();) {
         const std::size_t end = std::min(text.find('\n', begin), text.size());
         fmt::print("  | {}\n", text.substr(begin, end - begin));
         begin = end + 1;
+    }
+}
+
+void inspect_tokenizer(const fs::path& file) {
+    const auto tokenizer = data::Tokenizer::from_file(file);
+    const data::BpeDefinition& definition = tokenizer.bpe()->definition();
+    fmt::print("tokenizer {}\n  {:<12} {}\n  {:<12} {}\n  {:<12} {}{}\n", file.string(), "digest", tokenizer.sha256(),
+               "vocabulary", tokenizer.vocabulary(), "merges", count_text(definition.merges.size()),
+               definition.ignore_merges ? ", not for pieces that are tokens" : "");
+    for (const std::string& pattern : definition.patterns) {
+        const bool scanner = data::SplitterFactory({pattern}).has_scanner();
+        fmt::print("  {:<12} {}  ({})\n", "pattern", harmless(pattern), scanner ? "scanner" : "regular expression");
+    }
+    for (const data::AddedToken& token : definition.added) {
+        fmt::print("  {:<12} {} {}{}\n", token.special ? "special" : "added", token.id, harmless(token.text),
+                   token.id == tokenizer.end_of_document() ? "  (ends documents)" : "");
     }
 }
 
@@ -177,10 +201,11 @@ void inspect(const InspectOptions& options) {
     if (fs::is_directory(path)) return inspect_directory(path, options.run_file);
     if (is_checkpoint(path.parent_path())) return inspect_checkpoint(path.parent_path(), options.run_file);
     if (path.extension() == ".h5") return inspect_token_shard(path);
+    if (path.filename().string().ends_with("tokenizer.json")) return inspect_tokenizer(path);
     if (path.extension() == ".json") return inspect_manifest(path);
     throw UsageError(
-        "cannot inspect '{}': expected a checkpoint directory, a run directory, a token shard (.h5) or a corpus "
-        "manifest (.json)",
+        "cannot inspect '{}': expected a checkpoint directory, a run directory, a token shard (.h5), a corpus manifest "
+        "(.json) or a tokenizer.json",
         options.path.string());
 }
 
@@ -188,11 +213,11 @@ void inspect(const InspectOptions& options) {
 
 void add_inspect_command(CLI::App& app, int& /*exit_code*/) {
     CLI::App* command =
-        app.add_subcommand("inspect", "what is inside a checkpoint, a token shard or a corpus manifest");
+        app.add_subcommand("inspect", "what is inside a checkpoint, a token shard, a corpus manifest or a tokenizer");
     auto options = std::make_shared<InspectOptions>();
     command
         ->add_option("PATH", options->path,
-                     "checkpoint or run directory (its newest checkpoint), token shard, manifest")
+                     "checkpoint or run directory (its newest checkpoint), token shard, manifest, tokenizer.json")
         ->required();
     command->add_flag("--run-file", options->run_file, "only the resolved run file of the checkpoint, as TOML");
     command->callback([options] { inspect(*options); });

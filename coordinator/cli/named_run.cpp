@@ -5,9 +5,11 @@
 
 #include "checkpoint/commit.h"
 #include "coordinator/cli/readable.h"
+#include "coordinator/config/vocabulary.h"
 #include "coordinator/job/inventory.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/lease.h"
+#include "data/manifest.h"
 #include "data/tokenizer.h"
 #include "monitoring/curve.h"
 #include "monitoring/error.h"
@@ -56,6 +58,14 @@ void bring_up_to_date(const RunDirectory& directory, RunStatus& status) {
     status.eta_seconds = 0;
     status.workers.clear();
     status.metrics.clear();
+}
+
+// The file of a tokenizer may be gone since; the corpus that it made is not, or the run could not go on.
+std::int64_t vocabulary_of_run(const RunDirectory& directory, const RunFile& file) {
+    if (file.model.vocabulary != 0) return file.model.vocabulary;
+    if (const auto known = data::Tokenizer::vocabulary_of(file.data.tokenizer)) return *known;
+    if (!fs::exists(directory.corpus())) return vocabulary_of(file);
+    return data::Manifest::load(read_corpus_reference(directory).manifest).vocabulary;
 }
 
 }  // namespace
@@ -113,8 +123,7 @@ monitoring::ReportRun report_of(const RunDirectory& directory) {
     const RunStatus status = view_run(directory).status;
     if (const auto file = run_file_of(directory)) {
         const ModelConfig& model = file->model;
-        const std::int64_t vocabulary =
-            model.vocabulary != 0 ? model.vocabulary : data::Tokenizer(file->data.tokenizer).vocabulary();
+        const std::int64_t vocabulary = vocabulary_of_run(directory, *file);
         const ModelSize size = model_size(model, vocabulary, file->data.sequence_length);
         report.facts = {
             {"model", fmt::format("{} {}x{}", model.layout == ModelLayout::gpt2 ? "gpt2" : "llama", model.layers,

@@ -14,7 +14,7 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/readable.h"
 #include "coordinator/cli/run_file_options.h"
-#include "data/tokenizer.h"
+#include "coordinator/config/vocabulary.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -22,9 +22,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 PlanInput input_of(const RunFile& file) {
-    const std::int64_t tokens = data::Tokenizer(file.data.tokenizer).vocabulary();
     return {.model = file.model,
-            .vocabulary = file.model.vocabulary != 0 ? file.model.vocabulary : tokens,
+            .vocabulary = vocabulary_of(file),
             .sequence_length = file.data.sequence_length,
             .train = file.train,
             .parallel = file.parallel,

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "coordinator/config/run_file.h"
+#include "coordinator/config/vocabulary.h"
 #include "coordinator/job/cpus.h"
 #include "coordinator/job/layout.h"
 #include "data/tokenizer.h"
@@ -28,6 +29,12 @@ void check_run(RunFile& file) {
                           name);
     }
     if (file.run.dir.empty()) file.run.dir = std::filesystem::path("runs") / name;
+}
+
+void check_rows(const ModelConfig& model, const std::string& tokenizer, std::int64_t tokens) {
+    if (model.vocabulary == 0 || model.vocabulary >= tokens) return;
+    throw ConfigError("model.vocabulary = {} is smaller than the {} tokens of data.tokenizer = '{}'", model.vocabulary,
+                      tokens, tokenizer);
 }
 
 void check_model(ModelConfig& model, const std::string& tokenizer) {
@@ -59,11 +66,7 @@ void check_model(ModelConfig& model, const std::string& tokenizer) {
         throw ConfigError("model.d_model / model.heads = {} / {} = {} is odd: rotary positions turn pairs of channels",
                           model.d_model, model.heads, model.head_size());
     }
-    const std::int64_t tokens = data::Tokenizer(tokenizer).vocabulary();
-    if (model.vocabulary != 0 && model.vocabulary < tokens) {
-        throw ConfigError("model.vocabulary = {} is smaller than the {} tokens of data.tokenizer = '{}'",
-                          model.vocabulary, tokens, tokenizer);
-    }
+    if (const auto tokens = data::Tokenizer::vocabulary_of(tokenizer)) check_rows(model, tokenizer, *tokens);
     model.kv_heads = model.resolved_kv_heads();
     model.d_hidden = model.resolved_hidden();
 }
@@ -223,6 +226,12 @@ void check_launch(LaunchConfig& launch) {
 }
 
 }  // namespace
+
+std::int64_t vocabulary_of(const RunFile& file) {
+    const std::int64_t tokens = data::Tokenizer::vocabulary_of(file.data.tokenizer, file.base);
+    check_rows(file.model, file.data.tokenizer, tokens);
+    return file.model.vocabulary != 0 ? file.model.vocabulary : tokens;
+}
 
 void validate(RunFile& file) {
     check_run(file);

@@ -199,17 +199,21 @@ ForeignModel foreign_model_of(const json& config, const std::string& where) {
     fields.refuse("model_type", "'llama' or 'gpt2'");
 }
 
-ordered_json foreign_tokenizer_config(const std::string& tokenizer, std::int64_t tokens, std::int64_t end_of_document,
-                                      std::int64_t sequence_length) {
-    return {{"tokenizer_class", "KibanByteTokenizer"},
-            {"model_max_length", sequence_length},
-            {"kiban",
-             {{"tokenizer", tokenizer},
-              {"tokens", tokens},
-              {"end_of_document", end_of_document},
-              {"ids",
-               "0 to 255 are the bytes of the text themselves; end_of_document ends each text and so stands "
-               "before the next; ids from 'tokens' on are padding of the embedding and stand for nothing"}}}};
+ordered_json foreign_tokenizer_config(const ForeignTokenizer& tokenizer, std::int64_t sequence_length) {
+    ordered_json ours{
+        {"tokenizer", tokenizer.name}, {"tokens", tokenizer.tokens}, {"end_of_document", tokenizer.end_of_document}};
+    if (tokenizer.name != "bytes") {
+        return {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                {"model_max_length", sequence_length},
+                {"bos_token", tokenizer.end_text},
+                {"eos_token", tokenizer.end_text},
+                {"clean_up_tokenization_spaces", false},
+                {"kiban", ours}};
+    }
+    ours["ids"] =
+        "0 to 255 are the bytes of the text themselves; end_of_document ends each text and so stands "
+        "before the next; ids from 'tokens' on are padding of the embedding and stand for nothing";
+    return {{"tokenizer_class", "KibanByteTokenizer"}, {"model_max_length", sequence_length}, {"kiban", ours}};
 }
 
 std::string tokenizer_of_foreign_config(const json& config) {

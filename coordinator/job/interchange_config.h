@@ -18,7 +18,7 @@ struct ForeignModel {
     bool tied = false;                 // the head is the embedding
 };
 
-/// config.json. `dtype`: float32 | bfloat16. Ids 0-255 are bytes and `end_of_document` ends a text.
+/// config.json. `dtype`: float32 | bfloat16. The token `end_of_document` ends a text.
 nlohmann::ordered_json foreign_config(const ForeignModel& model, const std::string& dtype,
                                       std::int64_t end_of_document);
 
@@ -26,9 +26,16 @@ nlohmann::ordered_json foreign_config(const ForeignModel& model, const std::stri
 /// in llama, another activation, ...). What is not there has the ecosystem's default.
 ForeignModel foreign_model_of(const nlohmann::json& config, const std::string& where);
 
-/// tokenizer_config.json: says what the ids are, and claims no tokenizer that the ecosystem has.
-nlohmann::ordered_json foreign_tokenizer_config(const std::string& tokenizer, std::int64_t tokens,
-                                                std::int64_t end_of_document, std::int64_t sequence_length);
+struct ForeignTokenizer {
+    std::string name;  // ours: bytes, or of a tokenizer.json
+    std::int64_t tokens = 0;
+    std::int64_t end_of_document = 0;
+    std::string end_text;  // what its tokenizer.json calls that token
+};
+
+/// tokenizer_config.json. For `bytes` it says what the ids are, and claims no tokenizer that the ecosystem has; of
+/// others tokenizer.json beside it says all.
+nlohmann::ordered_json foreign_tokenizer_config(const ForeignTokenizer& tokenizer, std::int64_t sequence_length);
 /// The name of our tokenizer that such a file states; empty for any other file.
 std::string tokenizer_of_foreign_config(const nlohmann::json& config);
 

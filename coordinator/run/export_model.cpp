@@ -15,7 +15,7 @@
 #include "coordinator/config/run_file.h"
 #include "coordinator/job/interchange.h"
 #include "coordinator/job/interchange_config.h"
-#include "data/tokenizer.h"
+#include "coordinator/run/run_tokenizer.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 
@@ -32,6 +32,7 @@ struct Source {
     CheckpointReader reader;
     checkpoint::RunState state;
     RunFile run_file;
+    RunTokenizer tokenizer;
     ForeignModel model;
 };
 
@@ -39,12 +40,14 @@ Source open_source(const fs::path& checkpoint) {
     CheckpointReader reader(checkpoint);
     checkpoint::RunState state = checkpoint::run_state_from_json(reader.state());
     RunFile run_file = parse_saved_run_file(state.run_file, {}, fmt::format("run file in '{}'", checkpoint.string()));
+    const fs::path run_dir = fs::absolute(checkpoint).lexically_normal().parent_path().parent_path();
+    RunTokenizer tokenizer = tokenizer_of_run(run_dir, run_file, state.tokenizer_sha256);
     ForeignModel model{.model = run_file.model,
                        .vocabulary = run_file.model.vocabulary,
                        .sequence_length = state.sequence_length,
                        .tied = run_file.model.layout == ModelLayout::gpt2};
-    if (model.vocabulary == 0) model.vocabulary = data::Tokenizer(run_file.data.tokenizer).vocabulary();
-    return {std::move(reader), std::move(state), std::move(run_file), model};
+    if (model.vocabulary == 0) model.vocabulary = tokenizer.tokenizer.vocabulary();
+    return {std::move(reader), std::move(state), std::move(run_file), std::move(tokenizer), model};
 }
 
 // A staging directory beside the target; it goes when it was not named.
@@ -163,13 +166,14 @@ void write_json(const fs::path& file, const nlohmann::ordered_json& content) {
 }
 
 void write_descriptions(const Source& source, const ExportOptions& options, const fs::path& directory) {
-    const data::Tokenizer tokenizer(source.run_file.data.tokenizer);
+    const data::Tokenizer& tokenizer = source.tokenizer.tokenizer;
     const std::int64_t end = tokenizer.end_of_document();
     write_json(directory / "config.json",
                foreign_config(source.model, options.dtype == "bf16" ? "bfloat16" : "float32", end));
     write_json(directory / "generation_config.json", {{"bos_token_id", end}, {"eos_token_id", end}});
-    write_json(directory / "tokenizer_config.json",
-               foreign_tokenizer_config(tokenizer.name(), tokenizer.vocabulary(), end, source.model.sequence_length));
+    const ForeignTokenizer foreign{tokenizer.name(), tokenizer.vocabulary(), end, tokenizer.end_text()};
+    write_json(directory / "tokenizer_config.json", foreign_tokenizer_config(foreign, source.model.sequence_length));
+    if (tokenizer.bpe()) monitoring::publish(directory / "tokenizer.json", source.tokenizer.json);
     write_json(directory / "kiban.json", {{"format", 1},
                                           {"run", source.run_file.run.name},
                                           {"step", source.state.step},

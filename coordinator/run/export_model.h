@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A checkpoint's weights as a directory that the ecosystem loads: model.safetensors (or several files and an index),
-// config.json, generation_config.json, tokenizer_config.json; and kiban.json, which says where they come from.
+// config.json, generation_config.json, tokenizer_config.json, the run's tokenizer.json unless it is `bytes`; and
+// kiban.json, which says where they come from.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,7 @@ struct ExportResult {
 
 /// All or nothing: the directory gets its name when everything in it is durable. Memory: twice the largest tensor.
 /// CheckpointError for damage, by every block's CRC and every tensor's fingerprint; ConfigError for what the ecosystem
-/// has no form for; IoError.
+/// has no form for, and when the run's tokenizer is gone; IoError.
 ExportResult export_model(const ExportOptions& options);
 
 }  // namespace kiban::coordinator

@@ -18,6 +18,7 @@
 #include "coordinator/run/lease.h"
 #include "coordinator/run/run_directory.h"
 #include "coordinator/run/status.h"
+#include "data/tokenizer.h"
 #include "monitoring/curve.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
@@ -117,11 +118,21 @@ void add_tensor(Shards& shards, const ImportSource& source, const ForeignTensor&
     }
 }
 
+// The run has its own: the directory that it came from may go.
+void keep_tokenizer(const ImportSource& source, const RunDirectory& directory, RunFile& run_file) {
+    if (!data::Tokenizer::is_file(run_file.data.tokenizer)) return;
+    const fs::path kept = directory.root() / source.tokenizer_file().filename();
+    monitoring::publish(kept, monitoring::read_text(source.tokenizer_file()));
+    run_file.data.tokenizer = kept.string();
+}
+
 checkpoint::RunState state_of(const RunFile& run_file) {
     checkpoint::RunState state;
     state.seed = run_file.run.seed;
     state.run_file = to_toml(run_file);
     state.tokenizer = run_file.data.tokenizer;
+    if (data::Tokenizer::is_file(state.tokenizer))
+        state.tokenizer_sha256 = data::Tokenizer::from_file(run_file.base / state.tokenizer).sha256();
     state.sequence_length = run_file.data.sequence_length;
     state.reduction = run_file.train.reduction;
     state.micro_batch_rows = run_file.train.micro_batch_rows;
@@ -176,7 +187,7 @@ void tell(const ImportOptions& options, const RunFile& run_file, const ImportRes
 
 ImportResult import_model(const ImportOptions& options) {
     ImportSource source(options.directory);
-    const RunFile run_file = run_file_for(options, source);
+    RunFile run_file = run_file_for(options, source);
     const std::vector<ForeignTensor> tensors = source.checked_tensors();
     RunDirectory directory(fs::absolute(options.run_dir).lexically_normal());
     refuse_used(directory);
@@ -184,6 +195,7 @@ ImportResult import_model(const ImportOptions& options) {
     const Lease lease = Lease::acquire(directory.root());
     refuse_used(directory);  // another import may have ended in between
     const std::string run_id = directory.open_or_create();
+    keep_tokenizer(source, directory, run_file);
     ImportResult result{
         .model = fmt::format("{} {}x{}", run_file.model.layout == ModelLayout::llama ? "llama" : "gpt2",
                              run_file.model.layers, run_file.model.d_model),

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "checkpoint/float_bits.h"
+#include "data/digest.h"
 #include "data/tokenizer.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
@@ -26,6 +27,14 @@ json read_json(const fs::path& file) {
 }
 
 std::string where_of(const fs::path& file) { return fmt::format("'{}'", file.string()); }
+
+constexpr const char* kTokenizerConfig = "tokenizer_config.json";
+
+// The tokenizer of ours that an exported model says it was made with.
+std::string stated_tokenizer(const fs::path& directory) {
+    const fs::path file = directory / kTokenizerConfig;
+    return fs::exists(file) ? tokenizer_of_foreign_config(read_json(file)) : "";
+}
 
 // What other tokenizers leave beside a model.
 std::vector<std::string> tokenizer_files(const fs::path& directory) {
@@ -85,6 +94,8 @@ std::vector<std::string> ImportSource::run_file_defaults() const {
     if (llama) keys.push_back(fmt::format("model.rope_theta={}", model.rope_theta));
     if (model_.vocabulary > std::int64_t{data::Tokenizer("bytes").vocabulary()})
         keys.push_back(fmt::format("model.vocabulary={}", model_.vocabulary));
+    if (fs::exists(tokenizer_file()) && stated_tokenizer(directory_) != "bytes")
+        keys.push_back("data.tokenizer=" + fs::absolute(tokenizer_file()).lexically_normal().string());
     return keys;
 }
 
@@ -105,27 +116,29 @@ void ImportSource::check_run_file(const RunFile& run_file, const std::string& na
         check_key("data.sequence_length", model_.sequence_length, std::int64_t{run_file.data.sequence_length}, name);
     }
     check_tokenizer(run_file);
-    const std::int64_t tokens = data::Tokenizer(run_file.data.tokenizer).vocabulary();
+    const std::int64_t tokens = data::Tokenizer::vocabulary_of(run_file.data.tokenizer, run_file.base);
     check_key("model.vocabulary", model_.vocabulary, found.vocabulary == 0 ? tokens : found.vocabulary, name);
 }
 
 // Rows of an embedding mean what the tokenizer says: another tokenizer would make noise of them, and no error.
 void ImportSource::check_tokenizer(const RunFile& run_file) const {
     const std::string& ours = run_file.data.tokenizer;
+    if (data::Tokenizer::is_file(ours)) return check_tokenizer_file(run_file);
+    if (data::Tokenizer::trained_vocabulary(ours)) {
+        throw ConfigError("data.tokenizer = '{}' would be trained anew; '{}' needs the tokenizer it was made with",
+                          ours, directory_.string());
+    }
     const std::int64_t tokens = data::Tokenizer(ours).vocabulary();
-    const fs::path file = directory_ / "tokenizer_config.json";
-    const std::string stated = fs::exists(file) ? tokenizer_of_foreign_config(read_json(file)) : "";
-    if (!stated.empty()) {
+    if (const std::string stated = stated_tokenizer(directory_); !stated.empty()) {
         if (stated == ours && model_.vocabulary >= tokens) return;
-        throw ConfigError("'{}' states the tokenizer '{}', of {} tokens; data.tokenizer is '{}', of {}", file.string(),
-                          stated, model_.vocabulary, ours, tokens);
+        throw ConfigError("'{}' states the tokenizer '{}', of {} tokens; data.tokenizer is '{}', of {}",
+                          (directory_ / kTokenizerConfig).string(), stated, model_.vocabulary, ours, tokens);
     }
     const auto others = tokenizer_files(directory_);
     if (!others.empty()) {
         throw ConfigError(
             "'{}' was made with another tokenizer ('{}' is there): its {} embeddings stand for other things than the "
-            "{} "
-            "tokens of data.tokenizer = '{}'",
+            "{} tokens of data.tokenizer = '{}'",
             directory_.string(), others.front(), model_.vocabulary, tokens, ours);
     }
     if (model_.vocabulary != tokens) {
@@ -134,6 +147,21 @@ void ImportSource::check_tokenizer(const RunFile& run_file) const {
             "document): a model of another vocabulary cannot be imported",
             (directory_ / "config.json").string(), model_.vocabulary, ours, tokens);
     }
+}
+
+void ImportSource::check_tokenizer_file(const RunFile& run_file) const {
+    const auto ours = data::Tokenizer::from_file(run_file.base / run_file.data.tokenizer);
+    const auto theirs = monitoring::read_text_if_exists(tokenizer_file());
+    const std::string digest = theirs ? data::sha256(*theirs) : "no such file";
+    if (digest != ours.sha256()) {
+        throw ConfigError(
+            "data.tokenizer = '{}' is not the tokenizer of the model: expected '{}' (digest {}), found {}",
+            run_file.data.tokenizer, tokenizer_file().string(), digest, ours.sha256());
+    }
+    if (model_.vocabulary >= std::int64_t{ours.vocabulary()}) return;
+    throw ConfigError("'{}': vocab_size is {}, but '{}' has {} tokens: some have no embedding",
+                      (directory_ / "config.json").string(), model_.vocabulary, tokenizer_file().string(),
+                      ours.vocabulary());
 }
 
 const SafeTensor* ImportSource::find(const std::string& name) const {

@@ -20,6 +20,8 @@ class ImportSource {
     explicit ImportSource(const std::filesystem::path& directory);
 
     const ForeignModel& model() const { return model_; }
+    /// The model's tokenizer.json; there when a run file that passed check_run_file() names one.
+    std::filesystem::path tokenizer_file() const { return directory_ / "tokenizer.json"; }
     /// What the files say, as defaults of a run file.
     std::vector<std::string> run_file_defaults() const;
     /// ConfigError naming the first key in which the run file differs from the model, or when its tokenizer gives ids
@@ -37,6 +39,7 @@ class ImportSource {
     const checkpoint::SafeTensor& stored(const ForeignTensor& tensor) const;
     void check_tied_head(const ForeignTensor& embedding);
     void check_tokenizer(const RunFile& run_file) const;
+    void check_tokenizer_file(const RunFile& run_file) const;
     void note_tied_llama();
 
     std::filesystem::path directory_;

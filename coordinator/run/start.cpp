@@ -10,6 +10,7 @@
 #include "checkpoint/imported.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
+#include "coordinator/config/vocabulary.h"
 #include "coordinator/job/inventory.h"
 #include "coordinator/job/version.h"
 #include "coordinator/launch/launcher.h"
@@ -77,6 +78,18 @@ TimeLimit time_limit_of(const LaunchConfig& launch) {
     return limit;
 }
 
+// Told from the file that the run file names, before a corpus is prepared with it.
+void refuse_other_tokenizer(const Coordinator& coordinator, const checkpoint::RunState& state, std::uint64_t step) {
+    const RunFile& run_file = coordinator.run_file;
+    if (!data::Tokenizer::is_file(run_file.data.tokenizer)) return;
+    const auto now = data::Tokenizer::from_file(run_file.base / run_file.data.tokenizer).sha256();
+    if (now == state.tokenizer_sha256) return;
+    throw ConfigError(
+        "cannot resume '{}' from step {}: the tokenizer '{}' has changed (digest: saved {}, now {}); restore it, name "
+        "another --run-dir, or start over with --fresh",
+        coordinator.directory.root().string(), step, run_file.data.tokenizer, state.tokenizer_sha256, now);
+}
+
 Lease take_lease(const RunDirectory& directory) {
     monitoring::make_directories(directory.root());
     return Lease::acquire(directory.root());
@@ -86,9 +99,7 @@ Lease take_lease(const RunDirectory& directory) {
 
 monitoring::RunIdentity identity_of(const RunFile& run_file, const std::string& data_digest) {
     const ModelConfig& model = run_file.model;
-    const std::int64_t tokens = data::Tokenizer(run_file.data.tokenizer).vocabulary();
-    const std::int64_t vocabulary = model.vocabulary != 0 ? model.vocabulary : tokens;
-    const ModelSize size = model_size(model, vocabulary, run_file.data.sequence_length);
+    const ModelSize size = model_size(model, vocabulary_of(run_file), run_file.data.sequence_length);
     return {.run = run_file.run.name,
             .model = fmt::format("{} {}x{}", model.layout == ModelLayout::gpt2 ? "gpt2" : "llama", model.layers,
                                  model.d_model),
@@ -151,6 +162,7 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
             "with --fresh",
             coordinator.directory.root().string(), newest->step, fmt::join(forbidden, "\n  "));
     }
+    refuse_other_tokenizer(coordinator, state, newest->step);
     if (!manifest_digest.empty() && !checkpoint::is_import(state) && state.data_digest != manifest_digest) {
         throw ConfigError(
             "cannot resume '{}' from step {}: the corpus has changed (manifest digest: saved {}, now {}); restore the "

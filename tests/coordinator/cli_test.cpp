@@ -107,10 +107,9 @@ TEST_F(RunFileRefusals, ABatchThatDoesNotDivideIsNamedWithTheWorkers) {
                          "that can: 30 or 33"));
 }
 
-TEST_F(RunFileRefusals, TokenizersThatAreNotThereYetAreRefusedByName) {
-    EXPECT_TRUE(contains(refusal(source_, {"--set", "data.tokenizer=bpe:8192"}), "'bpe:8192' is not available yet"));
-    EXPECT_TRUE(contains(refusal(source_, {"--set", "data.tokenizer=/x/tokenizer.json"}),
-                         "'/x/tokenizer.json' is not available yet"));
+TEST_F(RunFileRefusals, TokenizersThatAreNotThereAreRefusedByName) {
+    EXPECT_TRUE(contains(refusal(source_, {"--set", "data.tokenizer=bpe:12"}), "data.tokenizer 'bpe:12': expected"));
+    EXPECT_TRUE(contains(refusal(source_, {"--set", "data.tokenizer=/x/tokenizer.json"}), "/x/tokenizer.json"));
 }
 
 TEST_F(RunFileRefusals, ASettingThatIsNoAssignmentIsAUsageError) {

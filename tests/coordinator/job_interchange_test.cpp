@@ -194,7 +194,7 @@ TEST(Interchange, WhatOurModelsDoNotHaveIsRefusedByField) {
 }
 
 TEST(Interchange, ATokenizerDescriptionNamesOursAndNoOther) {
-    const json config = json::parse(foreign_tokenizer_config("bytes", 257, 256, 16).dump());
+    const json config = json::parse(foreign_tokenizer_config({"bytes", 257, 256, ""}, 16).dump());
     EXPECT_EQ(tokenizer_of_foreign_config(config), "bytes");
     EXPECT_EQ(tokenizer_of_foreign_config({{"tokenizer_class", "GPT2Tokenizer"}}), "");
     EXPECT_EQ(tokenizer_of_foreign_config(json::array()), "");

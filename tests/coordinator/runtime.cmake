@@ -8,6 +8,6 @@ kiban_test(coordinator_run_test
           ${PROJECT_SOURCE_DIR}/tests/support/model_file_system.cpp
   LINK kiban::coordinator checkpoint_small_model)
 kiban_test(coordinator_interchange_test
-  SOURCES run_interchange_test.cpp
+  SOURCES run_interchange_test.cpp run_tokenizer_test.cpp
   LINK kiban::coordinator
   TIMEOUT 300)

@@ -43,7 +43,7 @@ struct Rows {
 };
 
 // Row k of a stream of ids, by the definition.
-void expect_row(const std::vector<std::uint16_t>& ids, std::uint64_t row, const Rows& rows, std::size_t index) {
+void expect_row(const std::vector<std::int64_t>& ids, std::uint64_t row, const Rows& rows, std::size_t index) {
     for (std::size_t t = 0; t < kLength; ++t) {
         const std::size_t position = row * kLength + t;
         const bool there = position + 1 < ids.size();
@@ -55,8 +55,8 @@ void expect_row(const std::vector<std::uint16_t>& ids, std::uint64_t row, const 
 
 TEST_F(CorpusTest, ReadsTheRowsThatTheOrderNames) {
     const Corpus corpus = open();
-    const std::vector<std::vector<std::uint16_t>> ids{tokens_of(manifest_, manifest_.sources[0].train),
-                                                      tokens_of(manifest_, manifest_.sources[1].train)};
+    const std::vector<std::vector<std::int64_t>> ids{tokens_of(manifest_, manifest_.sources[0].train),
+                                                     tokens_of(manifest_, manifest_.sources[1].train)};
     EXPECT_EQ(corpus.train_rows(),
               (ids[0].size() - 1 + kLength - 1) / kLength + (ids[1].size() - 1 + kLength - 1) / kLength);
     EXPECT_EQ(corpus.vocabulary(), 257u);

@@ -139,9 +139,9 @@ TEST(Tokenizer, GivesBytesAndTheirText) {
     EXPECT_EQ(tokenizer.vocabulary(), 257u);
     std::string all;
     for (int byte = 0; byte < 256; ++byte) all.push_back(static_cast<char>(byte));
-    std::vector<std::uint16_t> ids = tokenizer.encode(all + "<|endoftext|>");
+    std::vector<std::uint32_t> ids = tokenizer.encode(all + "<|endoftext|>");
     EXPECT_EQ(ids.size(), 256u + 13u);
-    for (std::uint16_t byte = 0; byte < 256; ++byte) ASSERT_EQ(ids[byte], byte);
+    for (std::uint32_t byte = 0; byte < 256; ++byte) ASSERT_EQ(ids[byte], byte);
     ids.push_back(tokenizer.end_of_document());
     const std::vector<std::int64_t> wide(ids.begin(), ids.end());
     EXPECT_EQ(tokenizer.decode(wide), all + "<|endoftext|>");
@@ -149,13 +149,18 @@ TEST(Tokenizer, GivesBytesAndTheirText) {
               std::string::npos);
 }
 
-TEST(Tokenizer, RefusesWhatIsNotThereYetByName) {
-    EXPECT_EQ(message_of<ConfigError>([] { Tokenizer("bpe:8192"); }),
-              "data.tokenizer 'bpe:8192' is not available yet: expected 'bytes', the one that is");
-    EXPECT_NE(message_of<ConfigError>([] { Tokenizer("a/tokenizer.json"); }).find("is not available yet"),
-              std::string::npos);
-    EXPECT_EQ(message_of<ConfigError>([] { Tokenizer("byte"); }),
-              "data.tokenizer 'byte' is unknown: did you mean 'bytes'?");
+TEST(Tokenizer, IsNamedByKindSizeOrFile) {
+    EXPECT_EQ(Tokenizer::vocabulary_of("bytes"), 257u);
+    EXPECT_EQ(Tokenizer::vocabulary_of("bpe:8192"), 8192u);
+    EXPECT_EQ(Tokenizer::vocabulary_of("a/tokenizer.json"), std::nullopt);
+    EXPECT_EQ(
+        message_of<ConfigError>([] { Tokenizer::check_name("byte"); }),
+        "data.tokenizer 'byte' is unknown: expected 'bytes', 'bpe:32768' (trained on the corpus, with so many tokens) "
+        "or the path of a tokenizer.json");
+    for (const char* name : {"bpe:", "bpe:256", "bpe:1048577", "bpe:8192x", "bpe:-3", "bpe:99999999999"}) {
+        EXPECT_EQ(message_of<ConfigError>([&] { Tokenizer::check_name(name); }),
+                  fmt::format("data.tokenizer '{}': expected 'bpe:' and a number of tokens from 257 to 1048576", name));
+    }
 }
 
 TEST(UnitNames, SurviveJsonWhateverTheirBytes) {

@@ -101,8 +101,8 @@ std::vector<std::pair<std::string, std::string>> contents(const std::filesystem:
     return files;
 }
 
-std::vector<std::uint16_t> tokens_of(const Manifest& manifest, const Stream& stream) {
-    std::vector<std::uint16_t> ids;
+std::vector<std::int64_t> tokens_of(const Manifest& manifest, const Stream& stream) {
+    std::vector<std::int64_t> ids;
     for (const Segment& segment : stream.segments) {
         const Shard shard(manifest.directory / manifest.shards.at(segment.shard).file);
         const auto part = shard.read(segment.begin, segment.end - segment.begin);
@@ -111,8 +111,8 @@ std::vector<std::uint16_t> tokens_of(const Manifest& manifest, const Stream& str
     return ids;
 }
 
-std::vector<std::uint16_t> ids_of(const std::vector<std::string>& documents) {
-    std::vector<std::uint16_t> ids;
+std::vector<std::int64_t> ids_of(const std::vector<std::string>& documents) {
+    std::vector<std::int64_t> ids;
     for (const std::string& document : documents) {
         for (const char letter : document) ids.push_back(static_cast<unsigned char>(letter));
         ids.push_back(256);

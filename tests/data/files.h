@@ -46,9 +46,9 @@ DataConfig config_of(const std::string& path);
 /// Every regular file below a directory: name -> content.
 std::vector<std::pair<std::string, std::string>> contents(const std::filesystem::path& directory);
 /// The ids of a stream, read through its shards.
-std::vector<std::uint16_t> tokens_of(const Manifest& manifest, const Stream& stream);
+std::vector<std::int64_t> tokens_of(const Manifest& manifest, const Stream& stream);
 /// The byte tokenizer's ids of documents in order, by its definition.
-std::vector<std::uint16_t> ids_of(const std::vector<std::string>& documents);
+std::vector<std::int64_t> ids_of(const std::vector<std::string>& documents);
 
 }  // namespace kiban::data
 

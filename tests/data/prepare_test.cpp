@@ -34,7 +34,7 @@ DataConfig everything(HoldoutConfig holdout) {
     return config;
 }
 
-std::vector<std::uint16_t> joined(std::vector<std::uint16_t> first, const std::vector<std::uint16_t>& second) {
+std::vector<std::int64_t> joined(std::vector<std::int64_t> first, const std::vector<std::int64_t>& second) {
     first.insert(first.end(), second.begin(), second.end());
     return first;
 }
@@ -126,7 +126,7 @@ std::multiset<std::string> texts_of(const Manifest& manifest, Stream ManifestSou
     std::multiset<std::string> texts;
     for (const ManifestSource& source : manifest.sources) {
         std::string text;
-        for (const std::uint16_t id : tokens_of(manifest, source.*split)) {
+        for (const std::int64_t id : tokens_of(manifest, source.*split)) {
             if (id == 256) {
                 texts.insert(std::exchange(text, ""));
             } else {
@@ -191,7 +191,7 @@ TEST(Prepare, ListsTheDocumentsOfEveryShard) {
             EXPECT_EQ(documents.records[i], 0u);
             const bool continues = i == 0 && documents.first_continues;
             EXPECT_EQ(continues, by_file.contains(documents.files[i]));
-            for (const std::uint16_t id :
+            for (const std::int64_t id :
                  shard.read(documents.offsets[i], documents.offsets[i + 1] - documents.offsets[i])) {
                 if (id != 256) by_file[documents.files[i]].push_back(static_cast<char>(id));
             }

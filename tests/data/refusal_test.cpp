@@ -59,8 +59,11 @@ TEST_F(Refusal, NamesAHoldoutWithoutARow) {
 TEST_F(Refusal, NamesATokenizerThatIsNotThere) {
     directory_.write("a.txt", "abc");
     DataConfig config = config_of("a.txt");
-    config.tokenizer = "bpe:8192";
-    EXPECT_NE(of<ConfigError>(config).find("'bpe:8192' is not available yet: expected 'bytes'"), std::string::npos);
+    config.tokenizer = "bpe:eight";
+    EXPECT_NE(of<ConfigError>(config).find("data.tokenizer 'bpe:eight': expected 'bpe:' and a number"),
+              std::string::npos);
+    config.tokenizer = "none.json";
+    EXPECT_NE(of<IoError>(config).find("none.json"), std::string::npos);
     EXPECT_TRUE(wrote_nothing());
 }
 
@@ -118,7 +121,7 @@ TEST_F(Refusal, OfAManifestNamesWhatIsWrongWithIt) {
                               std::filesystem::copy_options::overwrite_existing);
         return message_of<DataError>([&] { Manifest::load(directory_ / "changed/manifest.json"); });
     };
-    EXPECT_NE(with("\"version\":1", "\"version\":9").find("format version is 9, this program reads up to 1"),
+    EXPECT_NE(with("\"version\":1", "\"version\":9").find("format version is 9, this program reads up to 2"),
               std::string::npos);
     EXPECT_NE(with("kiban corpus", "other").find("expected a JSON object of format 'kiban corpus'"), std::string::npos);
     EXPECT_NE(with("[[0,0,5001]]", "[[0,0,5000]]").find("has 5000 tokens in its segments, expected 5001"),

@@ -80,9 +80,10 @@ TEST_F(BadInput, AMalformedLineOfJsonl) {
     refused(65, "lines.jsonl", {"--set", source("lines.jsonl")});
 }
 
-TEST_F(BadInput, ATokenizerThatIsNotThereYet) {
-    refused(78, "bpe:8192", {"--set", "data.tokenizer=bpe:8192"});
-    refused(78, "tokenizer.json", {"--set", "data.tokenizer=tokenizer.json"});
+TEST_F(BadInput, ATokenizerThatIsNotThereOrAsksForTooMuch) {
+    refused(78, "bpe:12", {"--set", "data.tokenizer=bpe:12"});
+    refused(74, "tokenizer.json", {"--set", "data.tokenizer=tokenizer.json"});
+    refused(65, "ask for at most bpe:", {"--set", "data.tokenizer=bpe:500000"});
 }
 
 TEST_F(BadInput, NumbersThatDoNotDivide) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Models go out to the ecosystem's form and come back, with an independent reader and model (interchange.py) between.
 #
-#   KIBAN=.../kiban interchange.sh trained|foreign llama|gpt2 CHECKPOINT_LOGITS
+#   KIBAN=.../kiban interchange.sh trained|foreign|tokens llama|gpt2 CHECKPOINT_LOGITS
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 way=$1 family=$2 checkpoint_logits=$3
@@ -67,6 +67,26 @@ foreign() {
     referee logits exported case
     refuse_to_lose imported
     continue_training imported
+}
+
+# A run of BPE takes its tokenizer along, and what comes back goes on with the same one.
+tokens() {
+    { cat data.toml; printf '[model]\nlayout = "%s"\nlayers = 1\nd_model = 32\nheads = 4\n' "$family"; } >run.toml
+    quietly "$KIBAN" pretrain run.toml --run-dir run --set data.tokenizer=bpe:400
+    checkpoint=$(echo run/ckpt/step-000000000060-*)
+    quietly "$checkpoint_logits" "$checkpoint" case
+    "$KIBAN" export run -o exported
+    cmp corpora/*/tokenizer.json exported/tokenizer.json
+    grep -q '"vocab_size": 400' exported/config.json || fail "the vocabulary is another"
+    referee logits exported case
+    "$KIBAN" import exported -o imported --config data.toml
+    rm -r run corpora
+    "$KIBAN" export imported -o again
+    cmp exported/model.safetensors again/model.safetensors
+    cmp exported/tokenizer.json again/tokenizer.json
+    quietly "$KIBAN" pretrain imported/run.toml --set train.steps=20
+    "$KIBAN" generate imported --prompt "the" --max-tokens 20 --temperature 0 >text
+    [ "$(wc -c <text)" -gt 24 ] || { cat text; fail "20 tokens of BPE are more than 20 bytes"; }
 }
 
 # What would train other weights than the imported ones is refused.

@@ -10,8 +10,11 @@ foreach(layout gpt2 llama)
 endforeach()
 
 # Out to safetensors and back, with an independent reader and model.
-foreach(way trained foreign)
+foreach(way trained foreign tokens)
   foreach(layout gpt2 llama)
+    if(way STREQUAL tokens AND layout STREQUAL gpt2)
+      continue()  # the tokenizer is the same for both
+    endif()
     add_test(NAME integration.interchange_${way}_${layout}
              COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/interchange.sh ${way} ${layout} $<TARGET_FILE:checkpoint_logits>)
     set_tests_properties(integration.interchange_${way}_${layout} PROPERTIES TIMEOUT 300 LABELS integration RUN_SERIAL ON

@@ -9,6 +9,7 @@
 
 #include "coordinator/config/run_file.h"
 #include "coordinator/job/inventory.h"
+#include "data/manifest.h"
 #include "data/tokenizer.h"
 #include "monitoring/error.h"
 #include "worker/model/initial_values.h"
@@ -22,9 +23,20 @@ namespace {
 
 std::vector<std::int64_t> tokens_of(const std::string& prompt, const data::Tokenizer& tokenizer) {
     std::vector<std::int64_t> tokens;
-    for (const std::uint16_t id : tokenizer.encode(prompt)) tokens.push_back(id);
+    for (const std::uint32_t id : tokenizer.encode(prompt)) tokens.push_back(id);
     if (tokens.empty()) tokens.push_back(tokenizer.end_of_document());
     return tokens;
+}
+
+// That of the corpus: the run file may name a file that is gone, or is to be trained.
+data::Tokenizer tokenizer_of(const coordinator::Job& job, const coordinator::RunFile& run_file) {
+    if (run_file.data.tokenizer == "bytes") return data::Tokenizer("bytes");
+    const data::Manifest manifest = data::Manifest::load(job.manifest);
+    if (const std::string digest = manifest.digest(); digest != job.manifest_digest) {
+        throw DataError("corpus '{}': expected digest {}, found {}: it is not the one that the run was trained on",
+                        job.manifest, job.manifest_digest, digest);
+    }
+    return manifest.load_tokenizer();
 }
 
 // Logits of the kth likeliest token: what lies below is out.
@@ -59,7 +71,7 @@ GenerationOptions GenerationOptions::of(const nlohmann::json& options) {
 std::string generate_text(const coordinator::Job& job) {
     const coordinator::RunFile run_file = coordinator::parse_run_file(job.run_file, {}, "run file of the job");
     const GenerationOptions options = GenerationOptions::of(job.options);
-    const data::Tokenizer tokenizer(run_file.data.tokenizer);
+    const data::Tokenizer tokenizer = tokenizer_of(job, run_file);
     const std::int64_t rows_of_head = resolved_vocabulary(run_file.model, tokenizer.vocabulary());
     const std::int64_t context = run_file.data.sequence_length;
     Parameters parameters(coordinator::tensor_inventory(run_file.model, rows_of_head, context),

@@ -129,6 +129,7 @@ Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime&
       evaluation_(corpus_, evaluation_rows(run_file_.train), mesh().data, world),
       saver_(run_file_.checkpoint, mesh().world, model_.optimizer(), writer, control),
       state_(initial_state(job, run_file_, world, runtime)) {
+    state_.tokenizer_sha256 = corpus_.manifest().tokenizer_sha256;
     control_.set_optimizer_bytes(model_.optimizer().optimizer_bytes());
 }
 

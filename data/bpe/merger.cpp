@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/bpe/merger.h"
+
+#include <algorithm>
+#include <array>
+
+namespace kiban::data {
+
+std::size_t Merger::merge(std::string_view piece, std::uint32_t* ids) {
+    if (model_.definition().ignore_merges) {
+        if (const auto whole = model_.whole_piece(piece)) {
+            ids[0] = *whole;
+            return 1;
+        }
+    }
+    return piece.size() <= kShortBytes ? merge_short(piece, ids) : merge_long(piece, ids);
+}
+
+std::size_t Merger::merge_short(std::string_view piece, std::uint32_t* ids) const {
+    const MergeTable& merges = model_.merges();
+    std::array<Merged, kShortBytes> pairs;  // of each token with the one after it
+    std::size_t count = piece.size();
+    for (std::size_t i = 0; i < count; ++i) ids[i] = model_.byte_token(static_cast<unsigned char>(piece[i]));
+    for (std::size_t i = 0; i + 1 < count; ++i) pairs[i] = merges.find(ids[i], ids[i + 1]);
+    while (count > 1) {
+        std::size_t best = 0;
+        for (std::size_t i = 1; i + 1 < count; ++i) {
+            if (pairs[i].rank < pairs[best].rank) best = i;
+        }
+        if (pairs[best].rank == kNoMerge) break;
+        ids[best] = pairs[best].token;
+        std::copy(ids + best + 2, ids + count, ids + best + 1);
+        if (best + 2 < count) std::copy(&pairs[best + 2], &pairs[count - 1], &pairs[best + 1]);
+        --count;
+        if (best > 0) pairs[best - 1] = merges.find(ids[best - 1], ids[best]);
+        if (best + 1 < count) pairs[best] = merges.find(ids[best], ids[best + 1]);
+    }
+    return count;
+}
+
+void Merger::start_long(std::string_view piece) {
+    const auto count = static_cast<std::uint32_t>(piece.size());
+    tokens_.resize(count);
+    next_.resize(count);
+    previous_.resize(count);
+    entries_.clear();
+    if (heads_.empty()) heads_.resize(model_.definition().merges.size(), kNone);
+    for (std::uint32_t i = 0; i < count; ++i) {
+        tokens_[i] = model_.byte_token(static_cast<unsigned char>(piece[i]));
+        next_[i] = i + 1 < count ? i + 1 : kNone;
+        previous_[i] = i > 0 ? i - 1 : kNone;
+    }
+    for (std::uint32_t i = 0; i + 1 < count; ++i) offer(i);
+}
+
+/// Puts a position that has a next one into the list of the merge of the two.
+void Merger::offer(std::uint32_t position) {
+    const std::uint32_t rank = model_.merges().find(tokens_[position], tokens_[next_[position]]).rank;
+    if (rank == kNoMerge) return;
+    if (heads_[rank] == kNone) ranks_.push(rank);
+    entries_.push_back({position, heads_[rank]});
+    heads_[rank] = static_cast<std::uint32_t>(entries_.size() - 1);
+}
+
+void Merger::take_positions(std::uint32_t rank) {
+    positions_.clear();
+    for (std::uint32_t at = heads_[rank]; at != kNone; at = entries_[at].next)
+        positions_.push_back(entries_[at].position);
+    heads_[rank] = kNone;
+    std::reverse(positions_.begin(), positions_.end());  // mostly they came from left to right
+    if (!std::is_sorted(positions_.begin(), positions_.end())) std::sort(positions_.begin(), positions_.end());
+}
+
+void Merger::merge_rank(std::uint32_t rank) {
+    const auto [left, right] = model_.definition().merges[rank];
+    const std::uint32_t merged = model_.merges().find(left, right).token;
+    for (std::size_t i = 0; i < positions_.size(); ++i) {
+        const std::uint32_t at = positions_[i];
+        const std::uint32_t second = next_[at];
+        if (tokens_[at] != left || second == kNone || tokens_[second] != right) continue;  // another merge was stronger
+        tokens_[at] = merged;
+        tokens_[second] = kNone;
+        const std::uint32_t after = next_[second];
+        next_[at] = after;
+        next_[second] = kNone;
+        if (after != kNone) previous_[after] = at;
+        if (previous_[at] != kNone) offer(previous_[at]);
+        if (after != kNone) offer(at);
+        // Merges in an unusual order may have made a stronger one possible: then it goes first.
+        if (ranks_.empty() || ranks_.top() > rank) continue;
+        for (std::size_t rest = i + 1; rest < positions_.size(); ++rest) {
+            const std::uint32_t position = positions_[rest];
+            if (tokens_[position] == left && next_[position] != kNone) offer(position);
+        }
+        return;
+    }
+}
+
+std::size_t Merger::merge_long(std::string_view piece, std::uint32_t* ids) {
+    start_long(piece);
+    while (!ranks_.empty()) {
+        const std::uint32_t rank = ranks_.top();
+        ranks_.pop();
+        take_positions(rank);
+        merge_rank(rank);
+    }
+    std::size_t count = 0;
+    for (std::uint32_t at = 0; at != kNone; at = next_[at]) ids[count++] = tokens_[at];
+    return count;
+}
+
+}  // namespace kiban::data
