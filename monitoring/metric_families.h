@@ -54,6 +54,14 @@ struct MetricFamilies {
     Counters& grad_clip_total;
     Counters& nonfinite_steps_total;
 
+    Counters& curve_events_total;
+    Gauges& curve_last_event_step;
+    Gauges& curve_phase;
+    Gauges& curve_slope_nats_per_doubling;
+    Gauges& curve_plateau_tokens;
+    Gauges& grok_delay_ratio;
+    Gauges& spike_score_ratio;
+
     Counters& steps_total;
     Counters& tokens_total;
     Counters& model_flops_total;

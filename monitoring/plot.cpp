@@ -118,6 +118,16 @@ void draw_axes(Buffer& out, const Plot& plot, const Frame& frame) {
     }
 }
 
+void draw_marks(Buffer& out, const Plot& plot, const Frame& frame) {
+    const int bottom = plot.height - kBottom;
+    std::size_t drawn = 0;
+    for (const PlotMark& mark : plot.marks) {
+        if (mark.x < frame.x.low || mark.x > frame.x.high || ++drawn > kMaxMarks) continue;
+        emit(out, "<path class=\"{}\" d=\"M{:.1f} {}l4 7h-8z\"><title>{}</title></path>\n",
+             mark.alarm ? "alarm" : "event", frame.x.pixel(mark.x), bottom - 8, escape_html(mark.text));
+    }
+}
+
 void draw_band(Buffer& out, const std::vector<PlotBucket>& buckets, const Frame& frame) {
     if (std::none_of(buckets.begin(), buckets.end(),
                      [](const PlotBucket& bucket) { return bucket.low < bucket.high; })) {
@@ -203,6 +213,7 @@ std::string plot_svg(const Plot& plot) {
                 if (series.style == style) draw_series(out, plot, series, *frame);
             }
         }
+        draw_marks(out, plot, *frame);
         emit(out, "<line class=\"cursor\" x1=\"0\" x2=\"0\" y1=\"{}\" y2=\"{}\"/>\n", kTop, plot.height - kBottom);
     } else {
         emit(out, "<text class=\"empty\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">nothing recorded yet</text>\n",

@@ -27,12 +27,20 @@ struct PlotSeries {
     std::vector<PlotPoint> points;  // x ascending
 };
 
+/// A small mark on the lower edge, whose text shows under the pointer.
+struct PlotMark {
+    double x = 0;
+    bool alarm = false;  // in the colour of alarms
+    std::string text;
+};
+
 struct Plot {
     std::string title;
     std::string unit;
     std::vector<PlotSeries> series;
     std::vector<double> rules;  // x of thin vertical lines
-    int width = 520;            // of the view box
+    std::vector<PlotMark> marks;
+    int width = 520;  // of the view box
     int height = 260;
     bool log_x = false;
     bool log_y = false;

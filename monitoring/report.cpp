@@ -11,6 +11,7 @@
 #include <limits>
 #include <optional>
 
+#include "monitoring/detect/curve_watch.h"
 #include "monitoring/file.h"
 #include "monitoring/plot.h"
 #include "monitoring/report_style.h"
@@ -19,6 +20,7 @@ namespace kiban::monitoring {
 namespace {
 
 using Rows = std::vector<CurveRow>;
+using Events = std::vector<std::vector<detect::Event>>;  // of each run
 
 // Tokens of a row are a running sum, so a rate needs the row of the step before.
 std::optional<double> tokens_per_second(const Rows& rows, std::size_t index) {
@@ -118,6 +120,19 @@ std::vector<double> restarts_of(const std::vector<ReportRun>& runs) {
     return steps;
 }
 
+// Events of one run that concern, or do not concern, the gradient norm; of several runs they would belong to nobody.
+std::vector<PlotMark> marks_of(const Events& events, bool of_norm) {
+    std::vector<PlotMark> marks;
+    if (events.size() != 1) return marks;
+    for (const detect::Event& event : events[0]) {
+        if ((event.series == detect::Series::grad_norm) != of_norm) continue;
+        const bool alarm = event.kind == detect::EventKind::spike || event.kind == detect::EventKind::divergence ||
+                           event.kind == detect::EventKind::spike_lingering;
+        marks.push_back({static_cast<double>(event.step), alarm, describe(event)});
+    }
+    return marks;
+}
+
 bool covers_decades(const Plot& plot) {
     double low = std::numeric_limits<double>::infinity();
     double high = 0;
@@ -142,10 +157,11 @@ std::string card(Plot plot, bool wide) {
                             marked ? "marked" : "curve", escape_html(series.name));
     }
     const char* const restarts = plot.rules.empty() ? "" : "<span class=\"key\">┊ restart</span>";
+    const char* const events = plot.marks.empty() ? "" : "<span class=\"key\">▴ event</span>";
     std::string out = fmt::format(
         "<section class=\"card{}\"><div class=\"head\"><h2>{}</h2><span class=\"unit\">{}</span><div "
-        "class=\"keys\">{}{}</div></div>\n",
-        wide ? " wide" : "", escape_html(plot.title), escape_html(plot.unit), keys, restarts);
+        "class=\"keys\">{}{}{}</div></div>\n",
+        wide ? " wide" : "", escape_html(plot.title), escape_html(plot.unit), keys, restarts, events);
     for (const bool log_x : {false, true}) {
         plot.log_x = log_x;
         out += fmt::format("<div class=\"plot {}{}\">{}</div>\n", log_x ? "log-steps" : "linear-steps",
@@ -154,13 +170,14 @@ std::string card(Plot plot, bool wide) {
     return out + "</section>\n";
 }
 
-std::string loss_card(const std::vector<ReportRun>& runs) {
+std::string loss_card(const std::vector<ReportRun>& runs, const Events& events) {
     Plot plot;
     plot.title = "Loss";
     plot.unit = "nats per token";
     plot.width = 1060;
     plot.height = 380;
     plot.rules = restarts_of(runs);
+    plot.marks = marks_of(events, /*of_norm=*/false);
     for (std::size_t i = 0; i < runs.size(); ++i) {
         const Rows& rows = runs[i].curve.rows;
         const std::string prefix = runs.size() == 1 ? "" : runs[i].name + ", ";
@@ -177,11 +194,13 @@ std::string loss_card(const std::vector<ReportRun>& runs) {
 }
 
 template <typename Value>
-std::string curve_card(const std::vector<ReportRun>& runs, const char* title, const char* unit, Value value) {
+std::string curve_card(const std::vector<ReportRun>& runs, const char* title, const char* unit, Value value,
+                       std::vector<PlotMark> marks = {}) {
     Plot plot;
     plot.title = title;
     plot.unit = unit;
     plot.rules = restarts_of(runs);
+    plot.marks = std::move(marks);
     for (std::size_t i = 0; i < runs.size(); ++i) {
         const Rows& rows = runs[i].curve.rows;
         plot.series.push_back({runs[i].name, color_of(i), PlotSeries::Style::kCurve,
@@ -191,20 +210,28 @@ std::string curve_card(const std::vector<ReportRun>& runs, const char* title, co
     return card(std::move(plot), false);
 }
 
-std::string plots(const std::vector<ReportRun>& runs) {
+std::string plots(const std::vector<ReportRun>& runs, const Events& events) {
     using Value = std::optional<double>;
-    return "<div class=\"plots\">" + loss_card(runs) +
+    return "<div class=\"plots\">" + loss_card(runs, events) +
            curve_card(runs, "Learning rate", "",
                       [](const Rows& rows, std::size_t row) { return Value(rows[row].learning_rate); }) +
-           curve_card(runs, "Gradient norm", "before clipping",
-                      [](const Rows& rows, std::size_t row) { return Value(rows[row].grad_norm); }) +
+           curve_card(
+               runs, "Gradient norm", "before clipping",
+               [](const Rows& rows, std::size_t row) { return Value(rows[row].grad_norm); },
+               marks_of(events, /*of_norm=*/true)) +
            curve_card(runs, "Throughput", "tokens per second", tokens_per_second) +
            curve_card(runs, "Tokens", "target tokens trained",
                       [](const Rows& rows, std::size_t row) { return Value(static_cast<double>(rows[row].tokens)); }) +
            "</div>\n";
 }
 
-std::string details(const ReportRun& run, bool open) {
+std::string list_of(const std::string& run, std::size_t count, const char* what, const std::string& items) {
+    if (count == 0) return {};
+    return fmt::format("<details class=\"card\"><summary>{}: {} {}</summary><ol>\n{}</ol></details>\n",
+                       escape_html(run), count, what, items);
+}
+
+std::string details(const ReportRun& run, const std::vector<detect::Event>& curve_events, bool open) {
     std::string out;
     if (!run.facts.empty()) {
         out += fmt::format("<details class=\"card\"{}><summary>{}: facts</summary><dl>\n", open ? " open" : "",
@@ -214,12 +241,12 @@ std::string details(const ReportRun& run, bool open) {
         }
         out += "</dl></details>\n";
     }
-    if (!run.events.empty()) {
-        out += fmt::format("<details class=\"card\"><summary>{}: {} events</summary><ol>\n", escape_html(run.name),
-                           run.events.size());
-        for (const std::string& event : run.events) out += fmt::format("<li>{}</li>\n", escape_html(event));
-        out += "</ol></details>\n";
-    }
+    std::string found;
+    for (const detect::Event& event : curve_events) found += fmt::format("<li>{}</li>\n", escape_html(describe(event)));
+    out += list_of(run.name, curve_events.size(), "events on the curve", found);
+    std::string events;
+    for (const std::string& event : run.events) events += fmt::format("<li>{}</li>\n", escape_html(event));
+    out += list_of(run.name, run.events.size(), "events", events);
     return out;
 }
 
@@ -246,8 +273,10 @@ void write_report(const std::filesystem::path& file, const std::vector<ReportRun
         "<input class=\"switch\" type=\"checkbox\" id=\"log-steps\"><label class=\"switch-label\" "
         "for=\"log-steps\">log steps</label>\n";
     page += fmt::format("<header><h1>{}</h1><p class=\"under\">{}</p></header>\n<main>\n", title, as_of(runs));
-    page += summary_table(runs) + plots(runs);
-    for (const ReportRun& run : runs) page += details(run, runs.size() == 1);
+    Events events;
+    for (const ReportRun& run : runs) events.push_back(detect::events_of(run.curve.rows));
+    page += summary_table(runs) + plots(runs, events);
+    for (std::size_t i = 0; i < runs.size(); ++i) page += details(runs[i], events[i], runs.size() == 1);
     page += fmt::format("</main>\n</div>\n<script>{}</script>\n</body>\n</html>\n", kReportScript);
     publish(file, page);
 }

@@ -20,7 +20,8 @@ struct ReportRun {
     std::vector<std::string> events;  // journal lines, oldest first
 };
 
-/// Loss (training and holdout), learning rate, gradient norm and throughput, each over steps. All text is HTML-escaped.
+/// Loss (training and holdout), learning rate, gradient norm and throughput, each over steps; the events found on the
+/// curve (monitoring/DETECTORS.md) as marks of a single run and as a list of each. All text is HTML-escaped.
 /// Published atomically; IoError when it cannot be written.
 void write_report(const std::filesystem::path& file, const std::vector<ReportRun>& runs);
 

@@ -59,6 +59,7 @@ svg { display: block; width: 100%; height: auto; }
 .marked .line { stroke-width: 2.2; }
 .dot { fill: var(--run); stroke: var(--card); stroke-width: 1.2; }
 .alarm { fill: var(--alarm); }
+.event { fill: var(--ink); opacity: 0.75; }
 .cursor { stroke: var(--soft); visibility: hidden; }
 .tip { position: absolute; top: 14px; pointer-events: none; visibility: hidden; background: var(--card); border: 1px solid var(--edge);
   border-radius: 7px; padding: 6px 10px; font-size: 12.5px; line-height: 1.45; white-space: nowrap; box-shadow: 0 2px 10px #0003; font-variant-numeric: tabular-nums; }

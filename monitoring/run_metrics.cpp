@@ -9,9 +9,11 @@
 #include <cmath>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <string_view>
 #include <utility>
 
+#include "monitoring/detect/curve_watch.h"
 #include "monitoring/error.h"
 #include "monitoring/metric_families.h"
 #include "monitoring/process_metrics.h"
@@ -179,6 +181,14 @@ struct RunMetrics::Impl {
         for (const auto& [phase, seconds] : seconds_of_phase) phase_seconds.of(phase).Increment(seconds);
     }
 
+    void record_last_event(const detect::Event& event) {
+        prometheus::Gauge*& gauge = last_events[static_cast<std::size_t>(event.kind)];
+        if (gauge == nullptr) {
+            gauge = &families.curve_last_event_step.Add({{"kind", std::string(detect::word_of(event.kind))}});
+        }
+        gauge->Set(static_cast<double>(event.step));
+    }
+
     MetricFamilies families;
     std::shared_ptr<ProcessMetrics> process;
 
@@ -199,6 +209,8 @@ struct RunMetrics::Impl {
     WindowMax step_seconds_max;
     std::uint64_t high_water = 0;
     prometheus::Gauge* attempt = nullptr;
+    std::array<prometheus::Gauge*, detect::kEventKinds.size()> last_events{};
+    std::optional<detect::Phase> shown_phase;
 };
 
 // A step is counted under the mutex, so a scrape that takes it too sees steps whole.
@@ -274,6 +286,37 @@ void RunMetrics::step(const CurveRow& row, std::uint64_t step_tokens, bool clipp
     impl_->record_position(row);
     impl_->record_learning(row, tokens, clipped);
     impl_->record_speed(row, tokens, phase_seconds);
+}
+
+void RunMetrics::curve_state(const detect::CurveState& state) {
+    const std::lock_guard lock(impl_->mutex);
+    MetricFamilies& families = impl_->families;
+    const detect::Phase phase = phase_of(state);
+    if (impl_->shown_phase != phase) {
+        for (const std::string_view known : detect::kPhases)
+            families.curve_phase.Add({{"phase", std::string(known)}}).Set(known == word_of(phase) ? 1 : 0);
+        impl_->shown_phase = phase;
+    }
+    const double slope = slope_nats_per_doubling(state);
+    if (!std::isnan(slope)) families.curve_slope_nats_per_doubling.Add({}).Set(slope);
+    families.curve_plateau_tokens.Add({}).Set(static_cast<double>(plateau_tokens(state)));
+    families.spike_score_ratio.Add({}).Set(spike_score(state));
+    if (state.generalisation.delay_ratio > 0) families.grok_delay_ratio.Add({}).Set(state.generalisation.delay_ratio);
+}
+
+void RunMetrics::curve_event(const detect::Event& event) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->families.curve_events_total.Add({{"kind", std::string(word_of(event.kind))}}).Increment();
+    impl_->record_last_event(event);
+}
+
+void RunMetrics::curve_history(const std::vector<detect::Event>& events) {
+    const std::lock_guard lock(impl_->mutex);
+    for (prometheus::Gauge*& gauge : impl_->last_events) {
+        if (gauge != nullptr) impl_->families.curve_last_event_step.Remove(gauge);
+        gauge = nullptr;
+    }
+    for (const detect::Event& event : events) impl_->record_last_event(event);
 }
 
 void RunMetrics::communicated(const Communication& part) {

@@ -21,6 +21,11 @@ class Collectable;
 
 namespace kiban::monitoring {
 
+namespace detect {
+struct CurveState;
+struct Event;
+}  // namespace detect
+
 struct RunIdentity {
     std::string run;
     std::string model;  // such as "gpt2 4x128"
@@ -67,6 +72,12 @@ class RunMetrics {
     /// backward, reduce, optimizer, evaluate, save.
     void step(const CurveRow& row, std::uint64_t step_tokens, bool clipped,
               const std::map<std::string, double>& phase_seconds);
+    /// What the detectors make of the curve up to its last row.
+    void curve_state(const detect::CurveState& state);
+    /// An event that was not told before, by this process or another.
+    void curve_event(const detect::Event& event);
+    /// All events of the surviving history, oldest first: whatever else was said of last steps no longer holds.
+    void curve_history(const std::vector<detect::Event>& events);
     /// Adds to the counters by axis and operation.
     void communicated(const Communication& part);
     void prepared_unit(std::uint64_t bytes, std::uint64_t documents, std::uint64_t tokens);

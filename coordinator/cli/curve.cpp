@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// kiban curve RUN_DIR: every step of the run's surviving history, once each.
+// kiban curve RUN_DIR: every step of the run's surviving history, once each; or the events and segments found on it.
 #include "monitoring/curve.h"
 
 #include <CLI/CLI.hpp>
@@ -9,6 +9,8 @@
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/named_run.h"
+#include "monitoring/detect/curve_watch.h"
+#include "monitoring/detect/segments.h"
 #include "monitoring/error.h"
 
 namespace kiban::coordinator {
@@ -19,6 +21,8 @@ struct CurveOptions {
     bool csv = false;
     bool openmetrics = false;
     bool timing = false;
+    bool events = false;
+    bool segments = false;
 };
 
 void curve(const CurveOptions& options) {
@@ -26,6 +30,10 @@ void curve(const CurveOptions& options) {
     const monitoring::Curve record = monitoring::read_curve(directory.curve());
     if (options.openmetrics) {
         monitoring::write_openmetrics(std::cout, record.rows, name_of(directory));
+    } else if (options.events) {
+        monitoring::detect::write_events(std::cout, monitoring::detect::events_of(record.rows));
+    } else if (options.segments) {
+        monitoring::detect::write_segments(std::cout, monitoring::detect::segments_of(record.rows));
     } else {
         monitoring::write_csv(std::cout, record.rows, options.timing);
     }
@@ -45,7 +53,13 @@ void add_curve_command(CLI::App& app, int& /*exit_code*/) {
         "--openmetrics", options->openmetrics, "for promtool tsdb create-blocks-from openmetrics; a step is a second");
     CLI::Option* timing =
         command->add_flag("--timing", options->timing, "adds step_seconds, wall_time and attempt to the CSV");
+    CLI::Option* events = command->add_flag(
+        "--events", options->events, "spikes, jumps, plateaus and the like instead of steps (monitoring/DETECTORS.md)");
+    CLI::Option* segments = command->add_flag(
+        "--segments", options->segments, "stretches on which the training loss falls along one line of log tokens");
     openmetrics->excludes(csv)->excludes(timing);
+    for (CLI::Option* listing : {events, segments}) listing->excludes(csv)->excludes(timing)->excludes(openmetrics);
+    events->excludes(segments);
     command->callback([options] { curve(*options); });
 }
 

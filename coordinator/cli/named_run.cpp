@@ -7,6 +7,7 @@
 #include "coordinator/cli/readable.h"
 #include "coordinator/config/vocabulary.h"
 #include "coordinator/job/inventory.h"
+#include "coordinator/run/curve_events.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/lease.h"
 #include "data/manifest.h"
@@ -41,6 +42,7 @@ void bring_up_to_date(const RunDirectory& directory, RunStatus& status) {
     const auto curve = monitoring::read_curve(directory.curve());
     if (!curve.rows.empty()) {
         const auto& last = curve.rows.back();
+        if (status.step != last.step || status.phase.empty()) show_curve(status, curve.rows);
         status.step = last.step;
         status.tokens = last.tokens;
         status.loss = last.loss;

@@ -31,10 +31,11 @@ struct StatusOptions {
     bool watch = false;
 };
 
-std::vector<std::string> last_events(const RunDirectory& directory, bool with_checkpoints) {
+std::vector<std::string> last_events(const RunDirectory& directory, bool everything) {
     std::vector<std::string> events;
     for (const auto& entry : read_journal(directory.journal())) {
-        if (with_checkpoints || entry.value("event", "") != "checkpoint") events.push_back(describe(entry));
+        const std::string event = entry.value("event", "");
+        if (everything || (event != "checkpoint" && event != "curve")) events.push_back(describe(entry));
     }
     events.erase(events.begin(), events.end() - static_cast<std::ptrdiff_t>(std::min(events.size(), kEventsShown)));
     return events;
@@ -86,6 +87,8 @@ void add_training(std::string& out, const RunStatus& status) {
     line(out, "tokens", count_text(status.tokens) + speed);
     if (std::isfinite(status.loss)) line(out, "loss", fmt::format("{:.4f} nats a token", status.loss));
     if (std::isfinite(status.eval_loss)) line(out, "holdout", fmt::format("{:.4f} nats a token", status.eval_loss));
+    line(out, "phase", status.phase);
+    for (const std::string& event : status.curve_events) line(out, "curve", event);
     if (status.eta_seconds > 0) line(out, "time left", duration_text(status.eta_seconds));
     line(
         out, "checkpoint",
@@ -111,8 +114,8 @@ std::string text_of(const RunDirectory& directory, const RunView& view) {
                          worker.pid, worker.phase, worker.step, bytes_text(worker.resident_bytes),
                          bytes_text(worker.optimizer_bytes), duration_text(worker.heartbeat_age_seconds)));
     }
-    // The last checkpoint stands above; many of them would hide what happened.
-    for (const std::string& event : last_events(directory, /*with_checkpoints=*/false)) line(out, "event", event);
+    // The last checkpoint and what the curve did stand above; many of them would hide what happened.
+    for (const std::string& event : last_events(directory, /*everything=*/false)) line(out, "event", event);
     return out;
 }
 
@@ -138,7 +141,7 @@ nlohmann::ordered_json json_of(const RunDirectory& directory, const RunView& vie
                                       {"promoted", is_in(promoted, checkpoint.directory)},
                                       {"pinned", is_in(pinned, checkpoint.directory)}});
     }
-    out["events"] = last_events(directory, /*with_checkpoints=*/true);
+    out["events"] = last_events(directory, /*everything=*/true);
     out["workers"] = status.at("workers");
     return out;
 }

@@ -17,7 +17,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(WorkerStatus, rank, host, pid, p
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(RunStatus, run, run_id, state, message, attempt, restarts, step, steps,
                                                 tokens, loss, eval_loss, learning_rate, tokens_per_second, eta_seconds,
                                                 tasks_done, tasks_total, checkpoint, checkpoint_step, checkpoint_queued,
-                                                checkpoint_queued_step, metrics, wall_time, host, pid, workers)
+                                                checkpoint_queued_step, phase, curve_events, metrics, wall_time, host,
+                                                pid, workers)
 
 json to_json(const RunStatus& status) {
     json out;

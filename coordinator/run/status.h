@@ -47,9 +47,11 @@ struct RunStatus {
     std::uint64_t checkpoint_step = 0;
     bool checkpoint_queued = false;  // another one is under way: copied or being written, not durable
     std::uint64_t checkpoint_queued_step = 0;
-    std::string metrics;   // address of /metrics, empty: none
-    double wall_time = 0;  // of this writing, seconds since 1970
-    std::string host;      // of the coordinator
+    std::string phase;  // of the learning curve: learning|plateau|memorised|early_sign|diverging, empty: no step yet
+    std::vector<std::string> curve_events;  // the last ones of the surviving history, oldest first
+    std::string metrics;                    // address of /metrics, empty: none
+    double wall_time = 0;                   // of this writing, seconds since 1970
+    std::string host;                       // of the coordinator
     int pid = 0;
     std::vector<WorkerStatus> workers;
 };

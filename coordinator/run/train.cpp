@@ -52,7 +52,8 @@ TrainMode::TrainMode(Session& session, TrainProgress& training, Upkeep& upkeep, 
                  [&training](std::uint64_t step) {
                      training.curve.sync();
                      return rows_up_to(training.curve.rows(), step);
-                 }}) {
+                 }}),
+      curve_events_(session.board) {
     training_.durable_progress = start_ ? start_->step + 1 : 0;
     training_.speed.restart();
     checkpoint::sweep_staging(session.directory.root());
@@ -107,7 +108,9 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
     choose_interval(channel);
     training_.step = step;
     training_.curve.begin_attempt(attempt_, step);
-    session_.board.metrics().resumed(monitoring::read_curve(session_.directory.curve()), step, start_.has_value());
+    const auto record = monitoring::read_curve(session_.directory.curve());
+    session_.board.metrics().resumed(record, step, start_.has_value());
+    curve_events_.resume(record.rows, journal);
     session_.board.journal.add(
         "training", {{"from_step", step}, {"checkpoint", result.checkpoint}, {"exactness", result.exactness}});
     if (start_) {
@@ -145,6 +148,7 @@ void TrainMode::on_step(CoordinatorChannel& channel, const StepReport& report) {
                                       .attempt = attempt_};
     training_.curve.append(row);
     session_.board.metrics().step(row, report.step_tokens, report.clipped, report.phase_seconds);
+    curve_events_.add(row);
     note_stall(channel, report);
     for (const Traffic& part : report.traffic) {
         session_.board.metrics().communicated({.axis = part.group,

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "checkpoint/commit.h"
+#include "coordinator/run/curve_events.h"
 #include "coordinator/run/interval.h"
 #include "coordinator/run/save.h"
 #include "coordinator/run/speed.h"
@@ -77,6 +78,7 @@ class TrainMode : public AttemptMode {
     std::uint32_t attempt_;
     std::optional<checkpoint::CheckpointInfo> start_;
     SaveFlow save_;
+    CurveEvents curve_events_;
     bool loaded_ = false;
     double began_ = 0;            // training, monotonic
     std::uint64_t interval_ = 0;  // in steps, chosen last; 0: none

@@ -70,6 +70,21 @@ TEST(Report, ThroughputIsNotInventedForTheStepAfterAGap) {
     EXPECT_FALSE(contains(report_of({run}), ",1.02e+05,")) << "51 steps' tokens over one step's time";
 }
 
+TEST(Report, MarksAndListsTheEventsOfTheCurve) {
+    ReportRun run = run_of("demo", 300);
+    run.curve.rows[199].loss = 9;
+    run.curve.rows[249].grad_norm = 50;
+    const std::string page = report_of({run});
+    EXPECT_EQ(count_of(page, "<title>step 200: spike of train_loss: "), 2u) << "once in each plot of the loss";
+    EXPECT_EQ(count_of(page, "<title>step 250: spike of grad_norm: "), 2u) << "once in each plot of the norm";
+    EXPECT_EQ(count_of(page, "▴ event"), 2u);
+    EXPECT_TRUE(contains(page, "demo: 4 events on the curve")) << "two spikes and their ends";
+    EXPECT_TRUE(contains(page, "<li>step 201: spike_recovered of train_loss (since step 200)"));
+    const std::string both = report_of({run, run_of("other", 100)});
+    EXPECT_EQ(count_of(both, "▴ event"), 0u) << "marks of several runs would belong to nobody";
+    EXPECT_TRUE(contains(both, "demo: 4 events on the curve"));
+}
+
 TEST(Report, ComparesRunsByColour) {
     const std::string page = report_of({run_of("small", 100), run_of("large", 200)});
     EXPECT_TRUE(contains(page, "<title>small · large</title>"));

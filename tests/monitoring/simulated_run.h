@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string>
 
+#include "monitoring/detect/curve_watch.h"
 #include "monitoring/run_metrics.h"
 #include "tests/monitoring/temp_directory.h"
 
@@ -46,6 +47,11 @@ inline void every_event(RunMetrics& metrics) {
     CurveRow row = row_of(10, 2.0);
     row.eval_loss = 2.5;
     metrics.step(row, 100, true, {{"forward", 0.01}, {"backward", 0.02}});
+    detect::CurveState curve;
+    curve.train_plateau.tests = 1;
+    curve.generalisation.delay_ratio = 5;
+    metrics.curve_state(curve);
+    metrics.curve_event({.kind = detect::EventKind::spike, .step = 10, .detail = ""});
     metrics.communicated({"data", "reduce_scatter", 5, 4096, 0.25});
     metrics.prepared_unit(1000, 3, 900);
     metrics.checkpoint_queued(10);
