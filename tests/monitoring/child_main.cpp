@@ -1,18 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // The process that the fault tests break: does one thing of monitoring/, prints what went wrong, exits as `kiban`
 // would.
+#include <fmt/format.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 
+#include <chrono>
+#include <cmath>
 #include <csignal>
 #include <iostream>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "monitoring/curve.h"
 #include "monitoring/error.h"
 #include "monitoring/fault.h"
 #include "monitoring/file.h"
+#include "monitoring/run_metrics.h"
+#include "tests/monitoring/simulated_run.h"
 #include "tests/monitoring/temp_directory.h"
 
 namespace kiban::monitoring {
@@ -59,7 +66,7 @@ void preallocate_on_small_disk(const std::filesystem::path& directory) {
     file.preallocate(4 * kDiskBytes);
 }
 
-CurveRow row_of(std::uint64_t step) {
+CurveRow curve_row(std::uint64_t step) {
     CurveRow row;
     row.step = step;
     row.loss = 4.0 / static_cast<double>(step);
@@ -71,7 +78,7 @@ void append_rows(const std::filesystem::path& directory, std::uint64_t count) {
     CurveWriter writer(directory);
     writer.begin_attempt(1, 0);
     for (std::uint64_t step = 1; step <= count; ++step) {
-        writer.append(row_of(step));
+        writer.append(curve_row(step));
         if (step % 10 == 0) writer.sync();
     }
 }
@@ -79,16 +86,72 @@ void append_rows(const std::filesystem::path& directory, std::uint64_t count) {
 // The limit cuts an entry in two; then there is room again.
 void append_through_a_full_disk(const std::filesystem::path& directory) {
     CurveWriter writer(directory);
-    writer.append(row_of(1));
+    writer.append(curve_row(1));
     limit_file_size(std::filesystem::file_size(directory / "curve.log") + 20);
     try {
-        writer.append(row_of(2));
+        writer.append(curve_row(2));
     } catch (const IoError& error) {
         std::cout << "error: " << error.what() << '\n';
     }
     limit_file_size(RLIM_INFINITY);
-    writer.append(row_of(2));
-    writer.append(row_of(3));
+    writer.append(curve_row(2));
+    writer.append(curve_row(3));
+}
+
+void save_and_stumble(RunMetrics& metrics, std::uint64_t step) {
+    metrics.checkpoint_queued(step);
+    metrics.checkpoint_ended();
+    metrics.checkpoint_committed(step, 4096, 0.2);
+    metrics.checkpoint_written(4096, 0.1);
+    metrics.checkpoint_skipped();
+    metrics.checkpoint_failed("enospc");
+    metrics.prepared_unit(1000, 3, 900);
+    metrics.step_refused();
+    metrics.restarted("signal", 7);
+}
+
+// Serves the metrics of a run that goes on for as long as the process lives: every family, two workers, 50 steps a
+// second. The address goes to `directory`/targets.json, as a coordinator writes it.
+[[noreturn]] void serve_a_run(const std::filesystem::path& directory, const std::string& name) {
+    RunIdentity simulated = identity();
+    simulated.run = name;
+    simulated.target_steps = 100000;
+    RunMetrics metrics(simulated);
+    every_event(metrics);
+    communicate_on_every_axis(metrics);
+    const MetricsServer server(metrics, "127.0.0.1:0");
+    publish(directory / "targets.json", fmt::format("[{{\"targets\":[\"127.0.0.1:{}\"]}}]\n", server.port()));
+    for (std::uint64_t step = 11;; ++step) {
+        CurveRow row = row_of(step, 2.0 + 8.0 / static_cast<double>(step));
+        if (step % 10 == 0) row.eval_loss = row.loss + 0.5;
+        metrics.step(row, 100, step % 3 == 0, {{"data", 0.002}, {"forward", 0.006}, {"backward", 0.012}});
+        communicate_on_every_axis(metrics);
+        metrics.checkpoint_stalled(0.001);
+        if (step % 50 == 0) save_and_stumble(metrics, step);
+        for (int rank = 0; rank < 2; ++rank) {
+            metrics.worker_up(rank, true);
+            metrics.worker_step(rank, step);
+            metrics.worker_heartbeat_age(rank, 0.5);
+            metrics.worker_memory(rank, 1 << 20, 1 << 10);
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+}
+
+// A record of `steps` steps as OpenMetrics text, with a spike of one step in its middle.
+void print_openmetrics(const std::string& run, std::uint64_t steps) {
+    std::vector<CurveRow> rows;
+    for (std::uint64_t step = 1; step <= steps; ++step) {
+        const auto at = static_cast<double>(step);
+        CurveRow row = curve_row(step);
+        row.tokens = 4096 * step;
+        row.loss = step == steps / 2 ? 25.0 : 2.0 + 8.0 / std::sqrt(at) + 0.05 * std::sin(0.7 * at);
+        row.learning_rate = 1e-3 / std::sqrt(at);
+        row.grad_norm = 0.5 + 0.2 * std::cos(1.3 * at);
+        if (step % 100 == 0) row.eval_loss = row.loss + 0.1;
+        rows.push_back(row);
+    }
+    write_openmetrics(std::cout, rows, run);
 }
 
 void pass_point(const std::string& point, int times) {
@@ -105,6 +168,8 @@ void run(const std::string& job, const std::string& first, const std::string& se
     if (job == "preallocate-on-small-disk") return preallocate_on_small_disk(first);
     if (job == "append-rows") return append_rows(first, std::stoull(second));
     if (job == "append-through-a-full-disk") return append_through_a_full_disk(first);
+    if (job == "serve-a-run") serve_a_run(first, second);
+    if (job == "openmetrics") return print_openmetrics(first, std::stoull(second));
     if (job == "point") return pass_point(first, std::stoi(second));
     throw UsageError("unknown job '{}'", job);
 }

@@ -259,18 +259,6 @@ TEST(RunMetrics, AxesAndOperationsAreAClosedSetWhateverTheCallerSays) {
     EXPECT_FALSE(exposes(metrics, "axis 1"));
 }
 
-// What worker 0 does in a model that every axis cuts.
-void communicate_on_every_axis(RunMetrics& metrics) {
-    const std::map<std::string, std::vector<std::string>> operations = {
-        {"world", {"all_reduce", "broadcast", "receive"}},
-        {"data", {"reduce_scatter", "all_gather", "all_reduce"}},
-        {"tensor", {"reduce_scatter", "all_gather", "all_reduce"}},
-        {"pipeline", {"send", "receive"}},
-        {"tied", {"all_reduce"}}};
-    for (const auto& [axis, of_axis] : operations)
-        for (const std::string& operation : of_axis) metrics.communicated({axis, operation, 1, 1, 1});
-}
-
 TEST(RunMetrics, TheNumberOfSeriesStaysInItsBudgetAt64Ranks) {
     RunMetrics metrics(identity());
     every_event(metrics);

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "monitoring/detect/curve_watch.h"
 #include "monitoring/run_metrics.h"
@@ -70,6 +72,18 @@ inline void every_event(RunMetrics& metrics) {
     metrics.worker_heartbeat_age(0, 0.5);
     metrics.worker_step(0, 11);
     metrics.worker_memory(0, 1 << 20, 1 << 10);
+}
+
+// What worker 0 does in a model that every axis cuts.
+inline void communicate_on_every_axis(RunMetrics& metrics) {
+    const std::map<std::string, std::vector<std::string>> operations = {
+        {"world", {"all_reduce", "broadcast", "receive"}},
+        {"data", {"reduce_scatter", "all_gather", "all_reduce"}},
+        {"tensor", {"reduce_scatter", "all_gather", "all_reduce"}},
+        {"pipeline", {"send", "receive"}},
+        {"tied", {"all_reduce"}}};
+    for (const auto& [axis, of_axis] : operations)
+        for (const std::string& operation : of_axis) metrics.communicated({axis, operation, 1, 1, 1});
 }
 
 // The value of the series `name{labels}` in an exposition; NaN when it is not there. Labels in the order of the text.
