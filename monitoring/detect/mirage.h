@@ -35,7 +35,6 @@ struct MirageState {
     std::array<double, kWindow> continuous{};
     std::uint64_t seen = 0;     // since the last event
     std::uint64_t waiting = 0;  // measurements until a change that was seen is judged; 0: none was seen
-    std::uint64_t waiting = 0;  // measurements until a change that was seen is judged; 0: none was seen
 };
 
 MaybeEvent observe(MirageState& state, const Measurement& measurement);
