@@ -3,9 +3,14 @@
 
 #include <ATen/Context.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/version.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <string_view>
 
 #include "monitoring/error.h"
 #include "worker/device/tensors.h"
@@ -30,8 +35,13 @@ std::string cuda_found() {
 
 // A resume is exact only if a step gives the same bits each time; and fp32 means fp32.
 void compute_exactly() {
-    ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);  // cuBLAS reads it when it starts; without it, it is not
-                                                        // deterministic
+    constexpr const char* kName = "CUBLAS_WORKSPACE_CONFIG";  // cuBLAS reads it when it starts
+    constexpr std::array<std::string_view, 2> kDeterministic = {":4096:8", ":16:8"};
+    const char* set = std::getenv(kName);
+    if (set != nullptr && std::ranges::find(kDeterministic, set) == kDeterministic.end())
+        throw ConfigError("{}: expected {}, with which cuBLAS is deterministic, found '{}'; take it away", kName,
+                          fmt::join(kDeterministic, " or "), set);
+    ::setenv(kName, kDeterministic[0].data(), 0);
     at::globalContext().setDeterministicAlgorithms(true, false);
     at::globalContext().setAllowTF32CuBLAS(false);
     leave_new_tensors_unfilled();
@@ -42,7 +52,7 @@ void compute_exactly() {
 std::string Device::text() const {
     const char* kernels = aten_kernels ? "ATen" : "native";
     if (kind == DeviceKind::cpu) return fmt::format("{} kernels on the CPU", kernels);
-    return fmt::format("{} kernels on {}:{}", kernels, kind == DeviceKind::cuda ? "cuda" : "privateuseone", index);
+    return fmt::format("{} kernels on {}", kernels, kind == DeviceKind::cuda ? "cuda" : "privateuseone");
 }
 
 Device device_of(std::string_view device, std::string_view kernels, int local_rank) {

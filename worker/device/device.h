@@ -23,7 +23,7 @@ struct Device {
     int index = 0;              // among the devices of its kind
     bool aten_kernels = false;  // native kernels need the host's memory
 
-    std::string text() const;  // "native kernels on the CPU", "ATen kernels on cuda:1"
+    std::string text() const;  // "native kernels on the CPU", "ATen kernels on cuda"; a rank, not a run, has an index
 };
 
 /// What the run file's train.device ("cpu", "cuda") and train.kernels ("auto": native on the CPU, "native", "aten") ask

@@ -33,7 +33,7 @@ void compute_on(const Device& device) {
 
 void compute_on_device_of(const coordinator::TrainConfig& train, const Group& world) {
     compute_on(device_of(train.device, train.kernels, local_rank(world)));
-    if (aten_kernels()) monitoring::log_info("computes with {}", device().text());
+    if (aten_kernels()) monitoring::log_info("computes with {}, device {}", device().text(), device().index);
 }
 
 std::string kernels_here(const std::string& native) {
