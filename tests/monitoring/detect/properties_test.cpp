@@ -79,7 +79,7 @@ TEST(SpikeProperties, ASpikeInTheShadowOfALargerOneIsFound) {
             for (const Event& event : observe(state, kLoss, late_sample(i, 2 + spike + 0.1 * random.normal())))
                 if (event.kind == EventKind::spike) steps.push_back(event.step);
         }
-        found += steps == std::vector<std::uint64_t>{301, 351} ? 1 : 0;
+        found += steps == std::vector<std::uint64_t>{301, 351} ? 1U : 0U;
     }
     report("both found, and nothing else, in {} of {} runs", found, kRuns);
     EXPECT_GE(share(found), 0.99);  // 10 sigma is 6 robust deviations even where noise takes 2 and the MAD a fifth
@@ -206,8 +206,8 @@ TEST(PlateauProperties, IsNotDeclaredWhileTheCurveFallsTwiceAsFastAsTheBound) {
     for (std::uint64_t run = 0; run < kRuns; ++run) {
         const PlateauRun curve{.b = 0.2 + 0.3 * share(run)};
         const double at = entered_at(curve, 6000 + run);
-        entered += std::isfinite(at) ? 1 : 0;
-        early += std::isfinite(at) && -curve.slope(at) >= 2 * kPlateauSlope ? 1 : 0;
+        entered += std::isfinite(at) ? 1U : 0U;
+        early += std::isfinite(at) && -curve.slope(at) >= 2 * kPlateauSlope ? 1U : 0U;
     }
     report("early in {} of {} runs; entered in {}, once the slope was small", early, kRuns, entered);
     EXPECT_LE(share(early), 0.05);
@@ -263,8 +263,8 @@ TEST(GeneralisationProperties, DelayIsToldAndItsAbsenceIsNot) {
     for (std::uint64_t run = 0; run < kRuns; ++run) {
         const double g = 700 + 1300 * share(run);
         const auto event = grokking_in(g, 8000 + run);
-        told += event && std::abs(static_cast<double>(event->since_step) - g) < 0.3 * g ? 1 : 0;
-        false_alarms += grokking_in(0, 9000 + run) || grokking_in(60, 9500 + run) ? 1 : 0;
+        told += event && std::abs(static_cast<double>(event->since_step) - g) < 0.3 * g ? 1U : 0U;
+        false_alarms += grokking_in(0, 9000 + run) || grokking_in(60, 9500 + run) ? 1U : 0U;
     }
     report("told in {} of {} delayed runs; false in {} of {} pairs of never and at once", told, kRuns, false_alarms,
            kRuns);
@@ -284,7 +284,7 @@ EventKind verdict_on(bool real_jump, std::uint64_t seed) {
         std::uint64_t right = 0;
         for (std::uint64_t item = 0; item < kItems; ++item) {
             std::uint64_t of_item = 0;
-            for (int token = 0; token < 10; ++token) of_item += random.uniform() < accuracy ? 1 : 0;
+            for (int token = 0; token < 10; ++token) of_item += random.uniform() < accuracy ? 1U : 0U;
             exact += of_item == 10 ? 1 : 0;
             right += of_item;
         }
@@ -299,8 +299,8 @@ TEST(MirageProperties, ThresholdEffectsAndJumpsAreToldApart) {
     std::uint64_t effects = 0;
     std::uint64_t jumps = 0;
     for (std::uint64_t run = 0; run < kRuns; ++run) {
-        effects += verdict_on(false, 10'000 + run) == EventKind::threshold_effect ? 1 : 0;
-        jumps += verdict_on(true, 20'000 + run) == EventKind::jump_up ? 1 : 0;
+        effects += verdict_on(false, 10'000 + run) == EventKind::threshold_effect ? 1U : 0U;
+        jumps += verdict_on(true, 20'000 + run) == EventKind::jump_up ? 1U : 0U;
     }
     report("threshold effects {} of {}, jumps {} of {}", effects, kRuns, jumps, kRuns);
     EXPECT_GE(share(effects), 0.99);
