@@ -81,7 +81,7 @@ struct Preparation::Impl {
     void read_tokenizer(const std::filesystem::path& base) {
         if (config.tokenizer == "bytes") tokenizer = Tokenizer(config.tokenizer);
         if (!Tokenizer::is_file(config.tokenizer)) return;
-        given_tokenizer = monitoring::read_text(base / config.tokenizer);
+        given_tokenizer = read_tokenizer_file(base / config.tokenizer, config.tokenizer);
         tokenizer = Tokenizer::from_file(base / config.tokenizer);
     }
 

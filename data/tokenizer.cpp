@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <mutex>
+#include <utility>
 
 #include "data/digest.h"
 #include "monitoring/error.h"
@@ -83,8 +84,14 @@ Tokenizer::Tokenizer(const std::string& name) : name_(name), sha256_(data::sha25
 Tokenizer::Tokenizer(std::string name, std::string sha256, std::shared_ptr<const BpeModel> model)
     : name_(std::move(name)), sha256_(std::move(sha256)), model_(std::move(model)) {}
 
+std::string read_tokenizer_file(const std::filesystem::path& file, const std::string& name) {
+    auto text = monitoring::read_text_if_exists(file);
+    if (!text) throw ConfigError("data.tokenizer '{}': there is no file '{}'", name, file.string());
+    return std::move(*text);
+}
+
 Tokenizer Tokenizer::from_file(const std::filesystem::path& file, const std::string& name) {
-    const std::string text = monitoring::read_text(file);
+    const std::string text = read_tokenizer_file(file, name);
     std::string digest = data::sha256(text);
     auto model = read_model(text, digest, file.string());
     Tokenizer tokenizer(name, std::move(digest), std::move(model));

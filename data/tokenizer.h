@@ -87,4 +87,7 @@ class DocumentEncoder {
     std::uint64_t special_texts_ = 0;
 };
 
+/// The text of a tokenizer.json that a run file names. ConfigError when there is no such file.
+std::string read_tokenizer_file(const std::filesystem::path& file, const std::string& name);
+
 }  // namespace kiban::data

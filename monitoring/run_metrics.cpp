@@ -107,6 +107,11 @@ void RunMetrics::curve_event(const detect::Event& event) {
     impl_->record_last_event(event);
 }
 
+void RunMetrics::curve_event_again(const detect::Event& event) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->record_last_event(event);
+}
+
 void RunMetrics::curve_history(const std::vector<detect::Event>& events) {
     const std::lock_guard lock(impl_->mutex);
     for (prometheus::Gauge*& gauge : impl_->last_events) {

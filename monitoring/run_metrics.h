@@ -76,6 +76,8 @@ class RunMetrics {
     void curve_state(const detect::CurveState& state);
     /// An event that was not told before, by this process or another.
     void curve_event(const detect::Event& event);
+    /// An event found again after a rollback, told before: not counted.
+    void curve_event_again(const detect::Event& event);
     /// All events of the surviving history, oldest first: whatever else was said of last steps no longer holds.
     void curve_history(const std::vector<detect::Event>& events);
     /// Adds to the counters by axis and operation.

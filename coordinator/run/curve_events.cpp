@@ -64,7 +64,10 @@ void CurveEvents::add(const CurveRow& row) {
 }
 
 void CurveEvents::tell(const Event& event) {
-    if (!told_.insert(key_of(word_of(event.kind), word_of(event.series), event.step)).second) return;
+    if (!told_.insert(key_of(word_of(event.kind), word_of(event.series), event.step)).second) {
+        board_.metrics().curve_event_again(event);
+        return;
+    }
     board_.journal.add(kJournalEvent, {{"kind", word_of(event.kind)},
                                        {"series", word_of(event.series)},
                                        {"step", event.step},

@@ -37,7 +37,11 @@ class TokenizerOfARun : public ::testing::Test {
         ASSERT_NE(::mkdtemp(name.data()), nullptr);
         root_ = name;
         std::string text;
-        for (int line = 0; line < 200; ++line) text += fmt::format("line {} of {} lines of text\n", line, line % 7);
+        const std::vector<std::string> words = {"coordinator", "worker", "checkpoint", "gradient", "embedding",
+                                                "tokenizer",   "corpus", "schedule",   "momentum", "certificate"};
+        for (int line = 0; line < 200; ++line)
+            text += fmt::format("line {} of {} {}\n", line, words[static_cast<std::size_t>(line) % 10],
+                                words[static_cast<std::size_t>(line) / 10 % 10]);
         std::ofstream(root_ / "text.txt") << text;
         corpus_ = prepare(fmt::format("bpe:{}", kTokens));
         write_model(kTokens);
