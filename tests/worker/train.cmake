@@ -36,6 +36,9 @@ add_test(NAME worker_device_training_test.by_node.np4
                  --gtest_filter=*ADeviceThatTheHostCannotTouch*)
 set_tests_properties(worker_device_training_test.by_node.np4 PROPERTIES TIMEOUT 300 LABELS "unit;mpi" PROCESSORS 2
                      ENVIRONMENT "KIBAN_EXPECTED_RANKS=4;KIBAN_RANKS_PER_NODE=2")
+# Two ranks are for each change, the others for changes of devices: ctest -R worker_device_training
+set_tests_properties(worker_device_training_test.np1 worker_device_training_test.np4 worker_device_training_test.by_node.np4
+                     PROPERTIES LABELS "unit;mpi;soak" TIMEOUT 900)
 
 kiban_test(worker_bytes_test
   SOURCES parallel_bytes_test.cpp parallel_training.cpp
