@@ -23,8 +23,15 @@ namespace {
 
 using namespace kiban;
 
-constexpr std::int64_t kVocabulary = 257;
 constexpr std::int64_t kRows = 2;
+
+// Rows of the embedding as it is stored.
+std::int64_t vocabulary_of(const checkpoint::CheckpointReader& reader) {
+    for (const checkpoint::TensorInfo& tensor : reader.tensors()) {
+        if (tensor.id.name == "embedding.weight" && tensor.id.kind == "param") return tensor.shape[0];
+    }
+    throw CheckpointError("the checkpoint has no embedding.weight");
+}
 
 template <typename T>
 void publish_values(const std::filesystem::path& file, const std::vector<T>& values) {
@@ -33,16 +40,18 @@ void publish_values(const std::filesystem::path& file, const std::vector<T>& val
 }
 
 void write_case(const std::filesystem::path& checkpoint, const std::filesystem::path& directory) {
-    const auto state = checkpoint::run_state_from_json(checkpoint::CheckpointReader(checkpoint).state());
+    const checkpoint::CheckpointReader reader(checkpoint);
+    const auto state = checkpoint::run_state_from_json(reader.state());
+    const std::int64_t vocabulary = vocabulary_of(reader);
     const auto run_file = coordinator::parse_run_file(state.run_file, checkpoint, "the checkpoint's run file");
     const auto& model = run_file.model;
     const auto tokens_per_row = static_cast<std::int64_t>(state.sequence_length);
-    worker::Parameters parameters(coordinator::tensor_inventory(model, kVocabulary, tokens_per_row));
+    worker::Parameters parameters(coordinator::tensor_inventory(model, vocabulary, tokens_per_row));
     worker::load_parameters(checkpoint, parameters);
-    worker::Transformer transformer(model, kVocabulary, tokens_per_row, parameters);
+    worker::Transformer transformer(model, vocabulary, tokens_per_row, parameters);
 
     std::vector<std::int64_t> tokens(static_cast<std::size_t>(kRows * tokens_per_row));
-    for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<std::int64_t>((i * 31 + 7) % kVocabulary);
+    for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = (static_cast<std::int64_t>(i) * 31 + 7) % vocabulary;
     const auto logits = transformer.logits(tokens, kRows, tokens_per_row);
 
     const nlohmann::json shape = {{"layout", model.layout == coordinator::ModelLayout::gpt2 ? "gpt2" : "llama"},
