@@ -82,7 +82,7 @@ TEST_F(BadInput, AMalformedLineOfJsonl) {
 
 TEST_F(BadInput, ATokenizerThatIsNotThereOrAsksForTooMuch) {
     refused(78, "bpe:12", {"--set", "data.tokenizer=bpe:12"});
-    refused(74, "tokenizer.json", {"--set", "data.tokenizer=tokenizer.json"});
+    refused(78, "tokenizer.json", {"--set", "data.tokenizer=tokenizer.json"});
     refused(65, "ask for at most bpe:", {"--set", "data.tokenizer=bpe:500000"});
 }
 
