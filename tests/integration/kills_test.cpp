@@ -15,10 +15,13 @@ namespace {
 class Kills : public RunTest {
   protected:
     static constexpr int kKills = 20;
+    static constexpr std::uint64_t kLastStep = 4000;  // far enough for the kills on a fast machine
     static constexpr double kLongPatienceSeconds = 900;
 
     static std::vector<std::string> saving_all_the_time() {
-        return {"--set", "train.steps=1500", "--set", "checkpoint.interval_steps=3", "--set", "launch.max_restarts=50"};
+        return {"--set", fmt::format("train.steps={}", kLastStep),
+                "--set", "checkpoint.interval_steps=3",
+                "--set", "launch.max_restarts=50"};
     }
 
     void sleep_up_to(double seconds) {
@@ -43,13 +46,13 @@ class Kills : public RunTest {
 };
 
 TEST_F(Kills, TwentyAtRandomMomentsLeaveTheCurveAsItWouldHaveBeen) {
-    ASSERT_EQ(kiban(pretrain("whole", 2, {"--set", "train.steps=1500"})).exit_code, 0);
+    ASSERT_EQ(kiban(pretrain("whole", 2, {"--set", fmt::format("train.steps={}", kLastStep)})).exit_code, 0);
     int kills = 0;
     std::unique_ptr<Process> coordinator = start(pretrain("killed", 2, saving_all_the_time()));
     while (kills < kKills) {
         kills += kill_one(*coordinator) ? 1 : 0;
         if (!coordinator->ended()) continue;
-        ASSERT_LT(last_step("killed"), 1500u) << "only " << kills << " kills before the run was over";
+        ASSERT_LT(last_step("killed"), kLastStep) << "only " << kills << " kills before the run was over";
         coordinator = start(pretrain("killed", 2, saving_all_the_time()));
     }
     int code = coordinator->wait(kLongPatienceSeconds);
