@@ -27,43 +27,71 @@ BlockReader::~BlockReader() {
 }
 
 void BlockReader::read(std::size_t file, std::uint64_t offset, std::span<std::byte> to) {
-    std::vector<Coming> coming;
+    if (to.empty()) return;
+    const std::uint64_t first = offset / kCrcBlockBytes;
+    const std::uint64_t last = (offset + to.size() - 1) / kCrcBlockBytes;
+    const bool goes_on = last_.first == file && (last_.second == first || last_.second + 1 == first);
+    if (first == last) {
+        read_in_block(file, first, offset % kCrcBlockBytes, to);
+    } else {
+        read_blocks(file, offset, to);
+    }
+    last_ = {file, last};
+    // Small requests in a row: the next one is likely to go on in the next block.
+    if (goes_on && last - first <= 1 && find_cached(file, last) != nullptr) prefetch(file, last + 1);
+}
+
+void BlockReader::read_in_block(std::size_t file, std::uint64_t block, std::uint64_t in_block,
+                                std::span<std::byte> to) {
+    if (to.size() == block_size(file, block) && find_cached(file, block) == nullptr) return load_block(file, block, to);
+    copy_cached(file, block, in_block, to);
+}
+
+void BlockReader::copy_cached(std::size_t file, std::uint64_t block, std::uint64_t in_block, std::span<std::byte> to) {
+    CachedBlock& cached = cached_block(file, block);
+    std::memcpy(to.data(), cached.bytes.data() + in_block, to.size());
+    cached.used_up = in_block + to.size() == cached.bytes.size();
+}
+
+// All of them are on their way, a few at once, before the first is waited for.
+void BlockReader::read_blocks(std::size_t file, std::uint64_t offset, std::span<std::byte> to) {
+    std::deque<Coming> coming;
     try {
         while (!to.empty()) {
             const std::uint64_t block = offset / kCrcBlockBytes;
             const std::uint64_t in_block = offset % kCrcBlockBytes;
             const std::uint64_t size = block_size(file, block);
             const auto part = to.first(static_cast<std::size_t>(std::min<std::uint64_t>(to.size(), size - in_block)));
-            const bool more = part.size() < to.size() || !coming.empty();
-            if (part.size() == size && more && find_cached(file, block) == nullptr) {
-                if (coming.size() >= kMostComing) settle(file, coming);
-                coming.push_back({block, part, loader().load(open_file(file), block * kCrcBlockBytes, part)});
-                last_ = {file, block};
-            } else if (part.size() == size && find_cached(file, block) == nullptr) {
-                load_block(file, block, part);
-            } else {
-                std::memcpy(part.data(), cached_block(file, block).data() + in_block, part.size());
+            if (coming.size() >= kMostComing) settle(file, coming);
+            coming.push_back({block, in_block, part, {}});
+            if (find_cached(file, block) == nullptr) {
+                if (part.size() == size) {
+                    coming.back().crc = loader().load(open_file(file), block * kCrcBlockBytes, part);
+                } else {
+                    begin_cached(file, block);
+                }
             }
             to = to.subspan(part.size());
             offset += part.size();
         }
+        while (!coming.empty()) settle(file, coming);
     } catch (...) {
-        for (Coming& one : coming) one.crc.wait();  // they write into the caller's buffer
+        for (Coming& one : coming) {
+            if (one.crc.valid()) one.crc.wait();  // it writes into the caller's buffer
+        }
         throw;
     }
-    while (!coming.empty()) settle(file, coming);
 }
 
-// Waits for the oldest one and checks it; when it is bad for the others too, and throws.
-void BlockReader::settle(std::size_t file, std::vector<Coming>& coming) {
+// Waits for the oldest one and checks it.
+void BlockReader::settle(std::size_t file, std::deque<Coming>& coming) {
     Coming oldest = std::move(coming.front());
-    coming.erase(coming.begin());
-    try {
+    coming.pop_front();
+    if (oldest.crc.valid()) {
         touched_[file][oldest.block] = true;
         check(file, oldest.block, oldest.to, oldest.crc.get());
-    } catch (...) {
-        for (Coming& one : coming) one.crc.wait();
-        throw;
+    } else {
+        copy_cached(file, oldest.block, oldest.in_block, oldest.to);
     }
 }
 
@@ -90,7 +118,6 @@ std::uint64_t BlockReader::block_size(std::size_t file, std::uint64_t block) con
 
 void BlockReader::load_block(std::size_t file, std::uint64_t block, std::span<std::byte> to) {
     touched_[file][block] = true;
-    last_ = {file, block};
     check(file, block, to, read_with_crc(*open_file(file), block * kCrcBlockBytes, to));
 }
 
@@ -110,20 +137,30 @@ BlockReader::CachedBlock* BlockReader::find_cached(std::size_t file, std::uint64
     return nullptr;
 }
 
-// The place of the block that was not used for longest, sized for this one and holding nothing yet.
+// A place for this block, holding nothing yet. Memory that was touched before is far cheaper than new memory: first
+// those that were read to their end, then new ones, then what was not used for longest.
 BlockReader::CachedBlock& BlockReader::free_place(std::size_t file, std::uint64_t block) {
-    CachedBlock& place = *std::ranges::min_element(cache_, {}, &CachedBlock::last_use);
+    CachedBlock* used_up = nullptr;
+    for (CachedBlock& cached : cache_) {
+        if (cached.used_up && (used_up == nullptr || cached.last_use < used_up->last_use)) used_up = &cached;
+    }
+    CachedBlock& place = used_up != nullptr ? *used_up : *std::ranges::min_element(cache_, {}, &CachedBlock::last_use);
     if (place.coming.valid()) place.coming.wait();
     place.coming = {};
     place.last_use = 0;  // nothing, should the load fail
+    place.used_up = false;
     place.file = file;
     place.block = block;
-    place.bytes.resize(static_cast<std::size_t>(block_size(file, block)));
+    const auto size = static_cast<std::size_t>(block_size(file, block));
+    if (size > place.capacity) {
+        place.storage = std::make_unique_for_overwrite<std::byte[]>(size);
+        place.capacity = size;
+    }
+    place.bytes = {place.storage.get(), size};
     return place;
 }
 
-std::span<const std::byte> BlockReader::cached_block(std::size_t file, std::uint64_t block) {
-    const bool goes_on = last_.first == file && (last_.second == block || last_.second + 1 == block);
+BlockReader::CachedBlock& BlockReader::cached_block(std::size_t file, std::uint64_t block) {
     CachedBlock* cached = find_cached(file, block);
     if (cached == nullptr) {
         CachedBlock& place = free_place(file, block);
@@ -134,17 +171,19 @@ std::span<const std::byte> BlockReader::cached_block(std::size_t file, std::uint
         touched_[file][block] = true;
         check(file, block, cached->bytes, cached->coming.get());
     }
-    last_ = {file, block};
     cached->last_use = ++uses_;
-    if (goes_on) prefetch(file, block + 1);
-    return cached->bytes;
+    return *cached;
 }
 
 void BlockReader::prefetch(std::size_t file, std::uint64_t block) {
     if (block >= touched_[file].size() || touched_[file][block] || find_cached(file, block) != nullptr) return;
+    begin_cached(file, block);
+}
+
+void BlockReader::begin_cached(std::size_t file, std::uint64_t block) {
     CachedBlock& place = free_place(file, block);
     place.coming = loader().load(open_file(file), block * kCrcBlockBytes, place.bytes);
-    place.last_use = uses_;  // as recent as the block before it, which is not the oldest
+    place.last_use = ++uses_;
 }
 
 std::shared_ptr<const monitoring::File> BlockReader::open_file(std::size_t file) {

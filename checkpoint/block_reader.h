@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <future>
 #include <map>
@@ -43,24 +44,32 @@ class BlockReader {
     struct CachedBlock {
         std::size_t file = 0;
         std::uint64_t block = 0;
-        std::uint64_t last_use = 0;  // 0: holds nothing
-        std::vector<std::byte> bytes;
+        std::uint64_t last_use = 0;            // 0: holds nothing
+        bool used_up = false;                  // its last byte was handed out last
+        std::unique_ptr<std::byte[]> storage;  // not filled with zeros first
+        std::size_t capacity = 0;
+        std::span<std::byte> bytes;
         std::future<std::uint32_t> coming;  // the CRC, while the block is being read
     };
     struct Coming {
         std::uint64_t block = 0;
+        std::uint64_t in_block = 0;
         std::span<std::byte> to;
-        std::future<std::uint32_t> crc;
+        std::future<std::uint32_t> crc;  // not valid: the block comes through the cache
     };
 
     std::uint64_t block_size(std::size_t file, std::uint64_t block) const;
     void load_block(std::size_t file, std::uint64_t block, std::span<std::byte> to);
     void check(std::size_t file, std::uint64_t block, std::span<const std::byte> bytes, std::uint32_t crc);
-    void settle(std::size_t file, std::vector<Coming>& coming);
+    void read_in_block(std::size_t file, std::uint64_t block, std::uint64_t in_block, std::span<std::byte> to);
+    void read_blocks(std::size_t file, std::uint64_t offset, std::span<std::byte> to);
+    void settle(std::size_t file, std::deque<Coming>& coming);
     CachedBlock* find_cached(std::size_t file, std::uint64_t block);
     CachedBlock& free_place(std::size_t file, std::uint64_t block);
-    std::span<const std::byte> cached_block(std::size_t file, std::uint64_t block);
+    CachedBlock& cached_block(std::size_t file, std::uint64_t block);
+    void copy_cached(std::size_t file, std::uint64_t block, std::uint64_t in_block, std::span<std::byte> to);
     void prefetch(std::size_t file, std::uint64_t block);
+    void begin_cached(std::size_t file, std::uint64_t block);
     std::shared_ptr<const monitoring::File> open_file(std::size_t file);
     BlockLoader& loader();
     std::string tensors_in(std::size_t file, std::uint64_t begin, std::uint64_t end) const;
