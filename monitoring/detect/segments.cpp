@@ -60,15 +60,15 @@ class Sums {
 
 struct Candidate {
     std::size_t begin = 0;      // of the last segment
+    double cost = 0;            // of the best segmentation that ends with it, without its own penalty
     std::size_t pruned_at = 0;  // end from which a later begin is never worse; 0: none known
 };
 
 // Marks candidates that cannot win once a segment may begin at `end`, and drops those whose time has come: with a
 // shortest segment, a begin at `end` is of use only kShortestSegment points later.
-void prune(std::vector<Candidate>& candidates, const Sums& sums, const std::vector<double>& best, std::size_t end) {
+void prune(std::vector<Candidate>& candidates, double best, std::size_t end) {
     for (Candidate& candidate : candidates) {
-        if (candidate.pruned_at == 0 && best[candidate.begin] + sums.squares(candidate.begin, end) >= best[end])
-            candidate.pruned_at = end;
+        if (candidate.pruned_at == 0 && candidate.cost >= best) candidate.pruned_at = end;
     }
     std::erase_if(candidates, [&](const Candidate& candidate) {
         return candidate.pruned_at != 0 && candidate.pruned_at + kShortestSegment <= end + 1;
@@ -127,14 +127,14 @@ Segmentation segment(std::span<const double> x, std::span<const double> y, Segme
     best[0] = -penalty;  // the first segment is no change
     for (std::size_t end = kShortestSegment; end <= n; ++end) {
         const std::size_t latest = end - kShortestSegment;
-        if (latest >= kShortestSegment) candidates.push_back({latest, 0});
-        for (const Candidate& candidate : candidates) {
-            const double value = best[candidate.begin] + sums.squares(candidate.begin, end) + penalty;
-            if (value >= best[end]) continue;
-            best[end] = value;
+        if (latest >= kShortestSegment) candidates.push_back({.begin = latest});
+        for (Candidate& candidate : candidates) {
+            candidate.cost = best[candidate.begin] + sums.squares(candidate.begin, end);
+            if (candidate.cost + penalty >= best[end]) continue;
+            best[end] = candidate.cost + penalty;
             previous[end] = candidate.begin;
         }
-        prune(candidates, sums, best, end);
+        prune(candidates, best[end], end);
     }
     return {.begins = begins_of(previous, n), .cost = best[n]};
 }

@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdlib>
+#include <ctime>
 
 #include "monitoring/detect/generalisation.h"
 #include "monitoring/detect/level.h"
@@ -232,11 +232,11 @@ TEST(SegmentProperties, AHundredThousandPointsTakeLessThanASecond) {
     Random random(45);
     std::vector<double> y;
     for (std::size_t i = 0; i < points; ++i) y.push_back(static_cast<double>(i / 500 % 7) + 0.3 * random.normal());
-    const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t begin = std::clock();  // of this process: other work on the machine is not its cost
     const auto found = segment({}, y, SegmentCost::level, penalty_of(y, SegmentCost::level));
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    report("{} points, a change each 500: {:.3f} s, {} segments", points, seconds.count(), found.begins.size());
-    EXPECT_LE(seconds.count(), 1);
+    const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+    report("{} points, a change each 500: {:.3f} s, {} segments", points, seconds, found.begins.size());
+    EXPECT_LE(seconds, 1);
     EXPECT_NEAR(static_cast<double>(found.begins.size()), static_cast<double>(points / 500), 5);
 }
 
