@@ -2,15 +2,18 @@
 // Which checkpoints stay: promotion, pins, milestones; and what becomes of damaged ones: repair and scrub.
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <chrono>
 #include <thread>
 
 #include "checkpoint/commit.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/repair.h"
+#include "checkpoint/run_layout.h"
 #include "checkpoint/scrub.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "monitoring/file_system.h"
 #include "tests/checkpoint/small_model.h"
 
 namespace kiban::checkpoint {
@@ -184,8 +187,89 @@ TEST(Scrub, RetentionUnderItIsNoDamage) {
         write(scratch, step);
         apply_retention(scratch.path(), 2);
     }
+    wait_for_a_pass(scrub);
+    EXPECT_GT(scrub.bytes_read(), 0U);
     EXPECT_TRUE(scrub.take_findings().empty());
     EXPECT_EQ(steps_left(scratch), (Steps{29, 28}));
+}
+
+TEST(Scrub, BeginsEarlierWhereTheLastPassIsLongAgoAndAFindingThatIsPutBackComesAgain) {
+    const Scratch scratch;
+    const auto rotten = write(scratch, 1);
+    testing::flip_bit(rotten.directory / "shard-00000.h5", 100, 1);
+    Scrub scrub(
+        {.run_dir = scratch.path(), .interval_seconds = 3600, .bytes_per_second = 1e12, .first_after_seconds = 0});
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (scrub.passes() == 0 && std::chrono::steady_clock::now() < patience)
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    auto findings = scrub.take_findings();
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_TRUE(scrub.take_findings().empty());
+    scrub.put_back(findings[0]);
+    EXPECT_EQ(scrub.take_findings().size(), 1U);
+}
+
+// The real file system, but that what lies in one directory cannot be opened.
+class RefusingFileSystem : public monitoring::FileSystem {
+  public:
+    explicit RefusingFileSystem(path directory) : directory_(std::move(directory)) {}
+
+    int open(const path& name, int flags, unsigned mode) override {
+        return name.parent_path() == directory_ ? -EIO : real_.open(name, flags, mode);
+    }
+    std::int64_t write(int file, std::span<const std::byte> bytes) override { return real_.write(file, bytes); }
+    std::int64_t write_at(int file, std::uint64_t offset, std::span<const std::byte> bytes) override {
+        return real_.write_at(file, offset, bytes);
+    }
+    std::int64_t read_at(int file, std::uint64_t offset, std::span<std::byte> bytes) override {
+        return real_.read_at(file, offset, bytes);
+    }
+    int preallocate(int file, std::uint64_t bytes) override { return real_.preallocate(file, bytes); }
+    int truncate(int file, std::uint64_t bytes) override { return real_.truncate(file, bytes); }
+    int sync(int file) override { return real_.sync(file); }
+    int close(int file) override { return real_.close(file); }
+    std::int64_t size(int file) override { return real_.size(file); }
+    int rename(const path& from, const path& to) override { return real_.rename(from, to); }
+    int unlink(const path& name) override { return real_.unlink(name); }
+    int make_directory(const path& name) override { return real_.make_directory(name); }
+    int remove_directory(const path& name) override { return real_.remove_directory(name); }
+    int sync_directory(const path& name) override { return real_.sync_directory(name); }
+    int list(const path& name, std::vector<std::string>& names) override { return real_.list(name, names); }
+    int status(const path& name, bool follow_links, monitoring::FileStatus& status) override {
+        return real_.status(name, follow_links, status);
+    }
+    int free_bytes(const path& name, std::uint64_t& bytes) override { return real_.free_bytes(name, bytes); }
+
+  private:
+    path directory_;
+    monitoring::FileSystem& real_ = monitoring::file_system();
+};
+
+TEST(Unreadable, IsNoDamageAndNeitherRetentionNorRepairTakesIt) {
+    const Scratch scratch;
+    const auto proven = write(scratch, 1);
+    promote_checkpoint(scratch.path(), proven, 100);
+    for (const std::uint64_t step : {2U, 3U, 4U, 5U}) write(scratch, step);
+    RefusingFileSystem refusing(proven.directory);
+    const monitoring::FileSystemInUse in_use(refusing);
+    EXPECT_TRUE(verify_checkpoint(proven.directory).unreadable);
+    const RepairResult repaired = repair_checkpoints(scratch.path(), /*drop=*/true);
+    EXPECT_TRUE(repaired.damaged.empty());
+    ASSERT_EQ(repaired.unreadable.size(), 1U);
+    EXPECT_EQ(repaired.unreadable[0].checkpoint.step, 1U);
+    apply_retention(scratch.path(), 2);
+    EXPECT_EQ(steps_left(scratch), (Steps{5, 4, 1}));
+}
+
+TEST(Pinning, WhileRetentionTakesACheckpointBringsItBack) {
+    const Scratch scratch;
+    const auto info = write(scratch, 1);
+    int asked = 0;  // pinned between the look before and the look after
+    throw_away_unless(scratch.path() / "ckpt", info.directory, [&] { return ++asked == 2; });
+    EXPECT_EQ(asked, 2);
+    EXPECT_TRUE(verify_checkpoint(info.directory).faults.empty());
+    throw_away_unless(scratch.path() / "ckpt", info.directory, [] { return false; });
+    EXPECT_TRUE(steps_left(scratch).empty());
 }
 
 }  // namespace

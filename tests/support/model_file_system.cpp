@@ -155,16 +155,20 @@ int ModelFileSystem::rename(const path& from, const path& to) {
     return 0;
 }
 
-int ModelFileSystem::unlink(const path& name) {
-    const int inode = tree_.find(name);
-    if (inode == 0) return -ENOENT;
-    if (tree_.nodes.at(inode).directory) return -EISDIR;
+int ModelFileSystem::record_unlink(const path& name, int inode) {
     record({.kind = Kind::unlink,
             .inode = inode,
             .directory = directory_of(name),
             .name = name.filename().string(),
             .text = name.string()});
     return 0;
+}
+
+int ModelFileSystem::unlink(const path& name) {
+    const int inode = tree_.find(name);
+    if (inode == 0) return -ENOENT;
+    if (tree_.nodes.at(inode).directory) return -EISDIR;
+    return record_unlink(name, inode);
 }
 
 int ModelFileSystem::make_directory(const path& name) {
@@ -177,12 +181,7 @@ int ModelFileSystem::remove_directory(const path& name) {
     const int inode = tree_.find(name);
     if (inode == 0) return -ENOENT;
     if (!tree_.nodes.at(inode).entries.empty()) return -ENOTEMPTY;
-    record({.kind = Kind::unlink,
-            .inode = inode,
-            .directory = directory_of(name),
-            .name = name.filename().string(),
-            .text = name.string()});
-    return 0;
+    return record_unlink(name, inode);
 }
 
 int ModelFileSystem::sync_directory(const path& name) {

@@ -81,6 +81,7 @@ class ModelFileSystem : public monitoring::FileSystem {
     int free_bytes(const path& name, std::uint64_t& bytes) override;
 
   private:
+    int record_unlink(const path& name, int inode);
     struct OpenFile {
         int inode = 0;
         std::uint64_t at = 0;
