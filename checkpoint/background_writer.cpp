@@ -13,6 +13,8 @@
 #include <thread>
 #include <utility>
 
+#include "checkpoint/manifest.h"
+#include "checkpoint/pace.h"
 #include "checkpoint/shard_writer.h"
 #include "monitoring/error.h"
 #include "monitoring/log.h"
@@ -23,10 +25,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Lock = std::unique_lock<std::mutex>;
 
-constexpr std::uint64_t kLargestChunk = kCrcBlockBytes;
-constexpr std::uint64_t kSmallestChunk = 64 << 10;
 constexpr std::uint64_t kCopyPart = 8 << 20;  // of one thread's share of a snapshot
-constexpr double kChunksPerSecond = 4;        // at a limited speed
 constexpr int kNice = 10;                     // training has the processors first
 
 // Linux's numbers (ioprio_set(2)); the C library has none.
@@ -37,13 +36,6 @@ constexpr int kUsualPriority = 4;
 
 // Of this thread. A hint: file systems and schedulers may not know it.
 void set_io_priority(int level) { ::syscall(SYS_ioprio_set, kIoprioWhoProcess, 0, kBestEffort | level); }
-
-std::uint64_t chunk_bytes(double bytes_per_second) {
-    if (bytes_per_second <= 0) return kLargestChunk;
-    const double chunk = bytes_per_second / kChunksPerSecond;
-    if (chunk >= static_cast<double>(kLargestChunk)) return kLargestChunk;
-    return std::max(kSmallestChunk, static_cast<std::uint64_t>(chunk) / kSmallestChunk * kSmallestChunk);
-}
 
 struct Place {
     std::uint64_t step = 0;
@@ -62,6 +54,7 @@ struct Save {
     std::vector<Unit> units;
     std::size_t next_copy = 0;  // unit
     std::size_t copied = 0;     // units
+    std::uint64_t bytes = 0;    // of all units
     bool hurried = false;
     bool given_up = false;
 };
@@ -223,13 +216,14 @@ struct BackgroundWriter::Impl {
         const ShardJob& job = save->job;
         lock.unlock();
         refuse_lost();
-        ShardWriter writer(where.directory, job.index, job.slices);
+        ShardWriter writer(where.directory, job.index, job.slices, job.direct);
         lock.lock();
+        Pace pace(save->bytes, job.bytes_per_second, job.spread_seconds, Clock::now());
         for (std::size_t next = 0; next < save->units.size(); ++next) {
             while (may_copy()) copy_one(lock);
             changed.wait(lock, [&] { return stopping || save->given_up || save->units[next].staged; });
             refuse_given_up();
-            write_unit(writer, save->units[next], lock);
+            write_unit(writer, pace, save->units[next], lock);
             free_slots.push_back(save->units[next].slot);
             changed.notify_all();
         }
@@ -240,25 +234,28 @@ struct BackgroundWriter::Impl {
         return report;
     }
 
-    void write_unit(ShardWriter& writer, const Unit& unit, Lock& lock) {
-        const double speed = save->job.bytes_per_second;
-        const std::uint64_t chunk = chunk_bytes(speed);
+    void write_unit(ShardWriter& writer, Pace& pace, const Unit& unit, Lock& lock) {
+        const std::uint64_t chunk = pace.chunk_bytes();
         for (const Segment& segment : unit.segments) {
             for (std::uint64_t done = 0; done < segment.bytes; done += chunk) {
                 refuse_given_up();
                 const std::uint64_t bytes = std::min(chunk, segment.bytes - done);
                 const auto began = Clock::now();
+                const double worked = thread_seconds();
                 lock.unlock();
                 refuse_lost();
                 writer.write(segment.slice, segment.first + done,
                              {pool.slot(unit.slot) + segment.in_slot + done, static_cast<std::size_t>(bytes)});
                 lock.lock();
-                if (speed <= 0) continue;
-                const std::chrono::duration<double> share(static_cast<double>(bytes) / speed);
-                changed.wait_until(lock, began + std::chrono::duration_cast<Clock::duration>(share),
-                                   [this] { return stopping || save->given_up || save->hurried || waiting; });
+                const bool all_copied = save->copied == save->units.size();  // nobody waits for slots
+                pause_until(pace.next(began, bytes, thread_seconds() - worked, all_copied), lock);
             }
         }
+    }
+
+    void pause_until(Clock::time_point time, Lock& lock) {
+        if (time <= Clock::now()) return;
+        changed.wait_until(lock, time, [this] { return stopping || save->given_up || save->hurried || waiting; });
     }
 
     void refuse_lost() {
@@ -330,6 +327,7 @@ void BackgroundWriter::begin(ShardJob job, CopyMode mode, const ParallelFor& cop
                 "a shard of {} slots was to be copied at once, the pool has {}", units.size(),
                 impl_->pool.size().slots);
     Save save{.job = std::move(job), .units = std::move(units)};
+    for (const TensorSlice& slice : save.job.slices) save.bytes += bytes_of(slice.tensor, slice.box);
     if (mode == CopyMode::snapshot) impl_->copy_all(save, copy);
     {
         const std::lock_guard lock(impl_->mutex);

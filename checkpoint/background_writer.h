@@ -30,6 +30,8 @@ struct ShardJob {
     int index = 0;                    // of this writer: the shard's number
     std::vector<TensorSlice> slices;  // their data stays as it is until wait_copied() said so
     double bytes_per_second = 0;      // of the writing, at most; 0: no limit. An update that waits lifts it
+    double spread_seconds = 0;        // once all is copied, writing may take so long to spare training processor time
+    bool direct = true;               // past the page cache where the file system offers it
     bool waited_for = false;          // otherwise the disk serves others first
 };
 

@@ -19,6 +19,8 @@ struct CheckpointConfig {
     std::string copy = "auto";                 // auto | snapshot | lazy
     std::uint64_t pool_mib = 0;                // of each worker, for copies; 0: its shard, at most 4096
     double max_mib_per_second = 0;             // of each worker, for periodic checkpoints; 0: no limit
+    double spread = 0.25;                      // of the time between periodic checkpoints, that writing may take
+    std::string io = "direct";                 // direct | cached
     std::uint32_t max_failures = 3;            // saves that may fail in a row
     std::uint64_t min_interval_steps = 10;     // of an automatic interval
     std::uint64_t max_interval_steps = 10000;  // likewise

@@ -5,35 +5,26 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
+#include <memory>
+#include <set>
 #include <span>
-#include <vector>
 
 #include "checkpoint/shard.h"
+#include "checkpoint/shard_header.h"
 #include "monitoring/file.h"
 
 namespace kiban::checkpoint {
 
-/// CRCs of the blocks of a file whose bytes pass by in order.
-class BlockCrcs {
-  public:
-    void add(std::span<const std::byte> bytes);
-    std::vector<std::uint32_t> finish();
-
-  private:
-    void finish_block();
-
-    std::vector<std::uint32_t> crcs_;
-    std::uint32_t crc_ = 0;
-    std::uint64_t filled_ = 0;
-};
-
 class ShardWriter {
   public:
     /// Makes `directory`/shard_file_name(index) and reserves its space: a full disk is met here. The data of the slices
-    /// is not looked at. CheckpointError when the file exists or a slice cannot be stored, IoError. Fault point
-    /// ckpt.header.
-    ShardWriter(const std::filesystem::path& directory, int index, std::span<const TensorSlice> slices);
+    /// is not looked at. `direct`: past the page cache where the file system offers it, so that neither the copy into
+    /// it nor its memory is taken from training. CheckpointError when the file exists or a slice cannot be stored,
+    /// IoError. Fault point ckpt.header.
+    ShardWriter(const std::filesystem::path& directory, int index, std::span<const TensorSlice> slices,
+                bool direct = true);
     /// Removes the file unless finish() returned: one that failed is never used again, and its space is wanted.
     ~ShardWriter();
     ShardWriter(const ShardWriter&) = delete;
@@ -46,23 +37,34 @@ class ShardWriter {
     ShardReport finish();
 
   private:
-    ShardWriter(std::filesystem::path name, std::span<const TensorSlice> slices, int index,
-                std::vector<std::uint64_t> offsets);
+    ShardWriter(std::filesystem::path name, std::span<const TensorSlice> slices, ShardHeader header, bool direct);
+
+    struct Block {  // bytes that the disk may take from memory
+        Block();
+        std::unique_ptr<std::byte, decltype(&std::free)> memory;
+    };
 
     void write_chunk(StoredBox& stored, std::uint64_t first, std::span<const std::byte> chunk);
-    void take_crc(std::uint64_t offset, std::span<const std::byte> chunk);
-    void read_crcs_until(std::uint64_t end);
+    void place(std::uint64_t offset, std::span<const std::byte> bytes);
+    void place_late(std::uint64_t offset, std::span<const std::byte> bytes);
+    std::uint64_t bytes_in(std::uint64_t block) const;
+    std::uint64_t blocks() const;
+    void begin_block();
+    void end_block();
+    void write_block();
     void start_write_back();
+    void take_late_crcs();
 
     std::filesystem::path name_;
+    bool direct_;
+    data::H5Bytes header_;
     monitoring::File file_;
     ShardReport report_;
-    BlockCrcs crcs_;
-    std::vector<std::byte> buffer_;
-    bool in_order_ = true;        // so far
-    std::uint64_t at_ = 0;        // CRCs are taken up to here
-    std::uint64_t started_ = 0;   // the disk was told to begin with what lies before
-    std::uint64_t expected_ = 0;  // bytes of payload
+    Block memory_;                  // the block that parts are placed in until it is written as a whole
+    std::uint64_t block_ = 0;       // its number; those before are written
+    std::set<std::uint64_t> late_;  // blocks that parts came for after they were written
+    std::uint64_t started_ = 0;     // the disk was told to begin with what lies before
+    std::uint64_t expected_ = 0;    // bytes of payload
     std::uint64_t written_ = 0;
     bool finished_ = false;
 };

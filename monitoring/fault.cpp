@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -25,7 +26,16 @@ struct Fault {
     std::string action;
     int due = 1;
     int calls = 0;
+    int seconds = 1;  // of a delay
 };
+
+// All of the text as a number of at least 1.
+std::optional<int> count_of(std::string_view text) {
+    int count = 0;
+    const auto result = std::from_chars(text.data(), text.data() + text.size(), count);
+    const bool whole = result.ec == std::errc() && result.ptr == text.data() + text.size();
+    return whole && count >= 1 ? std::optional(count) : std::nullopt;
+}
 
 Fault parse_fault(std::string_view text) {
     const auto equals = text.find('=');
@@ -34,12 +44,17 @@ Fault parse_fault(std::string_view text) {
     fault.point = text.substr(0, equals);
     std::string_view action = text.substr(equals + 1);
     if (const auto at = action.find('@'); at != std::string_view::npos) {
-        const std::string_view count = action.substr(at + 1);
-        const auto result = std::from_chars(count.data(), count.data() + count.size(), fault.due);
-        const bool whole = result.ec == std::errc() && result.ptr == count.data() + count.size();
-        if (!whole || fault.due < 1)
-            throw ConfigError("KIBAN_FAULT: expected a count of at least 1, found '{}'", count);
+        const auto due = count_of(action.substr(at + 1));
+        if (!due) throw ConfigError("KIBAN_FAULT: expected a count of at least 1, found '{}'", action.substr(at + 1));
+        fault.due = *due;
         action = action.substr(0, at);
+    }
+    constexpr std::string_view kDelay = "delay";
+    if (action.starts_with(kDelay) && action != kDelay) {
+        if (const auto seconds = count_of(action.substr(kDelay.size()))) {
+            fault.seconds = *seconds;
+            action = kDelay;
+        }
     }
     fault.action = action;
     for (const char* known : {"kill", "stop", "eio", "enospc", "delay"}) {
@@ -68,10 +83,11 @@ bool spared_by_marker() {
     return false;
 }
 
-void fire(const std::string& action, std::string_view point, const std::filesystem::path& name) {
+void fire(const Fault& fault, std::string_view point, const std::filesystem::path& name) {
+    const std::string& action = fault.action;
     if (action == "kill") ::kill(::getpid(), SIGKILL);
     if (action == "stop") ::kill(::getpid(), SIGSTOP);
-    if (action == "delay") std::this_thread::sleep_for(std::chrono::seconds(1));
+    if (action == "delay") std::this_thread::sleep_for(std::chrono::seconds(fault.seconds));
     if (action == "eio" || action == "enospc") {
         throw IoError("cannot do '{}' on '{}': {} (injected)", point, name.string(),
                       std::strerror(action == "eio" ? EIO : ENOSPC));
@@ -85,14 +101,14 @@ void fault_point(std::string_view point, const std::filesystem::path& name) {
     if (!armed) return;
     static std::mutex mutex;
     static std::vector<Fault> faults = faults_of_environment();
-    std::string action;
+    std::optional<Fault> found;
     {
         const std::lock_guard lock(mutex);
         for (Fault& fault : faults) {
-            if (fault.point == point && ++fault.calls == fault.due && !spared_by_marker()) action = fault.action;
+            if (fault.point == point && ++fault.calls == fault.due && !spared_by_marker()) found = fault;
         }
     }
-    if (!action.empty()) fire(action, point, name);
+    if (found) fire(*found, point, name);
 }
 
 }  // namespace kiban::monitoring

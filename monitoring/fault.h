@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Named places in the code that a test can break.
 //
-// KIBAN_FAULT="point=action[@n][;...]": action is kill (SIGKILL to this process), stop (SIGSTOP), eio, enospc or
-// delay (one second); n counts this process's calls of that point from 1 (default 1). Unset, a point costs one load.
+// KIBAN_FAULT="point=action[@n][;...]": action is kill (SIGKILL to this process), stop (SIGSTOP), eio, enospc,
+// delay (one second) or delayN (N seconds); n counts this process's calls of that point from 1 (default 1). Unset, a point costs one load.
 // KIBAN_FAULT_ONCE names a file: a fault fires only while it does not exist, and makes it, so that a restarted process
 // is spared.
 #pragma once

@@ -71,12 +71,14 @@ File File::open_append(const path& name) {
     return {open_or_fail(name, O_RDWR | O_CREAT | O_APPEND, 0644, "open for appending"), name};
 }
 
-File::File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)), name_(std::move(other.name_)) {}
+File::File(File&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)), direct_(other.direct_), name_(std::move(other.name_)) {}
 
 File& File::operator=(File&& other) noexcept {
     if (this != &other) {
         if (descriptor_ >= 0) file_system().close(descriptor_);
         descriptor_ = std::exchange(other.descriptor_, -1);
+        direct_ = other.direct_;
         name_ = std::move(other.name_);
     }
     return *this;
@@ -101,6 +103,7 @@ void File::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
     for (auto rest = bytes; !rest.empty();) {
         const std::int64_t written = file_system().write_at(descriptor_, offset, rest);
         if (written == -EINTR) continue;
+        if (written == -EINVAL && direct_ && !set_direct(false)) continue;  // some file systems say so only now
         if (written < 0) fail_writing(bytes.size(), name_, static_cast<int>(-written));
         offset += static_cast<std::uint64_t>(written);
         rest = rest.subspan(static_cast<std::size_t>(written));
@@ -132,6 +135,11 @@ void File::preallocate(std::uint64_t bytes) {
 }
 
 void File::truncate(std::uint64_t bytes) { check(file_system().truncate(descriptor_, bytes), "truncate", name_); }
+
+bool File::set_direct(bool on) {
+    if (on != direct_ && file_system().set_direct(descriptor_, on) >= 0) direct_ = on;
+    return direct_;
+}
 
 void File::sync(std::string_view point) {
     fault_point(point, name_);

@@ -41,6 +41,9 @@ class File {
     void read_at(std::uint64_t offset, std::span<std::byte> bytes) const;  // IoError when the file ends before
     void preallocate(std::uint64_t bytes);  // IoError (disk full) before any payload byte is written
     void truncate(std::uint64_t bytes);
+    /// From now on write_at() goes past the page cache, or no longer: then offset, memory and bytes are multiples of
+    /// kDirectBytes. Whether it is on: not every file system offers it.
+    bool set_direct(bool on);
     void sync(std::string_view point = "file.sync");
     void close();
     std::uint64_t size() const;
@@ -52,6 +55,7 @@ class File {
     File(int descriptor, path name) : descriptor_(descriptor), name_(std::move(name)) {}
 
     int descriptor_ = -1;
+    bool direct_ = false;
     path name_;
 };
 

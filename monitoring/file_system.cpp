@@ -47,6 +47,11 @@ class SystemFiles : public FileSystem {
         return checked(::ftruncate(descriptor, static_cast<off_t>(bytes)));
     }
     int sync(int descriptor) override { return checked(::fsync(descriptor)); }
+    int set_direct(int descriptor, bool on) override {
+        const int flags = ::fcntl(descriptor, F_GETFL);
+        if (flags < 0) return -errno;
+        return checked(::fcntl(descriptor, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT));
+    }
     int close(int descriptor) override { return checked(::close(descriptor)); }
     std::int64_t size(int descriptor) override {
         struct stat status {};

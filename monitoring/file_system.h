@@ -5,6 +5,7 @@
 // Functions behave as the system calls of their names; a negative result is -errno. The system's own is thread-safe.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -20,6 +21,8 @@ struct FileStatus {
     std::uint64_t bytes = 0;
 };
 
+inline constexpr std::uint64_t kDirectBytes = 4096;
+
 class FileSystem {
   public:
     using path = std::filesystem::path;
@@ -32,6 +35,9 @@ class FileSystem {
     virtual int preallocate(int descriptor, std::uint64_t bytes) = 0;
     virtual int truncate(int descriptor, std::uint64_t bytes) = 0;
     virtual int sync(int descriptor) = 0;
+    /// Writes of whole multiples of kDirectBytes, in memory and file, past the page cache; a file system need not offer
+    /// it.
+    virtual int set_direct(int /*descriptor*/, bool on) { return on ? -EINVAL : 0; }
     virtual int close(int descriptor) = 0;
     virtual std::int64_t size(int descriptor) = 0;
 

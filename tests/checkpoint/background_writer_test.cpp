@@ -6,10 +6,12 @@
 
 #include <condition_variable>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <mutex>
 #include <thread>
 
+#include "checkpoint/pace.h"
 #include "checkpoint/reader.h"
 #include "monitoring/error.h"
 #include "tests/checkpoint/held_state.h"
@@ -217,6 +219,76 @@ TEST(BackgroundWriter, ALimitHoldsUntilSomebodyIsInAHurry) {
     writer.hurry();
     EXPECT_EQ(answers.next().error, "");
     EXPECT_LT(seconds_since(begin), 30);
+}
+
+TEST(Pace, ALimitOfSpeedCutsChunksAndAShareOfAProcessorIsBoundByAnEvenSpread) {
+    const Clock::time_point start;
+    const auto at = [start](double seconds) {
+        return start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+    };
+    EXPECT_EQ(Pace(64 * kMiB, 0, 0, start).chunk_bytes(), 4 * kMiB);
+    EXPECT_EQ(Pace(64 * kMiB, 2.0 * kMiB, 0, start).chunk_bytes(), kMiB / 2);
+    EXPECT_EQ(Pace(64 * kMiB, 1, 0, start).chunk_bytes(), 64U << 10);
+    Pace none(64 * kMiB, 0, 0, start);
+    EXPECT_EQ(none.next(at(5), 4 * kMiB, 1, true), at(5));
+    Pace limited(64 * kMiB, 2.0 * kMiB, 0, start);
+    EXPECT_EQ(limited.next(at(5), 4 * kMiB, 0, true), at(7));
+    Pace spread(64 * kMiB, 0, 16, start);
+    EXPECT_EQ((spread.next(at(0.25), 4 * kMiB, 0.0125, true) - at(0.5)).count(), 0) << "a twentieth";
+    EXPECT_EQ(spread.next(at(1), 4 * kMiB, 10, true), at(2)) << "8 of 64 MiB in 2 of 16 seconds";
+    EXPECT_EQ(spread.next(at(3), 4 * kMiB, 10, false), at(3)) << "training waits for slots";
+}
+
+double process_seconds() {
+    timespec time{};
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+// 64 MiB: what is not spread, the file's header and the waiting, weighs little.
+struct Words {
+    std::vector<float> values = std::vector<float>(16 << 20, 1.5F);
+    TensorInfo tensor{{"words", "param"}, DType::f32, {16 << 20}};
+    std::vector<TensorSlice> slices() const { return {{tensor, whole(tensor.shape), values.data()}}; }
+};
+
+TEST(BackgroundWriter, AWritingThatMayBeSpreadLeavesMostOfAProcessorToTraining) {
+    const Scratch scratch;
+    const Words words;
+    Answers answers;
+    BackgroundWriter writer;
+    writer.open(pool_size({}, stream_bytes(words.slices())), answers.hooks());
+    ShardJob job{.step = 7, .index = 0, .slices = words.slices()};
+    job.spread_seconds = 60;
+    writer.begin(job, CopyMode::snapshot);
+    const auto begin = Clock::now();
+    const double worked = process_seconds();
+    writer.place(7, scratch.path(), "");
+    EXPECT_EQ(answers.next().error, "");
+    EXPECT_GT(seconds_since(begin), 5 * (process_seconds() - worked));
+}
+
+TEST(BackgroundWriter, ASpreadEndsInTimeAndAtOnceForSomebodyInAHurry) {
+    const Scratch in_time;
+    const Scratch hurried;
+    const Words words;
+    Answers answers;
+    BackgroundWriter writer;
+    writer.open(pool_size({}, stream_bytes(words.slices())), answers.hooks());
+    ShardJob job{.step = 7, .index = 0, .slices = words.slices()};
+    job.bytes_per_second = 1e12;
+    job.spread_seconds = 1e-6;
+    double seconds[2];
+    for (int turn = 0; turn < 2; ++turn) {
+        const auto begin = Clock::now();
+        writer.begin(job, CopyMode::snapshot);
+        if (turn == 1) writer.hurry();
+        writer.place(7, turn == 0 ? in_time.path() : hurried.path(), "");
+        EXPECT_EQ(answers.next().error, "");
+        seconds[turn] = seconds_since(begin);
+        job.spread_seconds = 1e6;
+    }
+    EXPECT_LT(seconds[1], 0.2 + 10 * seconds[0]);  // the same work; the spread would take longer than anybody waits
 }
 
 TEST(BackgroundWriter, AnUpdateThatWaitsForCopiesLiftsTheLimit) {

@@ -4,8 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include "checkpoint/manifest.h"
 #include "checkpoint/shard_writer.h"
 #include "monitoring/error.h"
+#include "monitoring/file.h"
 #include "tests/checkpoint/held_state.h"
 
 namespace kiban::checkpoint {
@@ -36,6 +38,25 @@ TEST(ShardWriter, PartsInAnyOrderMakeTheSameFile) {
         writer.write(i - 1, 0, {data, half});
     }
     expect_same(writer.finish(), expected);
+}
+
+TEST(ShardWriter, ThroughThePageCacheOrPastItTheFileIsTheSame) {
+    const Scratch cached;
+    const Scratch direct;
+    const HeldState state(large_model());
+    const auto write = [&state](const Scratch& place, bool past) {
+        ShardWriter writer(place.path(), 0, state.slices(), past);
+        for (std::size_t i = 0; i < state.slices().size(); ++i) {
+            const TensorSlice& slice = state.slices()[i];
+            const auto bytes = static_cast<std::size_t>(bytes_of(slice.tensor, slice.box));
+            writer.write(i, 0, {static_cast<const std::byte*>(slice.data), bytes});
+        }
+        return writer.finish();
+    };
+    const ShardReport expected = write(cached, false);
+    expect_same(write(direct, true), expected);
+    EXPECT_EQ(monitoring::read_text(direct.path() / expected.file),
+              monitoring::read_text(cached.path() / expected.file));
 }
 
 TEST(ShardWriter, AFileThatIsNotFinishedIsRemoved) {

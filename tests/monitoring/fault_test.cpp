@@ -55,6 +55,8 @@ TEST(Fault, DelayTakesASecond) {
     const auto start = std::chrono::steady_clock::now();
     EXPECT_EQ(pass_point("here=delay").exit_code, 0);
     EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+    EXPECT_EQ(pass_point("here=delay2").exit_code, 0);
+    EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::seconds(3));
 }
 
 TEST(Fault, WithAMarkerFileOnlyTheFirstProcessIsBroken) {
@@ -70,6 +72,7 @@ TEST(Fault, RefusesWhatItCannotUnderstand) {
     const std::map<std::string, std::string> complaint_of{
         {"here", "expected 'point=action', found 'here'"},
         {"here=explode", "expected kill, stop, eio, enospc or delay, found 'explode'"},
+        {"here=delay0", "expected kill, stop, eio, enospc or delay, found 'delay0'"},
         {"here=kill@0", "expected a count of at least 1, found '0'"},
         {"here=kill@2x", "expected a count of at least 1, found '2x'"},
     };

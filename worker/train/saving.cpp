@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "coordinator/protocol/wire.h"
 #include "monitoring/log.h"
 #include "worker/train/memory_limit.h"
 
@@ -90,13 +91,22 @@ void Saver::begin_shard(const checkpoint::RunState& state, bool waited_for) {
                                                 .waited_for = waited_for});
     }
     while (writer_.busy()) std::this_thread::yield();  // its last words are said, its slots all but free
+    const double spread = waited_for ? 0 : config_.spread * seconds_since_last_periodic();
     const bool lazy = waited_for || config_.copy == "lazy" || !holds_shard_;
     writer_.begin({.step = state.step,
                    .index = world_.rank(),
                    .slices = optimizer_.slices(),
                    .bytes_per_second = waited_for ? 0 : config_.max_mib_per_second * (1 << 20),
+                   .spread_seconds = spread,
+                   .direct = config_.io == "direct",
                    .waited_for = waited_for},
                   lazy ? checkpoint::CopyMode::lazy : checkpoint::CopyMode::snapshot, on_all_threads);
+}
+
+double Saver::seconds_since_last_periodic() {
+    const double now = coordinator::monotonic_seconds();
+    const double before = std::exchange(periodic_began_, now);
+    return before > 0 ? now - before : 0;
 }
 
 // On the control thread.

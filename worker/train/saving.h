@@ -46,6 +46,7 @@ class Saver {
 
   private:
     void begin_shard(const checkpoint::RunState& state, bool waited_for);
+    double seconds_since_last_periodic();
     bool take(const coordinator::CoordinatorMessage& message);
     void end(std::uint64_t step, bool committed, const std::string& error);
     void wait_for_end(std::uint64_t step);
@@ -56,7 +57,8 @@ class Saver {
     ShardedOptimizer& optimizer_;
     checkpoint::BackgroundWriter& writer_;
     Control& control_;
-    bool holds_shard_ = false;  // the pool does
+    bool holds_shard_ = false;   // the pool does
+    double periodic_began_ = 0;  // monotonic time of the last periodic save; 0: none yet
 
     mutable std::mutex mutex_;  // of what follows: the control thread sets it
     std::condition_variable changed_;
