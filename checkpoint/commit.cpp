@@ -6,6 +6,7 @@
 
 #include "checkpoint/json_fields.h"
 #include "checkpoint/manifest.h"
+#include "checkpoint/publish_staged.h"
 #include "checkpoint/run_layout.h"
 #include "monitoring/error.h"
 #include "monitoring/fault.h"
@@ -70,19 +71,23 @@ CheckpointInfo commit_checkpoint(const fs::path& run_dir, const fs::path& stagin
                                  std::uint32_t attempt, const std::vector<ShardReport>& shards,
                                  const nlohmann::json& state, const std::function<bool()>& is_current,
                                  const std::optional<CurveReport>& curve) {
-    const CheckpointName name{step, attempt};
+    return publish_staged(run_dir, staging, Manifest::of(step, attempt, shards, state, curve), is_current);
+}
+
+CheckpointInfo publish_staged(const fs::path& run_dir, const fs::path& staging, const Manifest& manifest,
+                              const std::function<bool()>& is_current) {
+    const CheckpointName name{manifest.step, manifest.attempt};
     check_is_current(run_dir, name, is_current);
     check_may_commit(run_dir, staging, name);
-    const Manifest manifest = Manifest::of(step, attempt, shards, state, curve);
     check_files(staging, manifest.files, {});
     const std::string text = manifest.text();
-    const CommitRecord record = CommitRecord::of(text, step, attempt, manifest.shard_bytes());
+    const CommitRecord record = CommitRecord::of(text, name.step, name.attempt, manifest.shard_bytes());
     monitoring::publish(staging / kManifestName, text, "ckpt.manifest");
     monitoring::publish(staging / kCommitName, encode(record), "ckpt.commit_record");
     const fs::path target = checkpoints_of(run_dir) / name.text();
     check_is_current(run_dir, name, is_current);  // publishing took its time
     monitoring::rename_durably(staging, target, "ckpt.rename");
-    return {target, step, attempt, record.shard_bytes + record.manifest_bytes + kCommitBytes};
+    return {target, name.step, name.attempt, record.shard_bytes + record.manifest_bytes + kCommitBytes};
 }
 
 void abandon_checkpoint(const fs::path& staging) {

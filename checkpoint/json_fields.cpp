@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "monitoring/error.h"
+#include "monitoring/nesting.h"
 
 namespace kiban::checkpoint {
 namespace {
@@ -20,6 +21,10 @@ std::string shown(const nlohmann::json& json) {
 }  // namespace
 
 nlohmann::json parse_json(std::string_view text, const std::string& where) {
+    if (monitoring::nests_deeper_than(text, monitoring::kMostNesting)) {
+        throw CheckpointError("cannot read {}: expected JSON of at most {} levels, found more", where,
+                              monitoring::kMostNesting);
+    }
     try {
         return nlohmann::json::parse(text);
     } catch (const nlohmann::json::exception& error) {

@@ -82,7 +82,7 @@ RunState run_state_from_json(const nlohmann::json& json) {
 void check_resumable(const RunState& saved, const RunState& now) {
     check_same("data.tokenizer", saved.tokenizer, now.tokenizer);
     check_same("tokenizer digest", saved.tokenizer_sha256, now.tokenizer_sha256);
-    if (is_import(saved)) return;
+    if (is_unbound(saved)) return;
     check_same("run.seed", saved.seed, now.seed);
     check_same("corpus digest", saved.data_digest, now.data_digest);
     check_same("data.sequence_length", saved.sequence_length, now.sequence_length);

@@ -42,7 +42,8 @@ nlohmann::json to_json(const RunState& state);             // CheckpointError wh
 RunState run_state_from_json(const nlohmann::json& json);  // CheckpointError names the missing or malformed field
 
 /// ConfigError naming the field when `now` would see other batches or other random numbers than `saved`: seed, corpus,
-/// tokenizer, sequence length, order or randomness version. Such a change is a new run, not a resume.
+/// tokenizer, sequence length, order or randomness version. Such a change is a new run, not a resume. Of a checkpoint
+/// that no corpus stands behind (checkpoint/imported.h) only the tokenizer counts.
 void check_resumable(const RunState& saved, const RunState& now);
 
 /// exact: every later loss bit-equal; sample_exact: same batches, sums may round differently.

@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <limits>
+
 #include "data/digest.h"
 #include "data/tokenizer.h"
 #include "monitoring/error.h"
@@ -16,6 +18,15 @@ using nlohmann::json;
 constexpr const char* kFormat = "kiban corpus";
 constexpr std::uint64_t kVersion = 2;  // with a tokenizer.json; a corpus of bytes has version 1
 
+// A whole number that fits: the library would turn -1, 1.5 and what is too large into some other number.
+template <typename T>
+T number(const json& value) {
+    if (!value.is_number_unsigned() || value.get<std::uint64_t>() > std::numeric_limits<T>::max())
+        throw DataError("expected a whole number of at most {}, found {}", std::numeric_limits<T>::max(),
+                        value.is_primitive() ? value.dump() : value.type_name());
+    return value.get<T>();
+}
+
 json stream_to_json(const Stream& stream) {
     json segments = json::array();
     for (const Segment& segment : stream.segments) segments.push_back({segment.shard, segment.begin, segment.end});
@@ -24,10 +35,10 @@ json stream_to_json(const Stream& stream) {
 
 Stream stream_from_json(const json& object) {
     Stream stream;
-    stream.tokens = object.at("tokens").get<std::uint64_t>();
+    stream.tokens = number<std::uint64_t>(object.at("tokens"));
     for (const json& segment : object.at("segments")) {
-        stream.segments.push_back({segment.at(0).get<std::uint32_t>(), segment.at(1).get<std::uint64_t>(),
-                                   segment.at(2).get<std::uint64_t>()});
+        stream.segments.push_back({number<std::uint32_t>(segment.at(0)), number<std::uint64_t>(segment.at(1)),
+                                   number<std::uint64_t>(segment.at(2))});
     }
     return stream;
 }
@@ -39,17 +50,17 @@ Manifest from_json(const json& object) {
         manifest.tokenizer_sha256 = object.at("tokenizer_sha256").get<std::string>();
         manifest.unicode = object.at("unicode").get<std::string>();
     }
-    manifest.vocabulary = object.at("vocabulary").get<std::uint32_t>();
+    manifest.vocabulary = number<std::uint32_t>(object.at("vocabulary"));
     manifest.inputs_sha256 = object.at("inputs_sha256").get<std::string>();
     for (const json& source : object.at("sources")) {
         manifest.sources.push_back({source.at("name").get<std::string>(), source.at("id").get<std::string>(),
-                                    source.at("documents").get<std::uint64_t>(),
-                                    source.at("input_bytes").get<std::uint64_t>(), stream_from_json(source.at("train")),
-                                    stream_from_json(source.at("holdout"))});
+                                    number<std::uint64_t>(source.at("documents")),
+                                    number<std::uint64_t>(source.at("input_bytes")),
+                                    stream_from_json(source.at("train")), stream_from_json(source.at("holdout"))});
     }
     for (const json& shard : object.at("shards")) {
-        manifest.shards.push_back({shard.at("file").get<std::string>(), shard.at("tokens").get<std::uint64_t>(),
-                                   shard.at("bytes").get<std::uint64_t>(), shard.at("sha256").get<std::string>()});
+        manifest.shards.push_back({shard.at("file").get<std::string>(), number<std::uint64_t>(shard.at("tokens")),
+                                   number<std::uint64_t>(shard.at("bytes")), shard.at("sha256").get<std::string>()});
     }
     return manifest;
 }
@@ -62,7 +73,10 @@ void check_stream(const Manifest& manifest, const Stream& stream, const std::str
             throw DataError("{} refers to tokens {} to {} of shard {}, which does not have them", what, segment.begin,
                             segment.end, segment.shard);
         }
-        tokens += segment.end - segment.begin;
+        const std::uint64_t more = segment.end - segment.begin;
+        if (more > stream.tokens - tokens)
+            throw DataError("{} has more tokens in its segments than the {} that it says", what, stream.tokens);
+        tokens += more;
     }
     if (tokens != stream.tokens)
         throw DataError("{} has {} tokens in its segments, expected {}", what, tokens, stream.tokens);
@@ -83,7 +97,7 @@ void check_format(const json& object) {
     if (!object.is_object() || object.value("format", "") != kFormat) {
         throw DataError("expected a JSON object of format '{}', found something else", kFormat);
     }
-    const auto version = object.at("version").get<std::uint64_t>();
+    const auto version = number<std::uint64_t>(object.at("version"));
     if (version > kVersion) throw DataError("its format version is {}, this program reads up to {}", version, kVersion);
 }
 

@@ -12,6 +12,7 @@ kiban_room(trainer
   SOURCES optim/muon_update.cpp optim/optimizer_state.cpp optim/sharded_optimizer.cpp
           parallel/bucket_pool.cpp parallel/gradient_tree.cpp parallel/mesh.cpp parallel/parallelize.cpp
           parallel/pipeline_schedule.cpp parallel/tensor_linear.cpp parallel/zero_sharding.cpp
+          preflight/preflight.cpp preflight/training_bits.cpp
           train/compute_device.cpp train/control.cpp train/evaluation.cpp train/generation.cpp train/jobs.cpp train/launched_as.cpp
           train/loading.cpp train/memory_limit.cpp train/passes.cpp train/rows.cpp train/runtime.cpp
           train/saving.cpp train/step_traffic.cpp train/trainer.cpp

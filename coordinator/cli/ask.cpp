@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// kiban save | stop | extend RUN_DIR: asks the run's coordinator through its directory and says what came of it.
+// kiban save | stop | extend | set RUN_DIR: asks the run's coordinator through its directory and says what came of it.
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/named_run.h"
@@ -21,6 +23,7 @@ namespace {
 struct AskOptions {
     std::filesystem::path run_dir;
     std::uint64_t steps = 0;
+    std::vector<std::string> settings;
     bool no_wait = false;
     double timeout_seconds = 0;  // 0: as long as the coordinator lives
 };
@@ -52,6 +55,7 @@ std::string what_to_do(const std::string& verb, const AskOptions& options) {
     const std::string dir = options.run_dir.string();
     if (verb == "save") return "its newest checkpoint is what there is: kiban inspect " + dir;
     if (verb == "stop") return "there is nothing to stop";
+    if (verb == "set") return "give its next start --set " + options.settings.front();
     return fmt::format("start it with kiban pretrain {} --set train.steps={}", (options.run_dir / "run.toml").string(),
                        options.steps);
 }
@@ -86,7 +90,8 @@ void ask(const std::string& verb, const AskOptions& options, int& exit_code) {
     const RunDirectory directory = named_run(options.run_dir);
     Listener listener(directory);
     if (!listener.may_answer()) refuse_unheard(verb, options, "no coordinator drives it");
-    const std::string id = place_request(directory.root(), {.id = "", .verb = verb, .steps = options.steps, .by = ""});
+    const std::string id = place_request(
+        directory.root(), {.id = "", .verb = verb, .steps = options.steps, .by = "", .settings = options.settings});
     if (options.no_wait) {
         fmt::print("asked; the answer will be in {}\n",
                    (directory.root() / "requests" / fmt::format("{}.answer.json", id)).string());
@@ -108,6 +113,10 @@ CLI::App* add_command(CLI::App& app, const std::string& verb, const char* what, 
     if (verb == "extend") {
         command->add_option("--steps", options->steps, "train.steps from now on")->required();
     }
+    if (verb == "set") {
+        command->add_option("KEY=VALUE", options->settings, "live keys of the run file (coordinator/RUN_FILE.md)")
+            ->required();
+    }
     command->add_flag("--no-wait", options->no_wait, "ask, and do not wait for the answer");
     command->add_option("--timeout", options->timeout_seconds, "seconds to wait; 0: as long as the coordinator lives")
         ->check(CLI::NonNegativeNumber);
@@ -121,6 +130,7 @@ void add_ask_commands(CLI::App& app, int& exit_code) {
     add_command(app, "save", "a checkpoint at the next step of a live run; says when it is durable", exit_code);
     add_command(app, "stop", "save at the next step of a live run, then end it; the same command continues it",
                 exit_code);
+    add_command(app, "set", "changes live keys of a run that runs; later starts know it", exit_code);
     add_command(app, "extend", "more steps for a live run, which goes on", exit_code);
 }
 

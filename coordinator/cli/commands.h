@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands of `kiban`: one file each, cli/NAME.cpp (save, stop and extend:
-// ask.cpp), which defines the add_NAME_command() declared here.
+// The commands of `kiban`: one file each, cli/NAME.cpp (save, stop, extend and
+// set: ask.cpp), which defines the add_NAME_command() declared here.
 //
 // It adds a subcommand whose callback does the work and sets `exit_code` (which outlives `app` and starts at 0) unless
 // that is 0. A callback throws Kiban's errors; main.cpp prints them and turns them into the exit code. One thread.
@@ -23,7 +23,8 @@ void add_repair_command(CLI::App& app, int& exit_code);
 void add_pin_command(CLI::App& app, int& exit_code);
 void add_inspect_command(CLI::App& app, int& exit_code);
 void add_generate_command(CLI::App& app, int& exit_code);
-void add_ask_commands(CLI::App& app, int& exit_code);  // save, stop, extend
+void add_ask_commands(CLI::App& app, int& exit_code);  // save, stop, extend, set
+void add_fork_command(CLI::App& app, int& exit_code);
 void add_submit_command(CLI::App& app, int& exit_code);
 void add_doctor_command(CLI::App& app, int& exit_code);
 void add_exec_worker_command(CLI::App& app, int& exit_code);  // hidden: how a rank starts

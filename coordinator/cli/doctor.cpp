@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kiban doctor: what this machine has, what is missing, how fast its parts are.
+// kiban doctor: what this machine has, what is missing, how fast its parts are; --preflight: the same of every node of
+// an allocation.
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -9,12 +10,15 @@
 #include <sstream>
 
 #include "coordinator/cli/commands.h"
-#include "coordinator/cli/machine.h"
 #include "coordinator/cli/readable.h"
 #include "coordinator/job/cpus.h"
+#include "coordinator/job/machine.h"
 #include "coordinator/job/version.h"
 #include "coordinator/launch/environment.h"
+#include "coordinator/launch/launch_facts.h"
 #include "coordinator/launch/launcher.h"
+#include "coordinator/launch/program.h"
+#include "coordinator/run/preflight.h"
 #include "monitoring/error.h"
 
 namespace kiban::coordinator {
@@ -34,6 +38,14 @@ class Findings {
         ++missing_;
     }
     int missing() const { return missing_; }
+
+    void add(const Finding& finding) {
+        switch (finding.kind) {
+            case Finding::Kind::fine: return fact(finding.what.c_str(), finding.text);
+            case Finding::Kind::note: return warn(finding.what.c_str(), finding.text);
+            case Finding::Kind::missing: return missing(finding.what.c_str(), finding.text);
+        }
+    }
 
   private:
     static void print(const char* verdict, const char* what, const std::string& text) {
@@ -152,29 +164,60 @@ void look_at_speed(Findings& findings) {
     }
 }
 
-int doctor(const std::filesystem::path& directory) {
-    Findings findings;
-    findings.fact("kiban", version());
-    look_at_processor(findings);
-    look_at_worker(findings);
-    look_at_launchers(findings);
-    look_at_storage(findings, directory);
-    look_at_speed(findings);
+int verdict(const Findings& findings, const char* good) {
     if (findings.missing() == 0) {
-        fmt::print("everything that a run needs is here\n");
+        fmt::print("{}\n", good);
         return kExitDone;
     }
     fmt::print("missing things that a run needs: {}\n", findings.missing());
     return kExitConfiguration;
 }
 
+int preflight(const PreflightOptions& options) {
+    const PreflightResult result = run_preflight(options);
+    for (const PreflightRow& row : result.rows) {
+        fmt::print("worker {:<3} on {}: memory {:.1f} GB/s, disk {:.2f} GB/s, link {:.2f} GB/s, {:.1f} ms a step, {}\n",
+                   row.rank, row.host, row.memory_speed / 1e9, row.disk_speed / 1e9, row.link_speed / 1e9,
+                   row.step_seconds * 1e3, row.kernels);
+    }
+    Findings findings;
+    for (const Finding& finding : result.findings) findings.add(finding);
+    return verdict(findings, "every node that was looked at is fit for a run");
+}
+
+int doctor(const std::filesystem::path& directory, const std::string& interface) {
+    Findings findings;
+    findings.fact("kiban", version());
+    look_at_processor(findings);
+    look_at_worker(findings);
+    look_at_launchers(findings);
+    for (const Finding& finding : explain(launch_facts(directory, interface, current_environment())))
+        findings.add(finding);
+    look_at_storage(findings, directory);
+    look_at_speed(findings);
+    return verdict(findings, "everything that a run needs is here");
+}
+
 }  // namespace
 
 void add_doctor_command(CLI::App& app, int& exit_code) {
     CLI::App* command = app.add_subcommand("doctor", "what this machine has, what is missing, how fast its parts are");
-    auto directory = std::make_shared<std::filesystem::path>(".");
-    command->add_option("--dir", *directory, "where runs will write")->capture_default_str();
-    command->callback([directory, &exit_code] { exit_code = doctor(*directory); });
+    auto options = std::make_shared<PreflightOptions>();
+    auto all_nodes = std::make_shared<bool>(false);
+    command->add_option("--dir", options->directory, "where runs will write")->capture_default_str();
+    command->add_option("--interface", options->interface, "launch.control_interface of the runs")
+        ->capture_default_str();
+    CLI::Option* flag =
+        command->add_flag("--preflight", *all_nodes, "looks at every node of the allocation, with workers");
+    command->add_option("--workers", options->workers, "of the preflight; left out: those of the Slurm job, else 2")
+        ->check(CLI::PositiveNumber)
+        ->needs(flag);
+    command->add_option("--launcher", options->launcher, "of the preflight: auto, srun or mpirun")
+        ->capture_default_str()
+        ->needs(flag);
+    command->callback([options, all_nodes, &exit_code] {
+        exit_code = *all_nodes ? preflight(*options) : doctor(options->directory, options->interface);
+    });
 }
 
 }  // namespace kiban::coordinator

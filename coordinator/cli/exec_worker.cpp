@@ -3,15 +3,21 @@
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
+#include <thread>
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/launch/environment.h"
 #include "coordinator/launch/launcher.h"
+#include "coordinator/protocol/wire.h"
 #include "monitoring/error.h"
 
 namespace kiban::coordinator {
@@ -24,7 +30,27 @@ struct Rank {
     int threads = 1;
 };
 
+// Some file systems show a new file to other nodes only after a while.
+void await_run_directory(const Rank& rank) {
+    constexpr double kPatienceSeconds = 30;
+    const auto file = address_file(rank.run_dir, rank.attempt);
+    std::error_code error;
+    for (const double end = monotonic_seconds() + kPatienceSeconds; !std::filesystem::exists(file, error);) {
+        if (monotonic_seconds() > end) {
+            std::array<char, 256> host{};
+            ::gethostname(host.data(), host.size() - 1);
+            throw ConfigError(
+                "host '{}' does not see the run directory '{}': '{}' was written before the workers were started; "
+                "choose "
+                "one on a file system that every node mounts",
+                host.data(), rank.run_dir, file.string());
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+}
+
 [[noreturn]] void become_worker(const Rank& rank) {
+    await_run_directory(rank);
     Environment wanted = worker_environment(cpu_of_this_machine(), rank.threads, current_environment());
     wanted["KIBAN_RUN_DIR"] = rank.run_dir;
     wanted["KIBAN_ATTEMPT"] = std::to_string(rank.attempt);

@@ -35,6 +35,7 @@ void add_commands(CLI::App& app, int& exit_code) {
     add_export_command(app, exit_code);
     add_import_command(app, exit_code);
     add_ask_commands(app, exit_code);
+    add_fork_command(app, exit_code);
     add_submit_command(app, exit_code);
     add_doctor_command(app, exit_code);
     add_exec_worker_command(app, exit_code);

@@ -26,7 +26,8 @@ namespace kiban::coordinator {
 
 enum class Change {
     fixed,      // another value makes another run: refused on resume
-    resumable,  // may change between attempts; journaled
+    resumable,  // may change between starts; journaled
+    live,       // also while the run runs (`kiban set`, `kiban extend`); journaled
 };
 
 // --- Rules: what a value may be ---

@@ -8,6 +8,7 @@ namespace {
 
 constexpr Change kFixed = Change::fixed;
 constexpr Change kResumable = Change::resumable;
+constexpr Change kLive = Change::live;
 
 // Bounds that keep products of sizes inside 63 bits; far above what is trained.
 constexpr double kManyLayers = 1 << 14;
@@ -79,7 +80,7 @@ std::vector<Key<RunFile>> train_keys() {
         KIBAN_RUN_KEY(train.batch_rows, between(1, kManyRows), kFixed, "rows", "global batch of one step"),
         KIBAN_RUN_KEY(train.micro_batch_rows, between(0, kManyRows), kResumable, "rows",
                       "of one forward and backward pass of one worker: memory against speed; 0: batch_rows / workers"),
-        KIBAN_RUN_KEY(train.steps, at_least(1), kResumable, "steps",
+        KIBAN_RUN_KEY(train.steps, at_least(1), kLive, "steps",
                       "length of the run and of its schedule; raise it to go on"),
         KIBAN_RUN_KEY(train.eval_interval_steps, at_least(0), kResumable, "steps",
                       "between holdout evaluations; one more at the end; 0: only that"),
@@ -128,7 +129,7 @@ std::vector<Key<RunFile>> cluster_keys() {
         KIBAN_RUN_KEY(parallel.context, at_least(1), kResumable, "workers", "only 1 is available yet"),
         KIBAN_RUN_KEY(checkpoint.interval_steps, StepsOrAuto{}, kResumable, "steps",
                       "between checkpoints: what a crash repeats; 0: only at step 0 and at the end; `auto`: where stalls and repeated steps cost least together (Young, Daly), from what a save costs and how often the run fails"),
-        KIBAN_RUN_KEY(checkpoint.keep, between(2, 1e6), kResumable, "", "newest ones kept; the newest may turn out damaged"),
+        KIBAN_RUN_KEY(checkpoint.keep, between(2, 1e6), kLive, "", "newest ones kept; the newest may turn out damaged"),
         KIBAN_RUN_KEY(checkpoint.copy, (Words{{"auto", "snapshot", "lazy"}}), kResumable, "",
                       "`snapshot`: a worker copies its shard while its training stands still; `lazy`: beside the next forward and backward passes; auto: a snapshot where the pool holds the shard"),
         KIBAN_RUN_KEY(checkpoint.pool_mib, between(0, 1 << 24), kResumable, "MiB",
@@ -139,13 +140,13 @@ std::vector<Key<RunFile>> cluster_keys() {
                       "part of the time between periodic checkpoints over which one may be written, so that writing takes no more than a twentieth of a processor from training; 0: as fast as the disk takes it"),
         KIBAN_RUN_KEY(checkpoint.io, (Words{{"direct", "cached"}}), kResumable, "",
                       "`direct`: shards go past the page cache where the file system offers it: training keeps the processor time and memory that copies there take"),
-        KIBAN_RUN_KEY(checkpoint.max_failures, at_least(1), kResumable, "",
+        KIBAN_RUN_KEY(checkpoint.max_failures, at_least(1), kLive, "",
                       "saves that may fail one after another; with the last of them the run ends with exit code 74"),
-        KIBAN_RUN_KEY(checkpoint.min_interval_steps, at_least(1), kResumable, "steps", "least that `auto` chooses"),
-        KIBAN_RUN_KEY(checkpoint.max_interval_steps, at_least(1), kResumable, "steps", "most that `auto` chooses"),
-        KIBAN_RUN_KEY(checkpoint.hours_between_failures, above(0), kResumable, "hours",
+        KIBAN_RUN_KEY(checkpoint.min_interval_steps, at_least(1), kLive, "steps", "least that `auto` chooses"),
+        KIBAN_RUN_KEY(checkpoint.max_interval_steps, at_least(1), kLive, "steps", "most that `auto` chooses"),
+        KIBAN_RUN_KEY(checkpoint.hours_between_failures, above(0), kLive, "hours",
                       "what `auto` expects before the run has failed; counts as one failure in that time"),
-        KIBAN_RUN_KEY(checkpoint.milestone_steps, at_least(0), kResumable, "steps",
+        KIBAN_RUN_KEY(checkpoint.milestone_steps, at_least(0), kLive, "steps",
                       "one checkpoint in each so many steps is kept for ever; 0: none"),
         KIBAN_RUN_KEY(checkpoint.promote_after_steps, at_least(1), kResumable, "steps",
                       "healthy ones that prove a checkpoint good; the newest proven one is kept"),
@@ -155,14 +156,14 @@ std::vector<Key<RunFile>> cluster_keys() {
                       "at most, so that re-reading disturbs nobody"),
         KIBAN_RUN_KEY(monitoring.listen, Text{}, kResumable, "",
                       "address of /metrics, an IPv4 ADDRESS:PORT; port 0: a free one; empty: not served"),
-        KIBAN_RUN_KEY(monitoring.progress_interval_seconds, above(0), kResumable, "seconds",
+        KIBAN_RUN_KEY(monitoring.progress_interval_seconds, above(0), kLive, "seconds",
                       "between progress lines when the output is no terminal"),
         KIBAN_RUN_KEY(launch.workers, between(1, 1 << 20), kResumable, "", "MPI ranks, all of them train"),
         KIBAN_RUN_KEY(launch.threads_per_worker, between(0, 1 << 14), kResumable, "",
                       "OpenMP threads; 0: in a Slurm job its CPUs per task, else those of its smallest node / workers there; elsewhere the CPUs here / workers"),
         KIBAN_RUN_KEY(launch.launcher, (Words{{"auto", "mpirun", "srun"}}), kResumable, "",
                       "auto: srun inside a Slurm allocation, else mpirun; outside of one on a machine of the cluster auto is refused"),
-        KIBAN_RUN_KEY(launch.max_restarts, between(0, 1e6), kResumable, "",
+        KIBAN_RUN_KEY(launch.max_restarts, between(0, 1e6), kLive, "",
                       "after lost workers, without a newer checkpoint in between"),
         KIBAN_RUN_KEY(launch.start_timeout_seconds, between(1, 86400), kResumable, "seconds",
                       "until every worker has said hello"),

@@ -8,11 +8,20 @@
 namespace kiban::coordinator {
 namespace {
 
+const char* word_of(Change change) {
+    switch (change) {
+        case Change::fixed: return "fixed";
+        case Change::resumable: return "may change";
+        case Change::live: return "live";
+    }
+    return "";
+}
+
 template <typename Target>
 std::string row(const Key<Target>& key, const std::string& name) {
     const std::string unit = key.unit.empty() ? "" : fmt::format(" {}", key.unit);
     return fmt::format("| `{}` | `{}`{} | {} | {} | {} |", name, key.text(Target{}), unit, key.expected,
-                       key.change == Change::fixed ? "fixed" : "may change", key.reason);
+                       word_of(key.change), key.reason);
 }
 
 }  // namespace

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/config/run_file.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <charconv>
 #include <optional>
 #include <string_view>
 #include <system_error>
 
+#include "coordinator/config/changes.h"
 #include "coordinator/config/key_table.h"
 #include "coordinator/config/nearest.h"
 #include "coordinator/config/run_file_defaults.h"
@@ -322,5 +325,35 @@ std::vector<std::string> forbidden_changes(const RunFile& saved, const RunFile& 
 }
 
 std::vector<std::string> all_changes(const RunFile& saved, const RunFile& now) { return changes(saved, now, false); }
+
+std::string text_of_key(const RunFile& run_file, const std::string& key) {
+    for (const auto& known : run_file_keys()) {
+        if (known.name == key) return known.text(run_file);
+    }
+    return "";
+}
+
+std::vector<LiveChange> change_live(RunFile& run_file, const std::vector<std::string>& settings) {
+    std::vector<std::string> live;
+    for (const auto& key : run_file_keys()) {
+        if (key.change == Change::live) live.push_back(key.name);
+    }
+    RunFile changed = run_file;
+    Reader reader(changed, "the run file");
+    std::vector<LiveChange> made;
+    for (const Override& entry : split_overrides(settings)) {
+        apply_override(reader, entry, "setting");
+        if (std::find(live.begin(), live.end(), entry.path) == live.end()) {
+            throw ConfigError(
+                "{} does not change while a run runs; expected one of {}; stop the run and start it with "
+                "--set {}",
+                entry.path, fmt::join(live, ", "), entry.text);
+        }
+        made.push_back({entry.path, text_of_key(run_file, entry.path), text_of_key(changed, entry.path)});
+    }
+    validate(changed);
+    run_file = std::move(changed);
+    return made;
+}
 
 }  // namespace kiban::coordinator

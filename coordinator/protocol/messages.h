@@ -7,7 +7,7 @@
 //
 //   coordinator -> worker   Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, Stop
 //
-// Start: every worker sends Hello, gets Job (mode train | replay | prepare | generate). train: each loads the
+// Start: every worker sends Hello, gets Job (its modes stand there). train: each loads the
 // checkpoint of the Job and verifies it, they agree over MPI, worker 0 sends LoadResult; when it failed the coordinator
 // sends a new Job with an older checkpoint to all. Save at step s (all decide alike, see worker/train/saving.h): worker
 // 0 sends StageRequest; the coordinator answers StageReply to every worker; each writes its shard, beside training, and
@@ -103,7 +103,7 @@ struct Finished {
 };
 
 struct Job {
-    std::string mode;      // train | replay | prepare | generate
+    std::string mode;      // train | replay | prepare | generate | preflight
     std::string run_file;  // resolved TOML
     std::string manifest;  // path of the corpus manifest (train, generate)
     std::string manifest_digest;

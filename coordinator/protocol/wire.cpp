@@ -7,9 +7,11 @@
 #include <array>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "monitoring/nesting.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -34,6 +36,17 @@ T field(const json& object, const char* name, const std::filesystem::path& file)
     } catch (const json::exception& error) {
         throw CommError("cannot understand '{}': field '{}': {}", file.string(), name, error.what());
     }
+}
+
+// 32 bytes in Z85 (ZeroMQ RFC 32): what libzmq takes for a key.
+std::string key_field(const json& object, const char* name, const std::filesystem::path& file) {
+    auto key = field<std::string>(object, name, file);
+    std::array<std::uint8_t, 32> bytes{};
+    if (key.size() != 40 || zmq_z85_decode(bytes.data(), key.c_str()) == nullptr) {
+        throw CommError("cannot understand '{}': field '{}': expected 40 characters of Z85, found {}", file.string(),
+                        name, key.size());
+    }
+    return key;
 }
 
 }  // namespace
@@ -84,8 +97,16 @@ ChannelAddress read_address(const std::filesystem::path& run_dir, std::uint32_t 
     address.attempt = field<std::uint32_t>(content, "attempt", file);
     address.addresses = field<std::vector<std::string>>(content, "addresses", file);
     address.port = field<int>(content, "port", file);
-    address.server_key = field<std::string>(content, "server_key", file);
+    address.server_key = key_field(content, "server_key", file);
     address.heartbeat_timeout_seconds = field<double>(content, "heartbeat_timeout_seconds", file);
+    if (address.port < 1 || address.port > 65535)
+        throw CommError("cannot understand '{}': field 'port': expected 1 to 65535, found {}", file.string(),
+                        address.port);
+    if (!std::isfinite(address.heartbeat_timeout_seconds) || address.heartbeat_timeout_seconds <= 0) {
+        throw CommError(
+            "cannot understand '{}': field 'heartbeat_timeout_seconds': expected a number above 0, found {}",
+            file.string(), address.heartbeat_timeout_seconds);
+    }
     if (address.addresses.empty()) throw CommError("cannot understand '{}': field 'addresses' is empty", file.string());
     return address;
 }
@@ -99,7 +120,7 @@ KeyPair read_client_keys(const std::filesystem::path& run_dir, std::uint32_t att
             "refusing the key '{}': others may read it (mode {:o}, expected 600); make the run directory private",
             file.string(), status.st_mode & 0777u);
     }
-    return {field<std::string>(content, "public", file), field<std::string>(content, "secret", file)};
+    return {key_field(content, "public", file), key_field(content, "secret", file)};
 }
 
 std::string seal(const std::string& run_id, std::uint32_t attempt, const json& message) {
@@ -110,6 +131,7 @@ std::string seal(const std::string& run_id, std::uint32_t attempt, const json& m
 
 std::optional<Envelope> open_envelope(const void* data, std::size_t size) {
     const char* text = static_cast<const char*>(data);
+    if (monitoring::nests_deeper_than({text, size}, monitoring::kMostNesting)) return std::nullopt;
     json parsed = json::parse(text, text + size, nullptr, /*allow_exceptions=*/false);
     if (!parsed.is_object()) return std::nullopt;
     const auto run = parsed.find("run");

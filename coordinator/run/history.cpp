@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/run/history.h"
 
+#include "coordinator/config/changes.h"
+#include "monitoring/error.h"
 #include "monitoring/exit_codes.h"
 
 namespace kiban::coordinator {
@@ -16,6 +18,11 @@ std::uint64_t number(const nlohmann::json& entry, const char* key) {
     return value != entry.end() && value->is_number_integer() && *value >= 0 ? value->get<std::uint64_t>() : 0;
 }
 
+std::string text(const nlohmann::json& entry, const char* key) {
+    const auto value = entry.find(key);
+    return value != entry.end() && value->is_string() ? value->get<std::string>() : "";
+}
+
 }  // namespace
 
 std::uint64_t extended_steps(const std::vector<nlohmann::json>& journal, std::uint64_t steps) {
@@ -24,6 +31,22 @@ std::uint64_t extended_steps(const std::vector<nlohmann::json>& journal, std::ui
         const std::string event = event_of(entry);
         if (event == "started_over") now = steps;
         if (event == "extended" && number(entry, "from") == now) now = number(entry, "to");
+    }
+    return now;
+}
+
+RunFile with_live_settings(const std::vector<nlohmann::json>& journal, const RunFile& run_file) {
+    RunFile now = run_file;
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "started_over") now = run_file;
+        const std::string key = text(entry, "key");
+        if (event != "set" || key.empty() || text_of_key(now, key) != text(entry, "from")) continue;
+        try {
+            change_live(now, {fmt::format("{}={}", key, text(entry, "to"))});
+        } catch (const Error&) {
+            continue;
+        }
     }
     return now;
 }

@@ -7,11 +7,17 @@
 #include <cstdint>
 #include <vector>
 
+#include "coordinator/config/run_file.h"
+
 namespace kiban::coordinator {
 
 /// train.steps of a start whose run file says `steps`: where operators extended the run from there, what they said
 /// last. What the file says otherwise, it says on purpose.
 std::uint64_t extended_steps(const std::vector<nlohmann::json>& journal, std::uint64_t steps);
+
+/// The run file of a start: where operators set live keys of the run from the value that the file says, what they said
+/// last. A setting that the file's other keys no longer allow is left out.
+RunFile with_live_settings(const std::vector<nlohmann::json>& journal, const RunFile& run_file);
 
 /// Seconds that the checkpoint committed last took; 0: there was none.
 double seconds_of_last_save(const std::vector<nlohmann::json>& journal);

@@ -12,6 +12,7 @@
 #include "data/tokenizer.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "monitoring/nesting.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -21,7 +22,10 @@ using checkpoint::SafeTensor;
 using nlohmann::json;
 
 json read_json(const fs::path& file) {
-    json content = json::parse(monitoring::read_text(file), nullptr, /*allow_exceptions=*/false);
+    const std::string text = monitoring::read_text(file);
+    if (monitoring::nests_deeper_than(text, monitoring::kMostNesting))
+        throw ConfigError("'{}' nests deeper than {} levels", file.string(), monitoring::kMostNesting);
+    json content = json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (content.is_discarded()) throw ConfigError("'{}' is no JSON", file.string());
     return content;
 }

@@ -74,10 +74,12 @@ int leave(Coordinator& coordinator, const Outcome& outcome, const char* when_don
     return exit_code;
 }
 
-// The command that started the run says as many steps as ever.
-void take_up_extensions(Coordinator& coordinator) {
+// The command that started the run says what it always said.
+void take_up_changes(Coordinator& coordinator) {
+    const auto journal = read_journal(coordinator.directory.journal());
+    coordinator.run_file = with_live_settings(journal, coordinator.run_file);
     std::uint64_t& steps = coordinator.run_file.train.steps;
-    const std::uint64_t extended = extended_steps(read_journal(coordinator.directory.journal()), steps);
+    const std::uint64_t extended = extended_steps(journal, steps);
     if (extended == steps) return;
     log_info("the run was extended from {} to {} steps while it ran", steps, extended);
     steps = extended;
@@ -92,7 +94,7 @@ int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
         const auto moved = coordinator.directory.set_aside(coordinator.lease.attempt());
         board.journal.add("started_over", {{"moved", moved}});
     }
-    take_up_extensions(coordinator);
+    take_up_changes(coordinator);
     check_resume(coordinator, "");  // refuses before the corpus is prepared
     const Outcome prepared = prepare_corpus(*coordinator.session, coordinator.preparation);
     if (prepared.decision.kind != Decision::Kind::done) return leave(coordinator, prepared);

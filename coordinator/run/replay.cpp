@@ -81,9 +81,9 @@ std::size_t rows_up_to(const std::vector<CurveRow>& rows, std::uint64_t step) {
 }
 
 // Imported weights belong to no world and run file: there is no resume of them to verify.
-bool is_imported(const std::filesystem::path& directory) {
+bool is_unbound(const std::filesystem::path& directory) {
     const checkpoint::CheckpointReader reader(directory);
-    return checkpoint::is_import(checkpoint::run_state_from_json(reader.state()));
+    return checkpoint::is_unbound(checkpoint::run_state_from_json(reader.state()));
 }
 
 checkpoint::CheckpointInfo chosen_checkpoint(const std::filesystem::path& run_dir, const std::vector<CurveRow>& rows,
@@ -91,7 +91,7 @@ checkpoint::CheckpointInfo chosen_checkpoint(const std::filesystem::path& run_di
     std::vector<checkpoint::CheckpointInfo> good;
     std::vector<std::uint64_t> at;
     for (const auto& candidate : checkpoint::list_checkpoints(run_dir)) {
-        if (checkpoint::quick_fault(candidate.directory) || is_imported(candidate.directory)) continue;
+        if (checkpoint::quick_fault(candidate.directory) || is_unbound(candidate.directory)) continue;
         good.push_back(candidate);
         at.push_back(candidate.step);
     }

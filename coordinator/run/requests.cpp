@@ -53,7 +53,7 @@ std::string who_am_i() {
     return fmt::format("{}@{}", user != nullptr ? user->pw_name : fmt::format("{}", ::geteuid()), host.data());
 }
 
-bool is_verb(const std::string& verb) { return verb == "save" || verb == "stop" || verb == "extend"; }
+bool is_verb(const std::string& verb) { return verb == "save" || verb == "stop" || verb == "extend" || verb == "set"; }
 
 // Text that goes into logs and the journal.
 std::string printable(std::string text) {
@@ -64,22 +64,39 @@ std::string printable(std::string text) {
     return text;
 }
 
+std::string shown(const json& value) { return printable(value.dump(-1, ' ', true, json::error_handler_t::replace)); }
+
+std::vector<std::string> settings_of(const json& content, const std::string& id) {
+    const auto settings = content.find("settings");
+    const auto is_text = [](const json& setting) {
+        if (!setting.is_string()) return false;
+        const auto text = setting.get<std::string>();
+        return printable(text) == text;
+    };
+    const bool texts = settings != content.end() && settings->is_array() && !settings->empty() &&
+                       std::all_of(settings->begin(), settings->end(), is_text);
+    if (!texts) {
+        throw ConfigError("request '{}': expected settings, an array of printable KEY=VALUE, found {}", id,
+                          settings == content.end() ? "none" : shown(*settings));
+    }
+    return settings->get<std::vector<std::string>>();
+}
+
 Request request_from(const json& content, const std::string& id) {
     Request request{.id = id, .verb = "", .steps = 0, .by = ""};
     const auto verb = content.find("verb");
     if (verb == content.end() || !verb->is_string() || !is_verb(verb->get<std::string>())) {
-        throw ConfigError(
-            "request '{}': expected verb save, stop or extend, found {}", id,
-            verb == content.end() ? "none" : printable(verb->dump(-1, ' ', true, json::error_handler_t::replace)));
+        throw ConfigError("request '{}': expected verb save, stop, extend or set, found {}", id,
+                          verb == content.end() ? "none" : shown(*verb));
     }
     request.verb = verb->get<std::string>();
     const auto steps = content.find("steps");
     if (request.verb == "extend" && (steps == content.end() || !steps->is_number_unsigned())) {
-        throw ConfigError(
-            "request '{}': expected a whole number of steps, found {}", id,
-            steps == content.end() ? "none" : printable(steps->dump(-1, ' ', true, json::error_handler_t::replace)));
+        throw ConfigError("request '{}': expected a whole number of steps, found {}", id,
+                          steps == content.end() ? "none" : shown(*steps));
     }
     if (request.verb == "extend") request.steps = steps->get<std::uint64_t>();
+    if (request.verb == "set") request.settings = settings_of(content, id);
     const auto by = content.find("by");
     request.by = by != content.end() && by->is_string() ? printable(by->get<std::string>()) : "?";
     return request;
@@ -106,6 +123,7 @@ std::string place_request(const fs::path& run_dir, Request request) {
     request.id = new_id();
     json content = {{"verb", request.verb}, {"by", who_am_i()}};
     if (request.verb == "extend") content["steps"] = request.steps;
+    if (request.verb == "set") content["settings"] = request.settings;
     monitoring::publish(request_file(directory, request.id), content.dump() + "\n");
     return request.id;
 }

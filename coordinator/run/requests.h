@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operator asks of a live run, through its directory: RUN/requests/ID.json of `kiban save`, `stop` and
-// `extend`, which becomes ID.taken when the coordinator has it, and its ID.answer.json. Both appear whole or not at
+// What an operator asks of a live run, through its directory: RUN/requests/ID.json of `kiban save`, `stop`, `extend`
+// and `set`, which becomes ID.taken when the coordinator has it, and its ID.answer.json. Both appear whole or not at
 // all; who may write into the run directory may ask. Requests are untrusted input. One thread.
 #pragma once
 
@@ -16,10 +16,11 @@
 namespace kiban::coordinator {
 
 struct Request {
-    std::string id;           // file name without ending; place_request() makes it
-    std::string verb;         // save | stop | extend
-    std::uint64_t steps = 0;  // extend: train.steps from now on
-    std::string by;           // user@host
+    std::string id;                          // file name without ending; place_request() makes it
+    std::string verb;                        // save | stop | extend | set
+    std::uint64_t steps = 0;                 // extend: train.steps from now on
+    std::string by;                          // user@host
+    std::vector<std::string> settings = {};  // set: KEY=VALUE
 };
 
 struct Answer {

@@ -48,6 +48,11 @@ std::string RunDirectory::open_or_create() {
     return text_field(read_object(identity()), "run", identity());
 }
 
+std::string run_id_of(const RunDirectory& directory) {
+    if (!monitoring::anything_at(directory.identity())) return "";
+    return text_field(read_object(directory.identity()), "run", directory.identity());
+}
+
 std::vector<std::string> RunDirectory::set_aside(std::uint32_t attempt) const {
     const auto old = root_ / fmt::format("old-{}", attempt);
     std::vector<std::string> moved;

@@ -39,6 +39,9 @@ class RunDirectory {
     std::filesystem::path root_;
 };
 
+/// The id in run.json; empty when there is none yet.
+std::string run_id_of(const RunDirectory& directory);
+
 /// Which prepared corpus a run uses.
 struct CorpusReference {
     std::filesystem::path manifest;

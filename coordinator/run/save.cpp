@@ -15,6 +15,7 @@ std::optional<SaveOutcome> SaveFlow::begin(CoordinatorChannel& channel, const St
                 request_.step);
     started_ = monotonic_seconds();
     request_ = request;
+    kept_ = next_kept_;
     outcome_ = {.step = request.step, .committed = std::nullopt, .seconds = 0, .write_seconds = 0, .error = ""};
     try {
         staging_ = checkpoint::begin_checkpoint(setup_.run_dir, request.step, setup_.attempt, request.bytes);
@@ -27,6 +28,10 @@ std::optional<SaveOutcome> SaveFlow::begin(CoordinatorChannel& channel, const St
     answers_.assign(static_cast<std::size_t>(setup_.workers), std::nullopt);
     channel.send_to_all(StageReply{.step = request.step, .directory = staging_.string(), .error = ""});
     return std::nullopt;
+}
+
+void SaveFlow::retain(std::uint32_t keep, std::uint64_t milestone_steps) {
+    next_kept_ = {.keep = keep, .milestone_steps = milestone_steps, .in_use = {}};
 }
 
 std::optional<SaveOutcome> SaveFlow::shard_written(CoordinatorChannel& channel, int rank, const ShardWritten& message) {
@@ -70,8 +75,7 @@ void SaveFlow::commit(const std::vector<checkpoint::ShardReport>& reports,
         outcome_.committed = checkpoint::commit_checkpoint(setup_.run_dir, staging_, request_.step, setup_.attempt,
                                                            reports, request_.state, setup_.is_current, curve);
         if (setup_.is_current()) {
-            checkpoint::apply_retention(setup_.run_dir,
-                                        {.keep = setup_.keep, .milestone_steps = setup_.milestone_steps, .in_use = {}});
+            checkpoint::apply_retention(setup_.run_dir, kept_);
         }
     } catch (const std::exception& error) {
         outcome_.error = error.what();

@@ -49,6 +49,8 @@ class SaveFlow {
 
     /// InternalError when a save is under way. Returns the outcome when the save could not begin.
     std::optional<SaveOutcome> begin(CoordinatorChannel& channel, const StageRequest& request);
+    /// What later saves keep of the older ones; that of a commit which is under way stays.
+    void retain(std::uint32_t keep, std::uint64_t milestone_steps);
     /// Begins the commit once every worker has answered; the outcome when there is nothing to commit.
     std::optional<SaveOutcome> shard_written(CoordinatorChannel& channel, int rank, const ShardWritten& message);
     /// Readable when outcome() has something to say.
@@ -68,6 +70,8 @@ class SaveFlow {
     void tell(CoordinatorChannel& channel, const SaveOutcome& outcome) const;
 
     SaveSetup setup_;
+    checkpoint::RetentionRule kept_ = {.keep = setup_.keep, .milestone_steps = setup_.milestone_steps, .in_use = {}};
+    checkpoint::RetentionRule next_kept_ = kept_;  // kept_ is the commit's thread's until it is joined
     bool active_ = false;
     StageRequest request_;
     std::filesystem::path staging_;

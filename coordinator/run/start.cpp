@@ -10,6 +10,7 @@
 #include "checkpoint/imported.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
+#include "coordinator/config/changes.h"
 #include "coordinator/config/vocabulary.h"
 #include "coordinator/job/inventory.h"
 #include "coordinator/job/version.h"
@@ -33,12 +34,12 @@ RunDirectory checked_directory(const RunFile& run_file) {
     return RunDirectory(run_file.run_dir());
 }
 
-// Whether the run began with weights that came from elsewhere, as the journal has it.
+// Whether the run began with weights that came from elsewhere (`kiban import`, `kiban fork`), as the journal has it.
 bool holds_import(const RunDirectory& directory) {
     bool imported = false;
     for (const nlohmann::json& entry : read_journal(directory.journal())) {
         const std::string event = entry.value("event", "");
-        if (event == "imported") imported = true;
+        if (event == "imported" || event == "forked") imported = true;
         if (event == "started_over") imported = false;
     }
     return imported;
@@ -49,8 +50,9 @@ void refuse_lost_checkpoints(const RunDirectory& directory) {
     const auto curve = monitoring::read_curve(directory.curve());
     if (curve.rows.empty() && holds_import(directory)) {
         throw CheckpointError(
-            "cannot train '{}': its weights were imported, but '{}' holds no checkpoint; restore it, import again, or "
-            "start from random weights with --fresh",
+            "cannot train '{}': its weights came from elsewhere, but '{}' holds no checkpoint; restore it, import or "
+            "fork "
+            "again, or start from random weights with --fresh",
             directory.root().string(), (directory.root() / "ckpt").string());
     }
     if (curve.rows.empty()) return;
@@ -58,14 +60,6 @@ void refuse_lost_checkpoints(const RunDirectory& directory) {
         "cannot resume '{}': its curve ends at step {}, but '{}' holds no checkpoint; restore it, or start over with "
         "--fresh",
         directory.root().string(), curve.rows.back().step, (directory.root() / "ckpt").string());
-}
-
-// Of imported weights nothing was trained: only what says what the stored tensors are is fixed. The length is the
-// number of gpt2's positions.
-bool concerns_weights(const std::string& change, ModelLayout layout) {
-    return change.starts_with("model.") || change.starts_with("data.tokenizer:") ||
-           change.starts_with("train.optimizer.name:") ||
-           (layout == ModelLayout::gpt2 && change.starts_with("data.sequence_length:"));
 }
 
 TimeLimit time_limit_of(const LaunchConfig& launch) {
@@ -151,19 +145,18 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
     const checkpoint::CheckpointReader reader(newest->directory);
     const checkpoint::RunState state = checkpoint::run_state_from_json(reader.state());
     const RunFile saved = parse_saved_run_file(state.run_file, coordinator.run_file.base, newest->directory.string());
-    auto forbidden = forbidden_changes(saved, coordinator.run_file);
-    if (checkpoint::is_import(state)) {
-        std::erase_if(forbidden, [&](const std::string& line) { return !concerns_weights(line, saved.model.layout); });
-    }
+    // Of imported weights nothing was trained: only what says what the stored tensors are is fixed.
+    const auto forbidden = checkpoint::is_import(state) ? changes_of_tensors(saved, coordinator.run_file)
+                                                        : forbidden_changes(saved, coordinator.run_file);
     if (!forbidden.empty()) {
         throw ConfigError(
-            "cannot resume '{}' from step {} with this run file:\n  {}\nundo the change, name another --run-dir, or "
-            "start over "
-            "with --fresh",
-            coordinator.directory.root().string(), newest->step, fmt::join(forbidden, "\n  "));
+            "cannot resume '{}' from step {} with this run file:\n  {}\nundo the change, name another --run-dir, "
+            "start over with --fresh, or start a new run from this checkpoint: kiban fork {} --step {} --set KEY=VALUE",
+            coordinator.directory.root().string(), newest->step, fmt::join(forbidden, "\n  "),
+            coordinator.directory.root().string(), newest->step);
     }
     refuse_other_tokenizer(coordinator, state, newest->step);
-    if (!manifest_digest.empty() && !checkpoint::is_import(state) && state.data_digest != manifest_digest) {
+    if (!manifest_digest.empty() && !checkpoint::is_unbound(state) && state.data_digest != manifest_digest) {
         throw ConfigError(
             "cannot resume '{}' from step {}: the corpus has changed (manifest digest: saved {}, now {}); restore the "
             "data, name "

@@ -66,6 +66,7 @@ class TrainMode : public AttemptMode {
     void on_outcome(const SaveOutcome& outcome);
     void note_save(const SaveOutcome& outcome);
     void on_extension(CoordinatorChannel& channel, const Request& request);
+    void on_setting(CoordinatorChannel& channel, const Request& request);
     void serve_wishes(CoordinatorChannel& channel);
     void answer_wishes(std::uint64_t step, const Answer& answer);
     std::string checkpoint_text() const;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What training does about stops, and about what operators ask for.
-#include "coordinator/config/run_file.h"
+#include "coordinator/config/changes.h"
 #include "coordinator/run/train.h"
 #include "monitoring/error.h"
+#include "monitoring/file.h"
+#include "monitoring/log.h"
 
 namespace kiban::coordinator {
 
@@ -15,6 +17,7 @@ bool TrainMode::request_stop(CoordinatorChannel& channel, const std::string& rea
 
 void TrainMode::on_request(CoordinatorChannel& channel, const Request& request) {
     if (request.verb == "extend") return on_extension(channel, request);
+    if (request.verb == "set") return on_setting(channel, request);
     session_.board.journal.try_add("save_requested", {{"by", request.by}});
     training_.wishes.add(request.id, training_.step);
     if (!loaded_) return;
@@ -35,6 +38,33 @@ void TrainMode::answer_wishes(std::uint64_t step, const Answer& answer) {
 std::string TrainMode::checkpoint_text() const {
     const RunStatus& status = session_.board.status;
     return fmt::format("checkpoint of step {} is durable: {}", status.checkpoint_step, status.checkpoint);
+}
+
+// What only the coordinator looks at changes at once; the workers' job is as it was.
+void TrainMode::on_setting(CoordinatorChannel& channel, const Request& request) {
+    std::string told;
+    try {
+        RunFile changed = session_.run_file;
+        const auto changes = change_live(changed, request.settings);
+        if (changed.train.steps != session_.run_file.train.steps) {
+            throw ConfigError("train.steps needs a save and a resume: kiban extend RUN_DIR --steps {}",
+                              changed.train.steps);
+        }
+        monitoring::publish(session_.directory.run_file(), to_toml(changed));
+        for (const LiveChange& change : changes) {
+            session_.board.journal.add(
+                "set", {{"key", change.key}, {"from", change.from}, {"to", change.to}, {"by", request.by}});
+            told += fmt::format("{}{}: was {}, is {}", told.empty() ? "" : "; ", change.key, change.from, change.to);
+        }
+        session_.run_file = changed;
+    } catch (const Error& error) {
+        session_.requests.answer(request.id, {.done = false, .text = error.what()});
+        return;
+    }
+    monitoring::log_info("set by {}: {}", request.by, told);
+    save_.retain(session_.run_file.checkpoint.keep, session_.run_file.checkpoint.milestone_steps);
+    if (loaded_) choose_interval(channel);
+    session_.requests.answer(request.id, {.done = true, .text = told});
 }
 
 // Save, and begin another attempt with more steps: the way of a resume, so that nothing is special about it.

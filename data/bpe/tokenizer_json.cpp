@@ -8,6 +8,7 @@
 #include "data/bpe/definition.h"
 #include "data/bpe/splitter.h"
 #include "monitoring/error.h"
+#include "monitoring/nesting.h"
 
 namespace kiban::data {
 namespace {
@@ -16,7 +17,6 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr std::uint64_t kMostIds = 1u << 20;
-constexpr std::size_t kMostNesting = 64;  // what reads and shows the file calls itself for each level
 
 class Reader {
   public:
@@ -311,32 +311,12 @@ void append_model(std::string& text, const BpeDefinition& definition) {
     text += "\n    ]\n  }";
 }
 
-void refuse_deep_nesting(std::string_view text, const std::string& where) {
-    std::size_t depth = 0;
-    bool quoted = false;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (quoted) {
-            if (text[i] == '\\') {
-                ++i;
-            } else if (text[i] == '"') {
-                quoted = false;
-            }
-        } else if (text[i] == '"') {
-            quoted = true;
-        } else if (text[i] == '[' || text[i] == '{') {
-            if (++depth > kMostNesting) {
-                throw DataError("cannot use tokenizer '{}': it nests deeper than {} levels", where, kMostNesting);
-            }
-        } else if ((text[i] == ']' || text[i] == '}') && depth > 0) {
-            --depth;
-        }
-    }
-}
-
 }  // namespace
 
 BpeDefinition parse_tokenizer_json(std::string_view text, const std::string& where) {
-    refuse_deep_nesting(text, where);
+    if (monitoring::nests_deeper_than(text, monitoring::kMostNesting)) {
+        throw DataError("cannot use tokenizer '{}': it nests deeper than {} levels", where, monitoring::kMostNesting);
+    }
     try {
         return Reader(where).read(json::parse(text));
     } catch (const json::exception& failure) {

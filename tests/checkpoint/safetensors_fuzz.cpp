@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// safetensors_fuzz EXECUTIONS [SEED]: first every file of a built-in corpus, then mutations of them (bits, bytes,
-// numbers, pieces of other files, cuts, wrong lengths) through the parser of safetensors files. Each is either refused
-// by a CheckpointError or holds tensors that tile the file's data exactly and survive being written and read again.
-#include <fmt/format.h>
-
-#include <cstdio>
-#include <cstdlib>
-#include <exception>
-#include <random>
+// safetensors_fuzz EXECUTIONS [SEED]: the parser of safetensors headers, which come from anywhere. Each file is either
+// refused by a CheckpointError or holds tensors that tile its data exactly and survive being written and read again.
 #include <set>
 #include <string>
 #include <vector>
 
 #include "checkpoint/safetensors.h"
 #include "monitoring/error.h"
+#include "tests/support/fuzz.h"
 
 namespace {
 
@@ -95,52 +89,13 @@ const std::vector<std::string>& tokens() {
     return all;
 }
 
-class Mutator {
-  public:
-    explicit Mutator(std::uint64_t seed) : random_(seed) {}
-
-    std::string mutated(const std::vector<std::string>& from) {
-        std::string text = pick(from);
-        for (std::size_t i = below(4) + 1; i > 0; --i) change(text, from);
-        if (below(4) != 0) right_length(text);  // else most would end at the first eight bytes
-        return text;
-    }
-
-  private:
-    std::size_t below(std::size_t bound) { return static_cast<std::size_t>(random_() % bound); }
-    const std::string& pick(const std::vector<std::string>& from) { return from[below(from.size())]; }
-    std::size_t place(const std::string& text) { return text.empty() ? 0 : below(text.size()); }
-
-    void change(std::string& text, const std::vector<std::string>& from) {
-        const std::size_t at = place(text);
-        const std::size_t length = below(8) + 1;
-        switch (below(7)) {
-            case 0:
-                if (!text.empty()) text[at] = static_cast<char>(text[at] ^ (1 << below(8)));
-                break;
-            case 1: text.insert(at, pick(tokens())); break;
-            case 2: text.replace(at, std::min(length, text.size() - at), pick(tokens())); break;
-            case 3: text.erase(at, length); break;
-            case 4: text.insert(at, 1, static_cast<char>(random_())); break;
-            case 5: {
-                const std::string& other = pick(from);
-                text.insert(at, other.substr(place(other), below(60)));
-                break;
-            }
-            default: text.resize(at); break;
-        }
-    }
-
-    // The header ends at some '}', and its length says so.
-    void right_length(std::string& text) {
-        const std::size_t end = text.rfind('}');
-        if (end == std::string::npos || end < 8) return;
-        const std::size_t header = end + 1 - 8;
-        for (std::size_t i = 0; i < 8; ++i) text[i] = static_cast<char>(header >> (8 * i) & 0xFF);
-    }
-
-    std::mt19937_64 random_;
-};
+// The header ends at some '}', and its length says so.
+void right_length(std::string& text) {
+    const std::size_t end = text.rfind('}');
+    if (end == std::string::npos || end < 8) return;
+    const std::size_t header = end + 1 - 8;
+    for (std::size_t i = 0; i < 8; ++i) text[i] = static_cast<char>(header >> (8 * i) & 0xFF);
+}
 
 checkpoint::SafetensorsHeader parse(const std::string& file) {
     const auto bytes = std::as_bytes(std::span<const char>(file));
@@ -177,37 +132,14 @@ bool execute(const std::string& file) {
     return true;
 }
 
-int fuzz(std::uint64_t executions, std::uint64_t seed) {
-    const std::vector<std::string> files = corpus();
-    Mutator mutator(seed);
-    std::uint64_t accepted = 0;
-    std::string file;
-    try {
-        for (const std::string& known : files) {
-            file = known;
-            accepted += execute(file);
-        }
-        if (accepted != 5) throw InternalError("expected 5 good files in the corpus, found {}", accepted);
-        for (std::uint64_t i = 0; i < executions; ++i) {
-            file = mutator.mutated(files);
-            accepted += execute(file);
-        }
-    } catch (const std::exception& error) {
-        std::string hex;
-        for (const char c : file) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
-        fmt::print(stderr, "{}: {}\nfile {}\n", type_name_of(error), error.what(), hex);
-        return 1;
-    }
-    fmt::print("{} executions, seed {}: {} accepted, the others refused\n", executions + files.size(), seed, accepted);
-    return accepted > executions / 1000 ? 0 : 1;  // else the mutations reach nothing behind the first check
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc < 2) {
-        fmt::print(stderr, "expected EXECUTIONS [SEED]\n");
-        return 64;
-    }
-    return fuzz(std::strtoull(argv[1], nullptr, 10), argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1);
+    return testing::fuzz({.corpus = corpus(),
+                          .tokens = tokens(),
+                          .good = 5,
+                          .execute = execute,
+                          .replayed = {as_file("{\"a\":" + std::string(200000, '['), 0)},
+                          .mend = right_length},
+                         argc, argv);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include "coordinator/cli/machine.h"
 #include "coordinator/cli/readable.h"
+#include "coordinator/job/machine.h"
 
 namespace kiban::coordinator {
 namespace {

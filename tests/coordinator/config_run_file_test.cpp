@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "coordinator/config/changes.h"
 #include "coordinator/config/run_file.h"
 #include "monitoring/error.h"
 
@@ -304,6 +305,37 @@ TEST(RunFile, AnotherNumberOfSourcesIsAForbiddenChange) {
     const RunFile saved = parse(kSmallest);
     const RunFile now = parse(kSmallest, {"data.sources.1.path=b"});
     EXPECT_EQ(forbidden_changes(saved, now), std::vector<std::string>{"data.sources: saved 1 of them, now 2"});
+}
+
+TEST(LiveKeys, ChangeTogetherOrNotAtAll) {
+    RunFile file = parse_run_file("[[data.sources]]\npath = 'x'\n", ".", "test");
+    const auto changes = change_live(file, {"checkpoint.keep=5", "launch.max_restarts=2"});
+    ASSERT_EQ(changes.size(), 2U);
+    EXPECT_EQ(changes[0].key + changes[0].from + changes[0].to, "checkpoint.keep35");
+    EXPECT_EQ(file.checkpoint.keep, 5U);
+    EXPECT_EQ(file.launch.max_restarts, 2U);
+    EXPECT_THROW(change_live(file, {"checkpoint.keep=9", "checkpoint.max_failures=0"}), ConfigError);
+    EXPECT_EQ(file.checkpoint.keep, 5U);
+}
+
+TEST(LiveKeys, OthersAreRefusedByNameAndSayWhatToDo) {
+    RunFile file = parse_run_file("[[data.sources]]\npath = 'x'\n", ".", "test");
+    const auto refusal = [&](const std::string& setting) {
+        try {
+            change_live(file, {setting});
+        } catch (const Error& error) {
+            return std::string(error.what());
+        }
+        return std::string("accepted");
+    };
+    const std::string layers = refusal("model.layers=8");
+    EXPECT_NE(layers.find("model.layers does not change while a run runs; expected one of "), std::string::npos)
+        << layers;
+    EXPECT_NE(layers.find("checkpoint.keep"), std::string::npos) << layers;
+    EXPECT_NE(layers.find("--set model.layers=8"), std::string::npos) << layers;
+    EXPECT_NE(refusal("data.sources.0.path=y").find("does not change"), std::string::npos);
+    EXPECT_NE(refusal("chekpoint.keep=8").find("did you mean 'checkpoint.keep'?"), std::string::npos);
+    EXPECT_EQ(file.model.layers, 4);
 }
 
 }  // namespace

@@ -10,8 +10,11 @@
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
+#include <memory>
 #include <set>
 #include <thread>
+#include <tuple>
+#include <vector>
 
 #include "coordinator/protocol/coordinator_channel.h"
 #include "coordinator/protocol/wire.h"
@@ -232,6 +235,57 @@ TEST_F(Channel, TheKeyIsReadableByItsOwnerAlone) {
     } catch (const ConfigError& error) {
         EXPECT_NE(std::string(error.what()).find("others may read it (mode 644, expected 600)"), std::string::npos);
     }
+}
+
+TEST_F(Channel, ALooseUmaskAndDirectoryMakeNoKeyPublicAndItGoesWithTheAttempt) {
+    std::filesystem::create_directory(run_dir_ / "keys");
+    std::filesystem::permissions(run_dir_ / "keys", std::filesystem::perms::all);
+    const mode_t before = ::umask(0);
+    auto coordinator = std::make_unique<CoordinatorChannel>(options());
+    ::umask(before);
+    struct stat status {};
+    ASSERT_EQ(::stat((run_dir_ / "keys").c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777u, 0700u);
+    ASSERT_EQ(::stat(key_file(run_dir_, 1).c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777u, 0600u);
+    coordinator.reset();
+    EXPECT_FALSE(std::filesystem::exists(key_file(run_dir_, 1)));
+    EXPECT_THROW(read_client_keys(run_dir_, 1), CommError);
+}
+
+TEST_F(Channel, FilesThatAreNoKeysAndNoAddressAreRefusedByField) {
+    const CoordinatorChannel coordinator(options());
+    const auto refusal = [&](const std::filesystem::path& file, const char* name, const nlohmann::json& value) {
+        const std::string whole = monitoring::read_text(file);
+        nlohmann::json content = nlohmann::json::parse(whole);
+        content[name] = value;
+        monitoring::publish_private(file, content.dump());
+        std::string message = "accepted";
+        try {
+            const WorkerChannel worker(run_dir_, 1, hello(0), 0.2);
+        } catch (const CommError& error) {
+            message = error.what();
+        }
+        monitoring::publish_private(file, whole);
+        return message;
+    };
+    const auto keys = key_file(run_dir_, 1);
+    const auto address = address_file(run_dir_, 1);
+    const std::vector<std::tuple<std::filesystem::path, const char*, nlohmann::json, const char*>> cases = {
+        {keys, "secret", "short", "field 'secret': expected 40 characters of Z85, found 5"},
+        {keys, "public", std::string(40, ' '), "field 'public': expected 40 characters of Z85"},
+        {keys, "secret", 7, "field 'secret': "},
+        {address, "server_key", "", "field 'server_key': expected 40 characters of Z85, found 0"},
+        {address, "port", 65536, "field 'port': expected 1 to 65535, found 65536"},
+        {address, "port", -1, "field 'port': expected 1 to 65535, found -1"},
+        {address, "heartbeat_timeout_seconds", -1, "expected a number above 0, found -1"},
+        {address, "addresses", nlohmann::json::array(), "field 'addresses' is empty"},
+        {address, "format", 2, "format 2, this version reads 1"}};
+    for (const auto& [file, name, value, expected] : cases) {
+        const std::string message = refusal(file, name, value);
+        EXPECT_NE(message.find(expected), std::string::npos) << message;
+    }
+    EXPECT_NO_THROW(WorkerChannel(run_dir_, 1, hello(0), 5));
 }
 
 TEST_F(Channel, AWorkerNoticesThatTheCoordinatorIsGone) {

@@ -26,6 +26,32 @@ TEST(ExtendedSteps, AreThoseOfTheFileAgainWhereARunStartedOver) {
     EXPECT_EQ(extended_steps({{{"event", "extended"}, {"from", "400"}, {"to", nullptr}}, {{"event", 5}}}, 400), 400U);
 }
 
+json set(const std::string& key, const std::string& from, const std::string& to) {
+    return {{"event", "set"}, {"key", key}, {"from", from}, {"to", to}};
+}
+
+TEST(LiveSettings, FollowWhatOperatorsSaidFromTheRunFilesValue) {
+    const std::vector<json> journal = {set("checkpoint.keep", "3", "5"), ended(75), set("checkpoint.keep", "5", "7"),
+                                       set("launch.max_restarts", "10", "1")};
+    RunFile file = parse_run_file("[[data.sources]]\npath = 'x'\n", ".", "test");
+    EXPECT_EQ(with_live_settings(journal, file).checkpoint.keep, 7U);
+    EXPECT_EQ(with_live_settings(journal, file).launch.max_restarts, 1U);
+    file.checkpoint.keep = 4;
+    EXPECT_EQ(with_live_settings(journal, file).checkpoint.keep, 4U) << "the run file was changed on purpose";
+    file.checkpoint.keep = 3;
+    const std::vector<json> anew = {journal[0], {{"event", "started_over"}}};
+    EXPECT_EQ(with_live_settings(anew, file).checkpoint.keep, 3U);
+}
+
+TEST(LiveSettings, ThatMakeNoSenseNowAreLeftOut) {
+    const RunFile file = parse_run_file("[[data.sources]]\npath = 'x'\n", ".", "test");
+    const std::vector<json> journal = {set("checkpoint.keep", "3", "1"),
+                                       set("model.layers", "4", "9"),
+                                       {{"event", "set"}, {"key", 4}},
+                                       set("nothing", "", "1")};
+    EXPECT_TRUE(all_changes(file, with_live_settings(journal, file)).empty());
+}
+
 TEST(SecondsOfTheLastSave, AreThoseOfTheNewestCheckpointInTheJournal) {
     EXPECT_EQ(seconds_of_last_save({}), 0);
     EXPECT_EQ(seconds_of_last_save({saved(2), saved(7.5), ended(75)}), 7.5);

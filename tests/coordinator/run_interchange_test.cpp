@@ -193,6 +193,7 @@ TEST_P(ModelInterchange, AnImportIsBoundToItsTokenizerAndToNoCorpusSeedOrWorld) 
     EXPECT_THROW(checkpoint::check_resumable(saved, now), ConfigError);
     checkpoint::RunState trained = saved;  // from the first step on it is a run as any other
     trained.step = 1;
+    trained.position = 12;
     now.tokenizer = saved.tokenizer;
     EXPECT_THROW(checkpoint::check_resumable(trained, now), ConfigError);
 }

@@ -62,6 +62,27 @@ TEST_F(Requests, AreTakenOnceInTheirOrderAndAnsweredOnce) {
     EXPECT_EQ(files(), 0U) << "nothing is left behind";
 }
 
+TEST_F(Requests, ToSetKeysCarryTheirSettings) {
+    RequestBox box(run_dir_);
+    place_request(
+        run_dir_,
+        {.id = "", .verb = "set", .steps = 0, .by = "", .settings = {"checkpoint.keep=5", "run.name=\"a b\""}});
+    const auto taken = box.take();
+    ASSERT_EQ(taken.size(), 1U);
+    EXPECT_EQ(taken[0].settings, (std::vector<std::string>{"checkpoint.keep=5", "run.name=\"a b\""}));
+    int number = 0;
+    for (const char* bad : {R"({"verb":"set"})", R"({"verb":"set","settings":[]})", R"({"verb":"set","settings":[5]})",
+                            R"({"verb":"set","settings":["a=\u001b[2J"]})", R"({"verb":"set","settings":"a=b"})"}) {
+        const std::string id = "bad" + std::to_string(++number);
+        leave(id + ".json", bad);
+        EXPECT_TRUE(box.take().empty()) << bad;
+        const auto answer = take_answer(run_dir_, id);
+        ASSERT_TRUE(answer.has_value()) << bad;
+        EXPECT_NE(answer->text.find("expected settings, an array of printable KEY=VALUE, found "), std::string::npos)
+            << answer->text;
+    }
+}
+
 TEST_F(Requests, OfOneVerbLeaveTheOthersNew) {
     RequestBox box(run_dir_);
     place("save");

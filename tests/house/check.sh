@@ -5,6 +5,7 @@
 #   headers   a source includes its own header first, so that the header is known to compile alone
 #   budget    sources at most 400 lines, headers 250, functions 60; tests/house/exceptions.txt lists what may be longer, and why
 #   words     no assert, no TODO, no skipped or disabled test
+#   shells    no system() and no popen(): programs are started with a list of arguments; no eval in slurm/
 # Prints each breach as file:line: what was expected; exits 1 when there is one.
 set -euo pipefail
 tree=${1:-$(cd "$(dirname "$0")/../.." && pwd)}
@@ -92,7 +93,14 @@ check_words() {
     grep -LE 'SPDX-License-Identifier: Apache-2.0' "${sources[@]}" | sed 's/$/:1: expected the licence line/' || true
 }
 
-{ check_arrows; check_own_header_first; check_budget; check_words; } >"$breaches"
+check_shells() {
+    grep -rnE '(^|std::|::|[=({;!]) *(system|popen)\(' --include='*.cpp' --include='*.h' "${rooms[@]}" |
+        sed 's/$/   <- a list of arguments instead of a shell/' || true
+    grep -rnE '\beval\b|(ba)?sh -c' slurm 2>/dev/null | grep -v '^slurm/test_cluster\.sh:' |
+        sed 's/$/   <- no shell is made from words that somebody wrote/' || true
+}
+
+{ check_arrows; check_own_header_first; check_budget; check_words; check_shells; } >"$breaches"
 if [ -s "$breaches" ]; then
     cat "$breaches"
     echo "house: $(wc -l <"$breaches") breaches"

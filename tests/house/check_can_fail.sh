@@ -24,6 +24,9 @@ plant data/own.h 'int h();'
 plant data/own.cpp '#include <vector>' '#include "data/own.h"'
 plant worker/assert.cpp '#include <cassert>'
 plant tests/skip_test.cpp 'GTEST_SKIP();'
+plant coordinator/shell.cpp 'int f() { return std::system("ls"); }'
+mkdir "$tree/slurm"
+echo 'eval "$line"' >"$tree/slurm/sweep.sbatch"
 echo 'int g();' >"$tree/data/licence.cpp"
 { echo "$licence"; repeat 401 '// line'; } >"$tree/data/long.cpp"
 { echo "$licence"; repeat 251 '// line'; } >"$tree/data/long.h"
@@ -33,7 +36,7 @@ echo 'file data/gone.cpp 500 it is not there' >"$tree/tests/house/exceptions.txt
 
 found=$("$check" "$tree" || true)
 for place in monitoring/arrow.cpp data/torch.cpp checkpoint/h5.cpp worker/version.cpp worker/assert.cpp tests/skip_test.cpp \
-    data/licence.cpp data/long.cpp data/long.h data/function.cpp data/method.h data/own.cpp 'data/gone.cpp'; do
+    data/licence.cpp data/long.cpp data/long.h data/function.cpp data/method.h data/own.cpp 'data/gone.cpp' coordinator/shell.cpp slurm/sweep.sbatch; do
     grep -q "$place" <<<"$found" || { echo "check.sh missed the planted breach in $place; it printed:"; echo "$found"; exit 1; }
 done
 echo "house: every planted breach was found"

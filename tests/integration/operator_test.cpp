@@ -8,6 +8,7 @@
 #include "checkpoint/commit.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/run_directory.h"
+#include "monitoring/curve.h"
 #include "tests/integration/run_test.h"
 
 namespace kiban::testing {
@@ -39,6 +40,14 @@ TEST_F(Operator, ASaveIsDurableWhenItIsAnsweredAndTrainingGoesOn) {
     EXPECT_EQ(shorter.exit_code, 78) << shorter.output;
     EXPECT_TRUE(contains(shorter.output, "expected more than the 4000 that it has, found 3000")) << shorter.output;
 
+    const Ended set = kiban({"set", path("run"), "checkpoint.keep=2", "launch.max_restarts=4"});
+    EXPECT_EQ(set.exit_code, 0) << set.output;
+    EXPECT_TRUE(contains(set.output, "checkpoint.keep: was 3, is 2; launch.max_restarts: was 10, is 4")) << set.output;
+    EXPECT_EQ(journaled("run", "set"), 2U);
+    const Ended fixed = kiban({"set", path("run"), "model.layers=5"});
+    EXPECT_EQ(fixed.exit_code, 78) << fixed.output;
+    EXPECT_TRUE(contains(fixed.output, "model.layers does not change while a run runs")) << fixed.output;
+
     const Ended stopped = kiban({"stop", path("run")});
     EXPECT_EQ(stopped.exit_code, 0) << stopped.output;
     EXPECT_EQ(running->wait(kPatienceSeconds), 75) << running->output();
@@ -69,6 +78,42 @@ TEST_F(Operator, AnExtendedRunHasTheCurveOfOneThatWasAsLongFromTheStart) {
     EXPECT_EQ(journaled("extended", "extended"), 1U);
     EXPECT_EQ(status("extended")->restarts, 0U) << "nothing failed";
     EXPECT_EQ(status("extended")->steps, 600U);
+}
+
+TEST_F(Operator, AForkHasTheParentsCurveUntilSomethingIsChanged) {
+    const std::vector<std::string> every = {"--set", "checkpoint.keep=10"};
+    ASSERT_EQ(kiban(pretrain("run", 2, every)).exit_code, 0);
+    ASSERT_EQ(kiban({"fork", "run", "--step", "160", "--run-dir", "same"}).exit_code, 0);
+    const Ended same = kiban({"pretrain", "same/run.toml"});
+    EXPECT_EQ(same.exit_code, 0) << same.output;
+    EXPECT_TRUE(contains(same.output, "resuming from step 160 (exact)")) << same.output;
+    EXPECT_EQ(csv("same"), csv("run"));
+
+    const Ended changed = kiban(pretrain("run", 2, {"--set", "train.optimizer.learning_rate=1e-4"}));
+    EXPECT_EQ(changed.exit_code, 78) << changed.output;
+    EXPECT_TRUE(contains(changed.output, "train.optimizer.learning_rate: saved 0.001, now 0.0001")) << changed.output;
+    EXPECT_TRUE(contains(changed.output, "kiban fork " + path("run") + " --step 300 --set")) << changed.output;
+
+    std::filesystem::copy_file("/usr/share/common-licenses/GFDL-1.3", dir_ / "other.txt");
+    ASSERT_EQ(kiban({"fork", "run", "--step", "160", "--run-dir", "other", "--set", "data.sources.0.path=other.txt",
+                     "--set", "train.steps=200"})
+                  .exit_code,
+              0);
+    const Ended other = kiban({"pretrain", "other/run.toml"});
+    EXPECT_EQ(other.exit_code, 0) << other.output;
+    const auto parent = monitoring::read_curve(dir_ / "run" / "curve").rows;
+    const auto rows = monitoring::read_curve(dir_ / "other" / "curve").rows;
+    ASSERT_EQ(rows.size(), 200U);
+    EXPECT_EQ(rows[159].loss, parent[159].loss);
+    EXPECT_NE(rows[160].loss, parent[160].loss) << "the next row is of another text";
+}
+
+TEST_F(Operator, NoShellReadsWhatAUserWrites) {
+    const std::string run = "$(touch pwned); touch pwned `touch pwned` & 'x' \"y\"";
+    const Ended ended = kiban(pretrain(run, 2, {"--set", "train.steps=5", "--set", "train.schedule.warmup_steps=1"}));
+    EXPECT_EQ(ended.exit_code, 0) << ended.output;
+    EXPECT_EQ(last_step(run), 5U);
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "pwned"));
 }
 
 TEST_F(Operator, ARunSavesAndLeavesBeforeItsJobEnds) {

@@ -2,41 +2,12 @@
 // A run under a real Slurm of this machine: submitted, killed, exact.
 #include <fmt/format.h>
 
-#include "tests/integration/run_test.h"
+#include "tests/integration/slurm_cluster.h"
 
 namespace kiban::testing {
 namespace {
 
-class Slurm : public RunTest {
-  protected:
-    void SetUp() override {
-        RunTest::SetUp();
-        const Ended up = cluster("start");
-        ASSERT_EQ(up.exit_code, 0) << up.output;
-    }
-    void TearDown() override {
-        cluster("stop");
-        RunTest::TearDown();
-    }
-
-    Ended cluster(const std::string& command) {
-        Process process({KIBAN_SOURCE_DIR "/slurm/test_cluster.sh", (dir_ / "slurm").string(), command, "2"},
-                        dir_ / ("cluster-" + command),
-                        {{"SLURM_BASE_PORT", std::to_string(17000 + ::getpid() % 1000 * 20)}});
-        const int exit_code = process.wait(60);
-        return {exit_code, process.output()};
-    }
-    Process::Environment environment() const { return {{"SLURM_CONF", (dir_ / "slurm/etc/slurm.conf").string()}}; }
-
-    // The state of a job as squeue says it; empty when Slurm has forgotten it.
-    std::string state_of(const std::string& job) {
-        Process process({"scontrol", "show", "job", job}, dir_ / fmt::format("scontrol-{}", ++calls_), environment());
-        process.wait(30);
-        const std::string text = process.output();
-        const auto at = text.find("JobState=");
-        return at == std::string::npos ? "" : text.substr(at + 9, text.find_first_of(" \n", at) - at - 9);
-    }
-};
+class Slurm : public SlurmCluster {};
 
 TEST_F(Slurm, AKilledWorkerOfASubmittedRunLeavesTheCurveAsItWouldHaveBeen) {
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
@@ -74,6 +45,21 @@ TEST_F(Slurm, ASubmittedRunThatNamesNoThreadsTakesItsJobsShare) {
         eventually(kPatienceSeconds, [&] { return state_of(job) == "COMPLETED" || state_of(job) == "FAILED"; }));
     EXPECT_EQ(state_of(job), "COMPLETED");
     EXPECT_EQ(last_step("run"), 20u);
+}
+
+// The preflight of many_nodes.sbatch comes first: each node is looked at, then a run over both by mpirun.
+TEST_F(Slurm, ARunOverTwoNodesByMpirunHasTheCurveOfOneOnThisMachine) {
+    const std::vector<std::string> steps = {"--set", "train.steps=60"};
+    ASSERT_EQ(kiban(pretrain("whole", 2, steps)).exit_code, 0);
+    const std::string job = sbatch({"--time=10", "--nodes=2", "--export=ALL,LAUNCHER=mpirun,INTERFACE=127.0.0.1"},
+                                   "many_nodes.sbatch", {"run.toml", "--run-dir", "run", "--set", "train.steps=60"});
+    ASSERT_TRUE(ends(job));
+    const std::string log = text_of(dir_ / fmt::format("slurm-{}_4294967294.out", job));
+    EXPECT_EQ(state_of(job), "COMPLETED") << log;
+    EXPECT_TRUE(contains(log, "2 workers on 2: n1, n2")) << log;
+    EXPECT_TRUE(contains(log, "every node that was looked at is fit for a run")) << log;
+    EXPECT_TRUE(contains(log, "on n1,") && contains(log, "on n2,")) << log;
+    EXPECT_EQ(csv("run"), csv("whole"));
 }
 
 TEST_F(Slurm, OutsideOfAnAllocationSrunIsRefusedAndSaysHowToSubmit) {

@@ -4,6 +4,7 @@
 #include "data/digest.h"
 #include "data/prepare.h"
 #include "monitoring/log.h"
+#include "worker/preflight/preflight.h"
 #include "worker/train/generation.h"
 #include "worker/train/trainer.h"
 
@@ -69,13 +70,19 @@ Finished generate(const Job& job, const Group& world, Control& control) {
     return {.step = 0, .stopped = false, .output = generate_text(job)};
 }
 
+Finished check_nodes(const Job& job, const Group& world, const Runtime& runtime, Control& control) {
+    control.enter("preflight", 0);
+    return {.step = 0, .stopped = false, .output = preflight(job, world, runtime)};
+}
+
 Finished do_job(const Job& job, const Group& world, const Runtime& runtime, checkpoint::BackgroundWriter& writer,
                 Control& control) {
     if (job.mode == "train") return train(job, world, runtime, writer, control);
     if (job.mode == "replay") return replay(job, world, runtime, writer, control);
     if (job.mode == "prepare") return prepare(control);
     if (job.mode == "generate") return generate(job, world, control);
-    throw InternalError("cannot do the job '{}': expected train, replay, prepare or generate", job.mode);
+    if (job.mode == "preflight") return check_nodes(job, world, runtime, control);
+    throw InternalError("cannot do the job '{}': expected train, replay, prepare, generate or preflight", job.mode);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What this machine has and how fast its parts are, for `kiban doctor`. Measures briefly; one thread (bandwidth: as
-// many as given).
+// What this machine has and how fast its parts are, for `kiban doctor` and its preflight. Measures briefly; one thread
+// (bandwidth: as many as given).
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,6 @@
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "coordinator/launch/program.h"
 
 namespace kiban::coordinator {
 

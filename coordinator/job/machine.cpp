@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "coordinator/cli/machine.h"
+#include "coordinator/job/machine.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
