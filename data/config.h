@@ -22,8 +22,13 @@ struct HoldoutConfig {
     HoldoutBy by = HoldoutBy::tail;  // tail: the last part of each source's tokens; document: by a hash of its text
 };
 
+enum class Packing {
+    concat,    // a source's tokens one after the other, cut each T
+    best_fit,  // documents whole where they fit, predicted across no border, the rest of a row padded (data/packing.h)
+};
+
 struct DataConfig {
-    std::string tokenizer = "bytes";      // bytes | bpe:N, trained on the corpus | path of a tokenizer.json
+    std::string tokenizer = "bytes";      // bytes | bpe:N, trained on the corpus | a tokenizer.json or .model
     std::uint32_t sequence_length = 256;  // tokens a row, T
     HoldoutConfig holdout;
     std::vector<SourceConfig> sources;

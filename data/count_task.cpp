@@ -146,14 +146,15 @@ json result_of(const std::string& tokenizer_json, const MergedWords& merged) {
 }
 
 json train(const json& task, const std::filesystem::path& corpus) {
-    if (const auto there = monitoring::read_text_if_exists(tokenizer_file(corpus))) return result_of(*there, {});
     const auto name = task.at("tokenizer").get<std::string>();
+    const std::filesystem::path file = tokenizer_file(corpus, name);
+    if (const auto there = monitoring::read_text_if_exists(file)) return result_of(*there, {});
     std::vector<std::filesystem::path> files;
     for (const json& unit : task.at("units")) files.push_back(word_counts_file(corpus, unit.get<std::uint64_t>()));
     const MergedWords merged = merge_word_counts(std::move(files), staging_directory(corpus), kTrainingBytes);
     const std::string text = to_tokenizer_json(
         train_bpe(merged.words, Tokenizer::trained_vocabulary(name).value(), kLlama3Pattern, Tokenizer::kTrainedEnd));
-    publish_through(staging_directory(corpus), tokenizer_file(corpus), text, "data.tokenizer");
+    publish_through(staging_directory(corpus), file, text, "data.tokenizer");
     return result_of(text, merged);
 }
 

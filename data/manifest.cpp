@@ -134,7 +134,7 @@ std::string Manifest::to_json() const {
 
 Tokenizer Manifest::load_tokenizer() const {
     if (tokenizer_sha256.empty()) return Tokenizer(tokenizer);
-    const std::filesystem::path file = directory / "tokenizer.json";
+    const std::filesystem::path file = directory / Tokenizer::kept_as(tokenizer);
     Tokenizer loaded = Tokenizer::from_file(file, tokenizer);
     if (loaded.sha256() == tokenizer_sha256) return loaded;
     throw DataError(

@@ -43,8 +43,8 @@ struct ManifestShard {
 
 struct Manifest {
     std::string tokenizer;
-    std::string tokenizer_sha256;  // of tokenizer.json beside it; empty for `bytes`
-    std::string unicode;           // version of the tables that cut the text; empty for `bytes`
+    std::string tokenizer_sha256;  // of the file beside it; empty for `bytes`
+    std::string unicode;           // version of the tables that cut the text; empty for `bytes` and SentencePiece
     std::uint32_t vocabulary = 0;
     std::vector<ManifestSource> sources;  // in the order of the run file
     std::vector<ManifestShard> shards;
@@ -55,7 +55,7 @@ struct Manifest {
     std::string digest() const;
     std::string to_json() const;
 
-    /// What its shards were made with. DataError when tokenizer.json is not the one of the manifest.
+    /// What its shards were made with. DataError when the file beside it is not the manifest's.
     Tokenizer load_tokenizer() const;
 
     /// Reads and checks a manifest and that every shard file is there with its size. DataError names what is wrong.

@@ -87,9 +87,10 @@ struct Preparation::Impl {
 
     /// A tokenizer that was given is kept beside the corpus: its file may go away or change.
     void keep_tokenizer() {
-        if (given_tokenizer.empty() || std::filesystem::exists(tokenizer_file(directory))) return;
+        if (given_tokenizer.empty() || std::filesystem::exists(tokenizer_file(directory, config.tokenizer))) return;
         monitoring::make_directories(staging_directory(directory));
-        publish_through(staging_directory(directory), tokenizer_file(directory), given_tokenizer, "data.tokenizer");
+        publish_through(staging_directory(directory), tokenizer_file(directory, config.tokenizer), given_tokenizer,
+                        "data.tokenizer");
     }
 
     /// Another process, or an earlier one, may have finished this corpus.
@@ -151,7 +152,7 @@ struct Preparation::Impl {
 
     void start_tokenizing() {
         keep_tokenizer();
-        if (!tokenizer) tokenizer = Tokenizer::from_file(tokenizer_file(directory), config.tokenizer);
+        if (!tokenizer) tokenizer = Tokenizer::from_file(tokenizer_file(directory, config.tokenizer), config.tokenizer);
         first_unit = enqueue(plan_tokenizing(config, units, *tokenizer, directory),
                              [&](const json& task) -> std::optional<json> {
                                  const auto staged = StagedUnit::open(staged_unit_file(directory, task.at("unit")));
@@ -195,7 +196,7 @@ struct Preparation::Impl {
     }
 
     void start_next_wave() {
-        const bool untrained = !tokenizer && !std::filesystem::exists(tokenizer_file(directory));
+        const bool untrained = !tokenizer && !std::filesystem::exists(tokenizer_file(directory, config.tokenizer));
         switch (wave) {
             case Wave::none:
                 if (untrained) {
@@ -228,10 +229,8 @@ struct Preparation::Impl {
 
     Manifest manifest_of_results(const std::string& inputs_sha256) const {
         Manifest manifest{tokenizer->name(), "", "", tokenizer->vocabulary(), sources, {}, inputs_sha256, {}};
-        if (tokenizer->bpe()) {
-            manifest.tokenizer_sha256 = tokenizer->sha256();
-            manifest.unicode = unicode_version();
-        }
+        if (tokenizer->has_file()) manifest.tokenizer_sha256 = tokenizer->sha256();
+        if (tokenizer->bpe()) manifest.unicode = unicode_version();
         std::vector<std::string> blocks(sources.size());
         for (std::size_t shard = 0; shard < shards.size(); ++shard) {
             const json& result = tasks[first_shard + shard].result;
@@ -274,7 +273,7 @@ struct Preparation::Impl {
     std::vector<Unit> units;
     std::vector<PlannedShard> shards;  // empty until every unit is tokenized
     std::vector<ManifestSource> sources;
-    std::string given_tokenizer;         // the bytes of a tokenizer.json that the run file names
+    std::string given_tokenizer;         // the bytes of a file that the run file names
     std::optional<Tokenizer> tokenizer;  // none until it is trained
     Wave wave = Wave::none;
     std::vector<Task> tasks;      // wave after wave

@@ -205,6 +205,10 @@ struct Shard::Impl {
         first_continues = h5_read_integer_attribute(file.id(), "first_document_continues") != 0;
         tokens = payload(find_dataset(file.id(), "tokens", id_type(width), 1));
         layout.offsets = find_dataset(file.id(), "doc_offsets", H5T_STD_U64LE, 1);
+        offsets = payload(layout.offsets);
+        if (offsets.size() < sizeof(std::uint64_t) || offset_of(document_count()) != token_count()) {
+            throw IoError("its table of documents does not end with its {} tokens", token_count());
+        }
         layout.ids = find_dataset(file.id(), "doc_id", H5T_STD_U8LE, 2);
         layout.units = find_dataset(file.id(), "doc_unit", H5T_STD_U32LE, 1);
         layout.files = find_dataset(file.id(), "doc_file", H5T_STD_U32LE, 1);
@@ -216,6 +220,14 @@ struct Shard::Impl {
     }
 
     std::uint64_t token_count() const { return tokens.size() / width; }
+
+    std::uint64_t document_count() const { return offsets.size() / sizeof(std::uint64_t) - 1; }
+
+    std::uint64_t offset_of(std::uint64_t n) const {
+        std::uint64_t offset = 0;
+        std::memcpy(&offset, offsets.data() + n * sizeof(offset), sizeof(offset));
+        return offset;
+    }
 
     /// The stored form of tokens [first, first + count).
     std::span<const std::byte> stored(std::uint64_t first, std::uint64_t count) const {
@@ -249,6 +261,7 @@ struct Shard::Impl {
     std::uint32_t width = 2;  // bytes of an id
     bool first_continues = false;
     std::span<const std::byte> tokens;
+    std::span<const std::byte> offsets;  // of documents
     Layout layout;
     std::vector<std::uint64_t> block_xxh3;
     std::unique_ptr<std::atomic<bool>[]> checked;
@@ -284,6 +297,32 @@ std::vector<std::int64_t> Shard::read(std::uint64_t first, std::uint64_t count) 
 
 void Shard::verify() const {
     for (std::uint64_t block = 0; block < impl_->block_xxh3.size(); ++block) impl_->check_block(block);
+}
+
+bool Shard::first_continues() const { return impl_->first_continues; }
+
+std::uint64_t Shard::documents_until(std::uint64_t token) const {
+    std::uint64_t first = 0;
+    std::uint64_t end = impl_->document_count();
+    while (first < end) {
+        const std::uint64_t middle = first + (end - first) / 2;
+        if (impl_->offset_of(middle) <= token)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first;
+}
+
+std::uint64_t Shard::document_start(std::uint64_t n) const {
+    const std::uint64_t start = impl_->offset_of(n);
+    if (start > tokens() || (n > 0 && start <= impl_->offset_of(n - 1))) {
+        throw DataError(
+            "token shard '{}' is damaged in its table of documents: document {} starts at token {} of {}, the one "
+            "before it at {}; delete its directory and prepare the corpus again",
+            impl_->name.string(), n, start, tokens(), n > 0 ? impl_->offset_of(n - 1) : 0);
+    }
+    return start;
 }
 
 ShardDocuments Shard::documents() const {

@@ -70,6 +70,11 @@ class Shard {
     /// Checks every block.
     void verify() const;
     ShardDocuments documents() const;
+    bool first_continues() const;  // the first document began in the shard before
+    /// How many documents start at token `token` or before it: which one comes next. Found in the mapped table.
+    std::uint64_t documents_until(std::uint64_t token) const;
+    /// Where document `n` starts here; tokens() for the one after the last.
+    std::uint64_t document_start(std::uint64_t n) const;
 
   private:
     struct Impl;

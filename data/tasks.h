@@ -10,7 +10,7 @@
 //   shard     {id, kind, directory, shard, tokens, tokenizer, config_sha256,
 //              parts: [{unit, held_out, skip, take, document}]}
 //             -> {shard, tokens, bytes, sha256, blocks}: blocks is the block checksums in hex
-// `tokenizer` is {name, sha256, unicode}: that of the corpus' tokenizer.json, or `bytes`. All publish atomically and
+// `tokenizer` is {name, sha256, unicode}: that of the file beside the corpus, or `bytes`. All publish atomically and
 // give the durable result when another run of the same task was faster. A task that needs what was staged, when another
 // process has finished the corpus meanwhile, gives {superseded}.
 #pragma once
@@ -27,7 +27,8 @@ namespace kiban::data {
 
 std::filesystem::path published_manifest(const std::filesystem::path& corpus);
 std::filesystem::path staging_directory(const std::filesystem::path& corpus);
-std::filesystem::path tokenizer_file(const std::filesystem::path& corpus);
+/// `name` as the tokenizer's, or as the run file names it.
+std::filesystem::path tokenizer_file(const std::filesystem::path& corpus, const std::string& name);
 std::filesystem::path word_counts_file(const std::filesystem::path& corpus, std::uint64_t unit);
 std::filesystem::path staged_unit_file(const std::filesystem::path& corpus, std::uint64_t unit);
 std::filesystem::path shard_result_file(const std::filesystem::path& corpus, std::uint64_t shard);

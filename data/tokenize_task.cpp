@@ -98,7 +98,9 @@ std::filesystem::path published_manifest(const std::filesystem::path& corpus) { 
 
 std::filesystem::path staging_directory(const std::filesystem::path& corpus) { return corpus / "staging"; }
 
-std::filesystem::path tokenizer_file(const std::filesystem::path& corpus) { return corpus / "tokenizer.json"; }
+std::filesystem::path tokenizer_file(const std::filesystem::path& corpus, const std::string& name) {
+    return corpus / Tokenizer::kept_as(name);
+}
 
 std::filesystem::path staged_unit_file(const std::filesystem::path& corpus, std::uint64_t unit) {
     return staging_directory(corpus) / fmt::format("unit-{:06}.tokens", unit);
@@ -113,14 +115,14 @@ json to_json(const Tokenizer& tokenizer) {
 Tokenizer tokenizer_from_json(const json& planned, const std::filesystem::path& corpus) {
     const auto name = planned.at("name").get<std::string>();
     if (name == "bytes") return Tokenizer(name);
-    check_unicode(planned.at("unicode").get<std::string>());
-    Tokenizer tokenizer = Tokenizer::from_file(tokenizer_file(corpus), name);
+    if (name != Tokenizer::kept_as(".model")) check_unicode(planned.at("unicode").get<std::string>());
+    Tokenizer tokenizer = Tokenizer::from_file(tokenizer_file(corpus, name), name);
     const auto sha256 = planned.at("sha256").get<std::string>();
     if (tokenizer.sha256() != sha256) {
         throw DataError(
             "cannot tokenize with '{}': expected the file with digest {}, found {}; delete its directory and "
             "prepare the corpus again",
-            tokenizer_file(corpus).string(), sha256, tokenizer.sha256());
+            tokenizer_file(corpus, name).string(), sha256, tokenizer.sha256());
     }
     return tokenizer;
 }

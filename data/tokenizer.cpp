@@ -62,7 +62,7 @@ void Tokenizer::check_name(const std::string& name) {
     if (name == "bytes" || trained_vocabulary(name) || is_file(name)) return;
     throw ConfigError(
         "data.tokenizer '{}' is unknown: expected 'bytes', 'bpe:32768' (trained on the corpus, with so many "
-        "tokens) or the path of a tokenizer.json",
+        "tokens) or the path of a tokenizer.json or of a SentencePiece .model",
         name);
 }
 
@@ -81,9 +81,6 @@ Tokenizer::Tokenizer(const std::string& name) : name_(name), sha256_(data::sha25
     if (name != "bytes") throw ConfigError("tokenizer '{}' needs its tokenizer.json, expected 'bytes'", name);
 }
 
-Tokenizer::Tokenizer(std::string name, std::string sha256, std::shared_ptr<const BpeModel> model)
-    : name_(std::move(name)), sha256_(std::move(sha256)), model_(std::move(model)) {}
-
 std::string read_tokenizer_file(const std::filesystem::path& file, const std::string& name) {
     auto text = monitoring::read_text_if_exists(file);
     if (!text) throw ConfigError("data.tokenizer '{}': there is no file '{}'", name, file.string());
@@ -92,14 +89,19 @@ std::string read_tokenizer_file(const std::filesystem::path& file, const std::st
 
 Tokenizer Tokenizer::from_file(const std::filesystem::path& file, const std::string& name) {
     const std::string text = read_tokenizer_file(file, name);
-    std::string digest = data::sha256(text);
-    auto model = read_model(text, digest, file.string());
-    Tokenizer tokenizer(name, std::move(digest), std::move(model));
-    tokenizer.end_of_document_ = end_of(*tokenizer.model_, file.string());
+    Tokenizer tokenizer(name.empty() ? kept_as(file.string()) : name, data::sha256(text));
+    if (kept_as(file.string()) == "tokenizer.model") {
+        tokenizer.sentence_piece_ = std::make_shared<const SentencePiece>(text, file.string());
+        tokenizer.end_of_document_ = tokenizer.sentence_piece_->end_of_document();
+    } else {
+        tokenizer.model_ = read_model(text, tokenizer.sha256_, file.string());
+        tokenizer.end_of_document_ = end_of(*tokenizer.model_, file.string());
+    }
     return tokenizer;
 }
 
 std::string Tokenizer::end_text() const {
+    if (sentence_piece_) return sentence_piece_->text_of(end_of_document_);
     if (!model_) return "";
     for (const AddedToken& token : model_->definition().added) {
         if (token.id == end_of_document_) return token.text;
@@ -117,12 +119,32 @@ std::vector<std::uint32_t> Tokenizer::encode(std::string_view text) const {
 }
 
 std::string Tokenizer::decode(std::span<const std::int64_t> ids) const {
-    std::string text;
-    text.reserve(ids.size());
     for (const std::int64_t id : ids) {
         if (id < 0 || id >= std::int64_t{vocabulary()}) {
             throw DataError("cannot decode token {}: expected 0 to {}", id, vocabulary() - 1);
         }
+    }
+    return sentence_piece_ ? decode_pieces(ids) : decode_bytes(ids);
+}
+
+std::string Tokenizer::decode_pieces(std::span<const std::int64_t> ids) const {
+    std::string text;
+    std::vector<int> document;
+    for (const std::int64_t id : ids) {
+        if (id != std::int64_t{end_of_document_}) {
+            document.push_back(static_cast<int>(id));
+            continue;
+        }
+        text += sentence_piece_->decode(document);
+        document.clear();
+    }
+    return text + sentence_piece_->decode(document);
+}
+
+std::string Tokenizer::decode_bytes(std::span<const std::int64_t> ids) const {
+    std::string text;
+    text.reserve(ids.size());
+    for (const std::int64_t id : ids) {
         if (id == std::int64_t{end_of_document_}) continue;
         if (!model_) {
             text.push_back(static_cast<char>(id));
@@ -135,13 +157,15 @@ std::string Tokenizer::decode(std::span<const std::int64_t> ids) const {
     return text;
 }
 
-DocumentEncoder::DocumentEncoder(const Tokenizer& tokenizer) {
+DocumentEncoder::DocumentEncoder(const Tokenizer& tokenizer) : sentence_piece_(tokenizer.sentence_piece()) {
     if (tokenizer.bpe()) bpe_.emplace(tokenizer.bpe());
+    if (sentence_piece_ && !sentence_piece_->control_texts().empty())
+        control_.emplace(Regex::any_of(sentence_piece_->control_texts()));
     ids_.resize(kSegmentBytes + kContextBytes + BpeEncoder::kSlack);
 }
 
 void DocumentEncoder::add(std::span<const std::byte> text, const Give& give) {
-    if (!bpe_) return add_bytes(text, give);
+    if (!bpe_ && !sentence_piece_) return add_bytes(text, give);
     segments_.add(text, [&](std::string_view segment, std::size_t stop) { encode_segment(segment, stop, give); });
 }
 
@@ -150,9 +174,17 @@ void DocumentEncoder::end(const Give& give) {
 }
 
 void DocumentEncoder::encode_segment(std::string_view text, std::size_t stop, const Give& give) {
+    if (sentence_piece_) return encode_pieces(text.substr(0, stop), give);
     const std::size_t made = bpe_->encode(text, stop, ids_.data());
     special_texts_ += bpe_->count_special(text.substr(0, stop));
     give(std::span(ids_).first(made));
+}
+
+void DocumentEncoder::encode_pieces(std::string_view text, const Give& give) {
+    const std::size_t made = sentence_piece_->encode(text, ids_);
+    give(std::span(ids_).first(made));
+    if (!control_) return;
+    for (auto found = control_->find(text, 0); found; found = control_->find(text, found->end)) ++special_texts_;
 }
 
 void DocumentEncoder::add_bytes(std::span<const std::byte> text, const Give& give) {

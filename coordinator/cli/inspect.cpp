@@ -125,7 +125,7 @@ std::string harmless(const std::string& text) {
 
 data::Tokenizer tokenizer_of(const data::Shard& shard, const fs::path& file) {
     if (shard.tokenizer() == "bytes") return data::Tokenizer("bytes");
-    const fs::path beside = file.parent_path() / "tokenizer.json";
+    const fs::path beside = file.parent_path() / data::Tokenizer::kept_as(shard.tokenizer());
     auto tokenizer = data::Tokenizer::from_file(beside, shard.tokenizer());
     if (tokenizer.sha256() == shard.tokenizer_sha256()) return tokenizer;
     throw DataError("cannot decode '{}' with '{}': expected digest {}, found {}", file.string(), beside.string(),

@@ -42,7 +42,7 @@ std::vector<Key<RunFile>> run_and_data_keys() {
         KIBAN_RUN_KEY(run.seed, at_least(0), kFixed, "", "initial weights and sample order are pure functions of it"),
         key<RunFile>("run.base", [](auto& target) -> auto& { return target.base; }, Text{}, kResumable, "",
                      "directory where relative paths start; empty: that of the run file"),
-        KIBAN_RUN_KEY(data.tokenizer, Text{}, kFixed, "", "`bytes`: needs no training; `bpe:32768`: so many tokens, learned from the corpus without its holdout; or a tokenizer.json"),
+        KIBAN_RUN_KEY(data.tokenizer, Text{}, kFixed, "", "`bytes`: needs no training; `bpe:32768`: so many tokens, learned from the corpus without its holdout; or a tokenizer.json or SentencePiece .model"),
         KIBAN_RUN_KEY(data.sequence_length, between(2, kManyChannels), kFixed, "tokens",
                       "of one row; attention costs its square"),
         KIBAN_RUN_KEY(data.corpora_dir, Text{}, kResumable, "",

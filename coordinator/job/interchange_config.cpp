@@ -203,7 +203,7 @@ ordered_json foreign_tokenizer_config(const ForeignTokenizer& tokenizer, std::in
     ordered_json ours{
         {"tokenizer", tokenizer.name}, {"tokens", tokenizer.tokens}, {"end_of_document", tokenizer.end_of_document}};
     if (tokenizer.name != "bytes") {
-        return {{"tokenizer_class", "PreTrainedTokenizerFast"},
+        return {{"tokenizer_class", tokenizer.name.ends_with(".model") ? "LlamaTokenizer" : "PreTrainedTokenizerFast"},
                 {"model_max_length", sequence_length},
                 {"bos_token", tokenizer.end_text},
                 {"eos_token", tokenizer.end_text},

@@ -173,7 +173,8 @@ void write_descriptions(const Source& source, const ExportOptions& options, cons
     write_json(directory / "generation_config.json", {{"bos_token_id", end}, {"eos_token_id", end}});
     const ForeignTokenizer foreign{tokenizer.name(), tokenizer.vocabulary(), end, tokenizer.end_text()};
     write_json(directory / "tokenizer_config.json", foreign_tokenizer_config(foreign, source.model.sequence_length));
-    if (tokenizer.bpe()) monitoring::publish(directory / "tokenizer.json", source.tokenizer.json);
+    if (tokenizer.has_file())
+        monitoring::publish(directory / data::Tokenizer::kept_as(tokenizer.name()), source.tokenizer.file);
     write_json(directory / "kiban.json", {{"format", 1},
                                           {"run", source.run_file.run.name},
                                           {"step", source.state.step},

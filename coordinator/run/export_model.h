@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A checkpoint's weights as a directory that the ecosystem loads: model.safetensors (or several files and an index),
-// config.json, generation_config.json, tokenizer_config.json, the run's tokenizer.json unless it is `bytes`; and
-// kiban.json, which says where they come from.
+// config.json, generation_config.json, tokenizer_config.json, the run's tokenizer.json or .model unless it is `bytes`;
+// and kiban.json, which says where they come from.
 #pragma once
 
 #include <cstdint>

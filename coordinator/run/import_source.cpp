@@ -124,6 +124,12 @@ void ImportSource::check_run_file(const RunFile& run_file, const std::string& na
     check_key("model.vocabulary", model_.vocabulary, found.vocabulary == 0 ? tokens : found.vocabulary, name);
 }
 
+fs::path ImportSource::tokenizer_file() const {
+    const fs::path json = directory_ / "tokenizer.json";
+    const fs::path model = directory_ / "tokenizer.model";
+    return !fs::exists(json) && fs::exists(model) ? model : json;
+}
+
 // Rows of an embedding mean what the tokenizer says: another tokenizer would make noise of them, and no error.
 void ImportSource::check_tokenizer(const RunFile& run_file) const {
     const std::string& ours = run_file.data.tokenizer;

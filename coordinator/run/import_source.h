@@ -20,8 +20,9 @@ class ImportSource {
     explicit ImportSource(const std::filesystem::path& directory);
 
     const ForeignModel& model() const { return model_; }
-    /// The model's tokenizer.json; there when a run file that passed check_run_file() names one.
-    std::filesystem::path tokenizer_file() const { return directory_ / "tokenizer.json"; }
+    /// The model's tokenizer.json, or its tokenizer.model where it has none; there when a run file that passed
+    /// check_run_file() names one.
+    std::filesystem::path tokenizer_file() const;
     /// What the files say, as defaults of a run file.
     std::vector<std::string> run_file_defaults() const;
     /// ConfigError naming the first key in which the run file differs from the model, or when its tokenizer gives ids

@@ -12,7 +12,7 @@ namespace kiban::coordinator {
 
 struct RunTokenizer {
     data::Tokenizer tokenizer;
-    std::string json;  // the bytes of its tokenizer.json; empty for `bytes`
+    std::string file;  // its bytes; empty for `bytes`
 };
 
 /// `sha256`: as the checkpoint has it. Looked for beside the run's corpus, and where the run file names a file.

@@ -2,6 +2,7 @@
 #include "data/bpe/encoder.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -9,7 +10,9 @@ namespace kiban::data {
 namespace {
 
 constexpr std::size_t kPiecesAtOnce = 512;
-constexpr unsigned kCacheBits = 16;  // 2 MiB: what a core's second-level cache holds most of
+constexpr std::size_t kAhead = 32;              // so many pieces are looked for in memory at once
+constexpr std::size_t kFirstBuckets = 1u << 8;  // 16 KiB
+constexpr std::size_t kMostBuckets = 1u << 17;  // 8 MiB
 
 std::unique_ptr<Matcher> matcher_of(const std::optional<Regex>& regex) {
     return regex ? std::make_unique<Matcher>(*regex) : nullptr;
@@ -22,7 +25,7 @@ BpeEncoder::BpeEncoder(std::shared_ptr<const BpeModel> model, SplitPath path)
       splitter_(path == SplitPath::fastest ? model_->splitters().make() : model_->splitters().make_generic()),
       merger_(*model_),
       ends_(kPiecesAtOnce),
-      cache_(std::size_t{1} << kCacheBits),
+      cache_(kFirstBuckets),
       ordinary_(matcher_of(model_->ordinary_added())),
       special_(matcher_of(model_->special_added())),
       all_(matcher_of(model_->all_added())) {}
@@ -43,28 +46,72 @@ BpeEncoder::Key BpeEncoder::key_of(std::string_view text, std::size_t begin, std
     return key;
 }
 
-std::size_t BpeEncoder::slot_of(const Key& key) {
+std::size_t BpeEncoder::slot_of(const Key& key) const {
     const std::uint64_t mixed = (key.low ^ std::rotl(key.high, 29)) * 0x9E3779B97F4A7C15u;
-    return static_cast<std::size_t>(((mixed ^ mixed >> 32) * 0xD6E8FEB86659FD93u) >> (64 - kCacheBits));
+    return static_cast<std::size_t>((mixed ^ mixed >> 32) * 0xD6E8FEB86659FD93u >> 32) & (cache_.size() - 1);
 }
 
-std::size_t BpeEncoder::encode_piece(std::string_view text, std::size_t begin, std::size_t end, std::uint32_t* ids) {
-    const std::size_t bytes = end - begin;
-    if (bytes > kCachedBytes) return merger_.merge(text.substr(begin, bytes), ids);
-    const Key key = key_of(text, begin, bytes);
-    Cached& cached = cache_[slot_of(key)];
-    if (cached.low == key.low && cached.high == key.high) {
+void BpeEncoder::grow() {
+    std::vector<Bucket> smaller(4 * cache_.size());
+    smaller.swap(cache_);
+    for (const Bucket& bucket : smaller) {
+        for (std::size_t i = std::size(bucket.entries); i-- > 0;) {  // the newest last, so that it stays
+            const Cached& cached = bucket.entries[i];
+            if (cached.key.high != 0) put(cache_[slot_of(cached.key)], cached);
+        }
+    }
+}
+
+void BpeEncoder::put(Bucket& bucket, const Cached& cached) {
+    bucket.entries[1] = bucket.entries[0];
+    bucket.entries[0] = cached;
+}
+
+std::size_t BpeEncoder::encode_piece(std::string_view text, const Piece& piece, std::uint32_t* ids) {
+    const std::string_view bytes = text.substr(piece.begin, piece.bytes);
+    if (piece.bucket == nullptr) return merger_.merge(bytes, ids);
+    for (const Cached& cached : piece.bucket->entries) {
+        if (cached.key != piece.key) continue;
         std::memcpy(ids, cached.ids, sizeof(cached.ids));
         return cached.count;
     }
-    const std::size_t count = merger_.merge(text.substr(begin, bytes), ids);
+    const std::size_t count = merger_.merge(bytes, ids);
     if (count <= kCachedIds) {
-        cached.low = key.low;
-        cached.high = key.high;
+        Cached cached{piece.key, {}, static_cast<std::uint32_t>(count)};
         std::copy_n(ids, count, cached.ids);
-        cached.count = static_cast<std::uint32_t>(count);
+        put(*piece.bucket, cached);
+        ++put_in_;
     }
     return count;
+}
+
+// Where a piece's tokens may lie is known long before they are wanted, so memory is waited for once for many.
+std::size_t BpeEncoder::encode_pieces(std::string_view text, std::size_t begin, std::span<const std::uint32_t> ends,
+                                      std::uint32_t* ids) {
+    std::array<Piece, kAhead> pieces;
+    std::size_t made = 0;
+    while (!ends.empty()) {
+        const std::size_t count = std::min(ends.size(), kAhead);
+        for (std::size_t i = 0; i < count; ++i) {
+            Piece& piece = pieces[i];
+            piece.begin = begin;
+            piece.bytes = ends[i] - begin;
+            piece.bucket = nullptr;
+            if (piece.bytes <= kCachedBytes) {
+                piece.key = key_of(text, begin, piece.bytes);
+                piece.bucket = &cache_[slot_of(piece.key)];
+                __builtin_prefetch(piece.bucket, 1);
+            }
+            begin = ends[i];
+        }
+        for (std::size_t i = 0; i < count; ++i) made += encode_piece(text, pieces[i], ids + made);
+        ends = ends.subspan(count);
+        if (put_in_ > cache_.size() && cache_.size() < kMostBuckets) {
+            grow();
+            put_in_ = cache_.size() / 4;
+        }
+    }
+    return made;
 }
 
 std::size_t BpeEncoder::encode_plain(std::string_view text, std::size_t stop, std::uint32_t* ids) {
@@ -72,12 +119,14 @@ std::size_t BpeEncoder::encode_plain(std::string_view text, std::size_t stop, st
     std::size_t begin = 0;
     std::size_t made = 0;
     while (begin < stop) {
-        const std::size_t pieces = splitter_->next(ends_);
-        for (std::size_t i = 0; i < pieces && begin < stop; ++i) {
-            const std::size_t end = std::min<std::size_t>(ends_[i], stop);
-            made += encode_piece(text, begin, end, ids + made);
-            begin = end;
+        auto ends = std::span(ends_).first(splitter_->next(ends_));
+        if (ends.back() >= stop) {
+            const auto last = std::ranges::lower_bound(ends, static_cast<std::uint32_t>(stop));
+            *last = static_cast<std::uint32_t>(stop);
+            ends = ends.first(static_cast<std::size_t>(last - ends.begin()) + 1);
         }
+        made += encode_pieces(text, begin, ends, ids + made);
+        begin = ends.back();
     }
     return made;
 }

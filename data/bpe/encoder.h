@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -33,31 +34,44 @@ class BpeEncoder {
     static constexpr std::size_t kCachedBytes = 15;
     static constexpr std::size_t kCachedIds = 3;
 
-    struct Cached {  // a piece of at most 15 bytes; half a cache line
+    struct Key {  // a piece of at most 15 bytes
         std::uint64_t low = 0;
         std::uint64_t high = 0;  // its last byte is the piece's length: 0 in a free entry
+        bool operator==(const Key&) const = default;
+    };
+    struct Cached {
+        Key key;
         std::uint32_t ids[kCachedIds] = {};
         std::uint32_t count = 0;
     };
-
-    struct Key {
-        std::uint64_t low = 0;
-        std::uint64_t high = 0;
+    struct alignas(64) Bucket {  // a cache line: the newest of its pieces, and the one before
+        Cached entries[2];
+    };
+    struct Piece {
+        std::size_t begin = 0;
+        std::size_t bytes = 0;
+        Key key;
+        Bucket* bucket = nullptr;  // null: too long for the cache
     };
 
     std::size_t encode_plain(std::string_view text, std::size_t stop, std::uint32_t* ids);
-    std::size_t encode_piece(std::string_view text, std::size_t begin, std::size_t end, std::uint32_t* ids);
+    std::size_t encode_pieces(std::string_view text, std::size_t begin, std::span<const std::uint32_t> ends,
+                              std::uint32_t* ids);
+    std::size_t encode_piece(std::string_view text, const Piece& piece, std::uint32_t* ids);
     template <typename Found>
     void cut_out(Matcher& matcher, std::string_view text, std::size_t stop, const Found& found);
 
     static Key key_of(std::string_view text, std::size_t begin, std::size_t bytes);
-    static std::size_t slot_of(const Key& key);
+    std::size_t slot_of(const Key& key) const;
+    static void put(Bucket& bucket, const Cached& cached);
+    void grow();
 
     std::shared_ptr<const BpeModel> model_;
     std::unique_ptr<Splitter> splitter_;
     Merger merger_;
     std::vector<std::uint32_t> ends_;
-    std::vector<Cached> cache_;
+    std::vector<Bucket> cache_;  // grows with what is put in
+    std::size_t put_in_ = 0;
     std::unique_ptr<Matcher> ordinary_;
     std::unique_ptr<Matcher> special_;
     std::unique_ptr<Matcher> all_;

@@ -8,6 +8,7 @@
 #include <array>
 #include <bit>
 
+#include "data/bpe/ascii_block.h"
 #include "data/bpe/splitter.h"
 #include "data/bpe/unicode.h"
 
@@ -26,13 +27,6 @@ const char* const kCl100kPossessivePattern =
 namespace {
 
 using enum CharacterClass;
-
-struct Grammar {
-    bool words_take_any_prefix;  // cl100k and its kin: one symbol or space before letters; GPT-2: a blank, before
-                                 // anything
-    unsigned most_digits;        // 0: any number
-    bool end_is_one_piece;       // white space up to the end is one piece, whatever line ends it has
-};
 
 constexpr Grammar kGpt2{false, 0, false};
 constexpr Grammar kLlama3{true, 3, false};
@@ -57,11 +51,18 @@ class Scanner : public Splitter {
     void begin(std::string_view text) override {
         text_ = text;
         at_ = 0;
+        by_character_until_ = 0;
         wide_ = character_classes().data();
     }
 
     std::size_t next(std::span<std::uint32_t> ends) override {
         std::size_t count = 0;
+        while (count + AsciiBlock::kBytes <= ends.size() && at_ + AsciiBlock::kBytes + 2 <= text_.size()) {
+            if (at_ < by_character_until_ || !next_of_block(ends, count)) {
+                at_ = piece_end(at_);
+                ends[count++] = static_cast<std::uint32_t>(at_);
+            }
+        }
         for (; count < ends.size() && at_ < text_.size(); ++count) {
             at_ = piece_end(at_);
             ends[count] = static_cast<std::uint32_t>(at_);
@@ -74,6 +75,30 @@ class Scanner : public Splitter {
         CharacterClass kind = other;
         std::uint32_t bytes = 0;  // 0 at the end of the text
     };
+
+    /// The pieces that end in the next 64 bytes; false when there is none that it knows of.
+    bool next_of_block(std::span<std::uint32_t> ends, std::size_t& count) {
+        const AsciiBlock block(text_.data() + at_);
+        if (block.length() < kWideBytes) by_character_until_ = at_ + kWideBytes;
+        PieceStarts starts = starts_without_contractions<kGrammar>(block);
+        for (std::uint64_t quotes = block.quotes & (starts.bits | 1); quotes != 0; quotes &= quotes - 1) {
+            const auto quote = static_cast<unsigned>(std::countr_zero(quotes));
+            if (quote >= starts.known) break;
+            const std::size_t letters = contraction(at_ + quote + 1);
+            if (letters == 0) continue;
+            starts.bits &= ~bit(quote + 1);
+            if (quote + 1 + letters < AsciiBlock::kBytes)
+                starts.bits |= bit(quote + 1 + static_cast<unsigned>(letters));
+        }
+        std::uint64_t bits = starts.bits & bits_below(starts.known) & ~std::uint64_t{1};
+        if (bits == 0) return false;
+        const std::size_t begin = at_;
+        for (; bits != 0; bits &= bits - 1) {
+            at_ = begin + static_cast<std::size_t>(std::countr_zero(bits));
+            ends[count++] = static_cast<std::uint32_t>(at_);
+        }
+        return true;
+    }
 
     Here look(std::size_t at) const {
         if (at >= text_.size()) return {};
@@ -200,8 +225,11 @@ class Scanner : public Splitter {
         return kGrammar.words_take_any_prefix && c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
     }
 
+    static constexpr unsigned kWideBytes = 24;  // where the next wide character is as near, blocks do not pay
+
     std::string_view text_;
     std::size_t at_ = 0;
+    std::size_t by_character_until_ = 0;
     const CharacterClass* wide_ = nullptr;
 };
 

@@ -102,6 +102,31 @@ std::string random_text(std::mt19937_64& random, std::size_t characters, unsigne
     return text;
 }
 
+std::string random_ascii(std::mt19937_64& random, std::size_t bytes, unsigned wide_one_in) {
+    static const std::vector<std::string> kinds = {"sStTmMdDrReEvVlLab",
+                                                   "etaoinshrdlu",
+                                                   "0123456789",
+                                                   " ",
+                                                   " ",
+                                                   "\t\r\n\v\f ",
+                                                   "\n",
+                                                   "'",
+                                                   "'(",
+                                                   ".,;:!?-_()[]{}`\"",
+                                                   std::string("\0\x1F\x7F", 3)};
+    std::string text;
+    while (text.size() < bytes) {
+        if (random() % wide_one_in == 0) {
+            text += random_text(random, 1, 8);
+            continue;
+        }
+        const std::string& kind = kinds[random() % kinds.size()];
+        const std::size_t longest = random() % 16 == 0 ? 80 : random() % 3 == 0 ? 7 : 2;
+        for (std::size_t run = 1 + random() % longest; run > 0; --run) text.push_back(kind[random() % kind.size()]);
+    }
+    return text;
+}
+
 BpeDefinition random_definition(std::mt19937_64& random, std::size_t merges, const std::string& pattern) {
     BpeDefinition definition;
     for (std::size_t byte = 0; byte < 256; ++byte) definition.tokens.emplace_back(1, static_cast<char>(byte));

@@ -23,6 +23,10 @@ std::vector<std::pair<std::string, std::string>> reference_training(const WordLi
 /// none).
 std::string random_text(std::mt19937_64& random, std::size_t characters, unsigned bad_one_in);
 
+/// Mostly ASCII, in runs of one kind, long enough to be looked at in blocks; one run in `wide_one_in` is another
+/// character.
+std::string random_ascii(std::mt19937_64& random, std::size_t bytes, unsigned wide_one_in);
+
 /// 256 bytes, then merges of random neighbours; `end` last.
 BpeDefinition random_definition(std::mt19937_64& random, std::size_t merges, const std::string& pattern);
 

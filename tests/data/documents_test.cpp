@@ -156,7 +156,7 @@ TEST(Tokenizer, IsNamedByKindSizeOrFile) {
     EXPECT_EQ(
         message_of<ConfigError>([] { Tokenizer::check_name("byte"); }),
         "data.tokenizer 'byte' is unknown: expected 'bytes', 'bpe:32768' (trained on the corpus, with so many tokens) "
-        "or the path of a tokenizer.json");
+        "or the path of a tokenizer.json or of a SentencePiece .model");
     for (const char* name : {"bpe:", "bpe:256", "bpe:1048577", "bpe:8192x", "bpe:-3", "bpe:99999999999"}) {
         EXPECT_EQ(message_of<ConfigError>([&] { Tokenizer::check_name(name); }),
                   fmt::format("data.tokenizer '{}': expected 'bpe:' and a number of tokens from 257 to 1048576", name));
