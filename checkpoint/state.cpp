@@ -39,6 +39,7 @@ nlohmann::json to_json(const RunState& state) {
             {"order_version", state.order_version},
             {"randomness", state.randomness},
             {"best_eval_loss", state.best_eval_loss},
+            {"anomalies", state.anomalies},
             {"workers", state.workers},
             {"threads_per_worker", state.threads_per_worker},
             {"micro_batch_rows", state.micro_batch_rows},
@@ -67,6 +68,7 @@ RunState run_state_from_json(const nlohmann::json& json) {
     state.order_version = fields.text("order_version");
     state.randomness = fields.text("randomness");
     state.best_eval_loss = fields.real("best_eval_loss");
+    if (json.contains("anomalies")) state.anomalies = json.at("anomalies");
     state.workers = static_cast<int>(fields.number("workers", kMostInt));
     state.threads_per_worker = static_cast<int>(fields.number("threads_per_worker", kMostInt));
     state.micro_batch_rows = fields.number("micro_batch_rows");

@@ -26,6 +26,7 @@ struct RunState {
     std::string order_version = "feistel-1";
     std::string randomness = "counter-1";
     double best_eval_loss = 0;  // 0: never evaluated
+    nlohmann::json anomalies;   // what judges steps (coordinator/job/anomaly.h); null: has seen none
     // Fingerprint of the world: when it is the same, the resume is exact; else sample-exact.
     int workers = 0;
     int threads_per_worker = 0;

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -57,10 +58,11 @@ Fault parse_fault(std::string_view text) {
         }
     }
     fault.action = action;
-    for (const char* known : {"kill", "stop", "eio", "enospc", "delay"}) {
+    for (const char* known : {"kill", "stop", "hang", "eio", "enospc", "delay", "nan", "spike"}) {
         if (fault.action == known) return fault;
     }
-    throw ConfigError("KIBAN_FAULT: expected kill, stop, eio, enospc or delay, found '{}'", fault.action);
+    throw ConfigError("KIBAN_FAULT: expected kill, stop, hang, eio, enospc, delay, nan or spike, found '{}'",
+                      fault.action);
 }
 
 std::vector<Fault> faults_of_environment() {
@@ -87,6 +89,7 @@ void fire(const Fault& fault, std::string_view point, const std::filesystem::pat
     const std::string& action = fault.action;
     if (action == "kill") ::kill(::getpid(), SIGKILL);
     if (action == "stop") ::kill(::getpid(), SIGSTOP);
+    while (action == "hang") std::this_thread::sleep_for(std::chrono::hours(1));
     if (action == "delay") std::this_thread::sleep_for(std::chrono::seconds(fault.seconds));
     if (action == "eio" || action == "enospc") {
         throw IoError("cannot do '{}' on '{}': {} (injected)", point, name.string(),
@@ -94,21 +97,38 @@ void fire(const Fault& fault, std::string_view point, const std::filesystem::pat
     }
 }
 
-}  // namespace
+bool changes_value(const std::string& action) { return action == "nan" || action == "spike"; }
 
-void fault_point(std::string_view point, const std::filesystem::path& name) {
-    static const bool armed = std::getenv("KIBAN_FAULT") != nullptr;
-    if (!armed) return;
+// The fault that is due at this call of the point, of those that change a value or of the others.
+std::optional<Fault> due_fault(std::string_view point, bool of_value) {
     static std::mutex mutex;
     static std::vector<Fault> faults = faults_of_environment();
-    std::optional<Fault> found;
-    {
-        const std::lock_guard lock(mutex);
-        for (Fault& fault : faults) {
-            if (fault.point == point && ++fault.calls == fault.due && !spared_by_marker()) found = fault;
-        }
+    const std::lock_guard lock(mutex);
+    std::optional<Fault> due;
+    for (Fault& fault : faults) {
+        if (fault.point != point || changes_value(fault.action) != of_value) continue;
+        if (++fault.calls == fault.due && !spared_by_marker()) due = fault;
     }
-    if (found) fire(*found, point, name);
+    return due;
+}
+
+}  // namespace
+
+bool faults_armed() {
+    static const bool armed = std::getenv("KIBAN_FAULT") != nullptr;
+    return armed;
+}
+
+void fault_point(std::string_view point, const std::filesystem::path& name) {
+    if (!faults_armed()) return;
+    if (const auto due = due_fault(point, /*of_value=*/false)) fire(*due, point, name);
+}
+
+double fault_value(std::string_view point, double value) {
+    if (!faults_armed()) return value;
+    const auto due = due_fault(point, /*of_value=*/true);
+    if (!due) return value;
+    return due->action == "nan" ? std::numeric_limits<double>::quiet_NaN() : 1e6 * value;
 }
 
 }  // namespace kiban::monitoring

@@ -78,9 +78,18 @@ MetricFamilies::MetricFamilies(const std::string& run)
       KIBAN_COUNTER(checkpoint_scrubbed_bytes_total, "Bytes of kept checkpoints that were read again"),
       KIBAN_COUNTER(restarts_total, "Times that the workers were started again"),
       KIBAN_COUNTER(rollback_steps_total, "Steps that were lost to restarts and had to be done again"),
+      KIBAN_COUNTER(decisions_total, "Decisions after the end of an attempt, by the rule that made them"),
+      KIBAN_COUNTER(hangs_total, "Times that no worker made progress any more, by the phase of the suspect"),
+      KIBAN_COUNTER(anomalies_total, "Steps that all workers refused before their update, by what was wrong"),
+      KIBAN_COUNTER(anomaly_rollbacks_total, "Times that refused steps led back to an earlier checkpoint"),
+      KIBAN_COUNTER(left_out_rows_total,
+                    "Rows of the sample order that were left out: refused, rolled back, quarantined"),
+      KIBAN_GAUGE(excluded_hosts, "Hosts that the workers are started without"),
       KIBAN_GAUGE(worker_up, "1 while the worker is heard from, 0 when it is lost or gone"),
       KIBAN_GAUGE(worker_heartbeat_age_seconds, "Time since the worker's last heartbeat"),
       KIBAN_GAUGE(worker_step, "Step that the worker said it works on in its last heartbeat"),
+      KIBAN_GAUGE(worker_busy_seconds, "Own time of the worker in a step, reading rows and in its passes, lately"),
+      KIBAN_GAUGE(worker_straggler, "1 while the worker's own time is far above the others', else 0"),
       KIBAN_GAUGE(memory_resident_bytes, "Resident memory of the worker"),
       KIBAN_GAUGE(memory_optimizer_bytes, "Optimizer state that the worker holds") {}
 

@@ -95,9 +95,18 @@ struct MetricFamilies {
     Counters& restarts_total;
     Counters& rollback_steps_total;
 
+    Counters& decisions_total;
+    Counters& hangs_total;
+    Counters& anomalies_total;
+    Counters& anomaly_rollbacks_total;
+    Counters& left_out_rows_total;
+    Gauges& excluded_hosts;
+
     Gauges& worker_up;
     Gauges& worker_heartbeat_age_seconds;
     Gauges& worker_step;
+    Gauges& worker_busy_seconds;
+    Gauges& worker_straggler;
     Gauges& memory_resident_bytes;
     Gauges& memory_optimizer_bytes;
 };

@@ -61,6 +61,8 @@ void RunMetrics::attempt_started(std::uint32_t attempt, const std::string& slurm
     impl_->worker_up.clear();
     impl_->heartbeat_age.clear();
     impl_->worker_step.clear();
+    impl_->busy_seconds.clear();
+    impl_->straggler.clear();
     impl_->resident_bytes.clear();
     impl_->optimizer_bytes.clear();
 }
@@ -134,11 +136,6 @@ void RunMetrics::prepared_unit(std::uint64_t bytes, std::uint64_t documents, std
     impl_->families.prepared_bytes_total.Add({}).Increment(static_cast<double>(bytes));
     impl_->families.prepared_documents_total.Add({}).Increment(static_cast<double>(documents));
     impl_->families.prepared_tokens_total.Add({}).Increment(static_cast<double>(tokens));
-}
-
-void RunMetrics::step_refused() {
-    const std::lock_guard lock(impl_->mutex);
-    impl_->families.nonfinite_steps_total.Add({}).Increment();
 }
 
 void RunMetrics::restarted(const std::string& cause, std::uint64_t rolled_back_steps) {

@@ -100,10 +100,19 @@ class RunMetrics {
     void checkpoint_rejected(const std::string& cause);
     void checkpoint_promoted(std::uint64_t step);
     void checkpoint_scrubbed(std::uint64_t bytes);
-    /// A step that was not finite and was refused: it has no row.
-    void step_refused();
     void restarted(const std::string& cause, std::uint64_t rolled_back_steps);
+    /// After an attempt has ended; `rule` is a word of a small set, as a cause is.
+    void decided(const std::string& rule);
+    /// No worker moved any more, and the suspect was in this phase.
+    void hang(const std::string& phase);
+    /// A step that all workers refused: non_finite, loss_spike or norm_spike. It has no row.
+    void anomaly(const std::string& kind);
+    void rolled_back();
+    void rows_left_out(std::uint64_t rows);
+    void hosts_excluded(std::size_t hosts);
     void worker_up(int rank, bool up);
+    /// Own seconds in a step, lately, and whether they are far above the others'.
+    void worker_busy(int rank, double seconds, bool straggler);
     /// No worker of this attempt is there any more.
     void workers_gone();
     void worker_heartbeat_age(int rank, double seconds);

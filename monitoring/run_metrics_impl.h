@@ -77,9 +77,14 @@ struct RunMetrics::Impl {
           checkpoint_failures(families.checkpoint_failures_total, "cause"),
           checkpoint_rejects(families.checkpoint_rejects_total, "cause"),
           restarts(families.restarts_total, "cause"),
+          decisions(families.decisions_total, "rule"),
+          hangs(families.hangs_total, "phase"),
+          anomalies(families.anomalies_total, "kind"),
           worker_up(families.worker_up),
           heartbeat_age(families.worker_heartbeat_age_seconds),
           worker_step(families.worker_step),
+          busy_seconds(families.worker_busy_seconds),
+          straggler(families.worker_straggler),
           resident_bytes(families.memory_resident_bytes),
           optimizer_bytes(families.memory_optimizer_bytes) {}
 
@@ -108,7 +113,8 @@ struct RunMetrics::Impl {
               &families.prepared_documents_total, &families.prepared_tokens_total,
               &families.checkpoint_written_bytes_total, &families.checkpoint_write_seconds_total,
               &families.checkpoint_stall_seconds_total, &families.checkpoint_skipped_total,
-              &families.rollback_steps_total, &families.checkpoint_scrubbed_bytes_total}) {
+              &families.rollback_steps_total, &families.checkpoint_scrubbed_bytes_total,
+              &families.anomaly_rollbacks_total, &families.left_out_rows_total}) {
             family->Add({});
         }
         families.step_duration_seconds.Add({}, step_buckets());
@@ -197,9 +203,14 @@ struct RunMetrics::Impl {
     BoundedCounters checkpoint_failures;
     BoundedCounters checkpoint_rejects;
     BoundedCounters restarts;
+    BoundedCounters decisions;
+    BoundedCounters hangs;
+    BoundedCounters anomalies;
     RankGauges worker_up;
     RankGauges heartbeat_age;
     RankGauges worker_step;
+    RankGauges busy_seconds;
+    RankGauges straggler;
     RankGauges resident_bytes;
     RankGauges optimizer_bytes;
     WindowMax loss_max;

@@ -11,6 +11,7 @@
 #include "worker/comm/mpi_environment.h"
 #include "worker/train/jobs.h"
 #include "worker/train/launched_as.h"
+#include "worker/train/stacks.h"
 
 namespace kiban::worker {
 namespace {
@@ -39,7 +40,9 @@ void run(const LaunchedAs& launched, const MpiEnvironment& mpi, checkpoint::Back
                          runtime.kernels, runtime.threads, runtime.torch_version, runtime.mpi_version,
                          runtime.hdf5_version);
     coordinator::WorkerChannel channel(launched.run_dir, launched.attempt, hello_of(runtime, world), kDialSeconds);
+    channel.set_stacks(stacks_of_all_threads);
     Control control(channel);
+    control.keep_whereabouts(coordinator::whereabouts_file(launched.log_directory(), world.rank()));
     try {
         run_job(world, runtime, writer, control);
     } catch (const std::exception& error) {
@@ -53,7 +56,8 @@ void run(const LaunchedAs& launched, const MpiEnvironment& mpi, checkpoint::Back
 
 int main() {
     using namespace kiban;
-    for (const int ignored : {SIGUSR1, SIGUSR2}) std::signal(ignored, SIG_IGN);  // a stop comes from the coordinator
+    std::signal(SIGUSR1, SIG_IGN);  // a stop comes from the coordinator
+    worker::prepare_stacks();       // SIGUSR2, which asks for nothing else
     monitoring::start_log({.who = "worker", .file = {}});
     try {
         const auto launched = worker::LaunchedAs::from_environment();

@@ -107,12 +107,17 @@ std::string text_of(const RunDirectory& directory, const RunView& view) {
     const bool only_prepared =
         status.state == "prepared" && status.step == 0;  // kiban prepare: no training was asked for
     if (!only_prepared) add_training(out, status);
+    line(out, "decision", status.decision);
+    if (!status.excluded_hosts.empty())
+        line(out, "without", fmt::format("hosts {}", fmt::join(status.excluded_hosts, ", ")));
+    if (status.refused_steps > 0) line(out, "refused", fmt::format("{} steps", status.refused_steps));
     line(out, "metrics", status.metrics);
     for (const WorkerStatus& worker : status.workers) {
         line(out, fmt::format("worker {}", worker.rank).c_str(),
-             fmt::format("{} process {}, {} at step {}, {} resident, {} optimizer, heard {} ago", worker.host,
+             fmt::format("{} process {}, {} at step {}, {} resident, {} optimizer, heard {} ago{}", worker.host,
                          worker.pid, worker.phase, worker.step, bytes_text(worker.resident_bytes),
-                         bytes_text(worker.optimizer_bytes), duration_text(worker.heartbeat_age_seconds)));
+                         bytes_text(worker.optimizer_bytes), duration_text(worker.heartbeat_age_seconds),
+                         worker.straggler ? fmt::format(", a straggler: {:.3f} s a step", worker.own_seconds) : ""));
     }
     // The last checkpoint and what the curve did stand above; many of them would hide what happened.
     for (const std::string& event : last_events(directory, /*everything=*/false)) line(out, "event", event);

@@ -176,6 +176,44 @@ std::vector<Key<RunFile>> cluster_keys() {
     };
 }
 
+std::vector<Key<RunFile>> survive_keys() {
+    return {
+        KIBAN_RUN_KEY(supervise.restart_window_hours, above(0), kResumable, "hours", "in which `launch.max_restarts` are counted"),
+        KIBAN_RUN_KEY(supervise.max_failed_starts, between(1, 1e6), kResumable, "",
+                      "attempts in a row that end before they have done a step or a task: a crash loop, exit code 93"),
+        KIBAN_RUN_KEY(supervise.backoff_seconds, at_least(0), kResumable, "seconds",
+                      "before the first restart; twice as long each time until something durable is added"),
+        KIBAN_RUN_KEY(supervise.max_backoff_seconds, at_least(0), kResumable, "seconds", "the longest, but for a quarter of it that spreads runs that failed together"),
+        KIBAN_RUN_KEY(supervise.max_quarantines, between(0, 1e6), kResumable, "",
+                      "steps at which the workers end in the same way twice, and whose rows are then left out; 0: none"),
+        KIBAN_RUN_KEY(supervise.max_host_failures, between(0, 1e6), kResumable, "",
+                      "crashes on one host after which the workers start without it, where the others have room; 0: never"),
+        KIBAN_RUN_KEY(supervise.hang_seconds, at_least(0), kResumable, "seconds",
+                      "without progress of any worker in a step that count as a hang, and five times the slowest usual step if that is longer; 0: hangs are not looked for"),
+        KIBAN_RUN_KEY(supervise.first_steps_seconds, above(0), kResumable, "seconds", "the same, until five steps were measured"),
+        KIBAN_RUN_KEY(supervise.data_seconds, above(0), kResumable, "seconds", "the same, while a worker reads rows: a disk may be slow"),
+        KIBAN_RUN_KEY(supervise.slow_phase_seconds, above(0), kResumable, "seconds",
+                      "the same, while a worker starts, loads, evaluates or saves"),
+        KIBAN_RUN_KEY(supervise.straggler_ratio, at_least(0), kResumable, "",
+                      "a worker's own time in a step over the median of all workers' that names it a straggler; 0: nobody is named"),
+        KIBAN_RUN_KEY(anomaly.window_steps, between(2, 10000), kResumable, "steps",
+                      "healthy ones that say what is usual; until there are so many nothing is a spike"),
+        KIBAN_RUN_KEY(anomaly.spike_norm_ratio, at_least(0), kResumable, "",
+                      "gradient norm over the largest of the window, above which a step is refused; 0: not looked at"),
+        KIBAN_RUN_KEY(anomaly.spike_loss_deviations, at_least(0), kResumable, "",
+                      "of the loss above the window's median (1.48 median absolute deviations, at least 2 % of the median), above which a step is refused; 0: not looked at"),
+        KIBAN_RUN_KEY(anomaly.max_consecutive, at_least(1), kResumable, "steps",
+                      "refused in a row that lead to a rollback; a refused step makes no update and leaves its rows out"),
+        KIBAN_RUN_KEY(anomaly.max_in_window, at_least(1), kResumable, "steps", "refused among the last window_steps that lead to one, too"),
+        KIBAN_RUN_KEY(anomaly.skip_steps, at_least(1), kResumable, "steps",
+                      "whose rows a rollback leaves out: so many up to the last refused one, from the checkpoint on at most"),
+        KIBAN_RUN_KEY(anomaly.max_rollbacks, at_least(0), kResumable, "",
+                      "within 10000 steps; with one more the run ends with exit code 93, for a person to look at"),
+        KIBAN_RUN_KEY(anomaly.suspect_after_load_steps, at_least(0), kResumable, "steps",
+                      "after a load in which a rollback goes to a checkpoint before the one that was loaded"),
+    };
+}
+
 const std::vector<Key<data::SourceConfig>>& all_source_keys() {
     static const std::vector<Key<data::SourceConfig>> keys = {
         KIBAN_SOURCE_KEY(path, Text{}, kResumable, "",
@@ -198,7 +236,7 @@ const std::vector<Key<data::SourceConfig>>& all_source_keys() {
 const std::vector<Key<RunFile>>& run_file_keys() {
     static const std::vector<Key<RunFile>> keys = [] {
         std::vector<Key<RunFile>> all;
-        for (const auto& part : {run_and_data_keys(), model_keys(), train_keys(), cluster_keys()}) {
+        for (const auto& part : {run_and_data_keys(), model_keys(), train_keys(), cluster_keys(), survive_keys()}) {
             all.insert(all.end(), part.begin(), part.end());
         }
         return all;

@@ -12,6 +12,7 @@
 
 #include "checkpoint/config.h"
 #include "coordinator/job/model_config.h"
+#include "coordinator/job/survive_config.h"
 #include "coordinator/job/train_config.h"
 #include "data/config.h"
 #include "monitoring/config.h"
@@ -33,6 +34,8 @@ struct RunFile {
     checkpoint::CheckpointConfig checkpoint;
     monitoring::MonitoringConfig monitoring;
     LaunchConfig launch;
+    SuperviseConfig supervise;
+    AnomalyConfig anomaly;
     std::filesystem::path
         base;  // directory of the run file: relative paths start here. Stored in the resolved file as run.base
 

@@ -74,6 +74,16 @@ std::optional<std::filesystem::path> slurm_configuration(const Environment& envi
     return std::nullopt;
 }
 
+// "h1:2,h3:1"; empty where no host is left out.
+std::string hosts_left(const StepPlan& plan) {
+    std::vector<std::string> hosts;
+    if (plan.excluded_hosts.empty()) return "";
+    for (const auto& [host, room] : plan.room) {
+        if (!plan.excluded_hosts.contains(host)) hosts.push_back(fmt::format("{}:{}", host, room));
+    }
+    return fmt::format("{}", fmt::join(hosts, ","));
+}
+
 }  // namespace
 
 LauncherKind choose_launcher(const std::string& configured, const Environment& environment) {
@@ -110,6 +120,8 @@ std::vector<std::string> launch_arguments(const StepPlan& plan) {
         // machine must not share a core.
         for (const char* word : {"--oversubscribe", "--bind-to", "none", "--tag-output"}) arguments.emplace_back(word);
         arguments.insert(arguments.end(), {"-n", std::to_string(plan.workers)});
+        if (const std::string hosts = hosts_left(plan); !hosts.empty())
+            arguments.insert(arguments.end(), {"--host", hosts});
     } else {
         arguments = {"srun",
                      "--mpi=pmix",
@@ -118,6 +130,8 @@ std::vector<std::string> launch_arguments(const StepPlan& plan) {
                      "--kill-on-bad-exit=1",
                      "--label",
                      "--unbuffered"};
+        if (!plan.excluded_hosts.empty())
+            arguments.push_back(fmt::format("--exclude={}", fmt::join(plan.excluded_hosts, ",")));
     }
     arguments.insert(arguments.end(),
                      {plan.kiban.string(), "exec-worker", "--run-dir", plan.run_dir.string(), "--attempt",

@@ -11,7 +11,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +41,8 @@ struct StepPlan {
     std::filesystem::path run_dir;  // where the workers find the control channel
     std::uint32_t attempt = 0;
     bool as_root = false;
+    std::set<std::string> excluded_hosts = {};  // left out
+    std::map<std::string, int> room = {};       // workers by host (hosts.h); mpirun needs it to leave one out
 };
 
 /// The command line of the launcher, first the program.

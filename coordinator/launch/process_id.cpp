@@ -40,4 +40,20 @@ std::string process_space() {
     return boot + "/" + std::string(space.data(), size > 0 ? static_cast<std::size_t>(size) : 0);
 }
 
+std::string process_state(const ProcessId& process) {
+    if (!is_alive(process)) return "gone";
+    std::ifstream file(fmt::format("/proc/{}/stat", process.pid));
+    std::string text;
+    std::getline(file, text);
+    const auto end_of_name = text.rfind(')');
+    if (end_of_name == std::string::npos || end_of_name + 2 >= text.size()) return "gone";
+    switch (text[end_of_name + 2]) {
+        case 'T': return "stopped";
+        case 't': return "traced";
+        case 'D': return "waiting for a disk";
+        case 'R': return "running";
+        default: return "sleeping";
+    }
+}
+
 }  // namespace kiban::coordinator

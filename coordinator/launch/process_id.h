@@ -23,4 +23,7 @@ bool is_alive(const ProcessId& process);
 /// Where pids mean the same: boot and pid namespace. Two processes with the same text can check each other's ProcessId.
 std::string process_space();
 
+/// As the kernel has it: "running", "sleeping", "stopped", "waiting for a disk", "traced" or "gone".
+std::string process_state(const ProcessId& process);
+
 }  // namespace kiban::coordinator

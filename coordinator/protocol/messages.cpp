@@ -26,6 +26,8 @@ template <typename V>
 void fields(V& v, Heartbeat& m) {
     v("phase", m.phase), v("step", m.step), v("collective", m.collective);
     v("resident_bytes", m.resident_bytes), v("optimizer_bytes", m.optimizer_bytes);
+    v.may_be_absent("busy_seconds", m.busy_seconds);
+    v.may_be_absent("busy_steps", m.busy_steps);
 }
 template <typename V>
 void fields(V& v, Traffic& m) {
@@ -62,6 +64,15 @@ void fields(V& v, LoadResult& m) {
     v("checkpoint", m.checkpoint), v("error", m.error), v("exactness", m.exactness);
 }
 template <typename V>
+void fields(V& v, StepRefused& m) {
+    v("step", m.step), v("position", m.position), v("rows", m.rows), v("kind", m.kind), v("reason", m.reason);
+    v("loss", m.loss), v("grad_norm", m.grad_norm), v("roll_back", m.roll_back);
+}
+template <typename V>
+void fields(V& v, Stacks& m) {
+    v("text", m.text);
+}
+template <typename V>
 void fields(V& v, Failure& m) {
     v("error", m.type), v("message", m.message), v("step", m.step), v("exit_code", m.exit_code);
 }
@@ -95,6 +106,8 @@ void fields(V& v, SaveSoon& m) {
     v("reason", m.reason);
 }
 template <typename V>
+void fields(V&, ShowStacks&) {}
+template <typename V>
 void fields(V& v, Stop& m) {
     v("reason", m.reason);
 }
@@ -114,6 +127,8 @@ KIBAN_MESSAGE_TYPE(ShardWritten, "shard_written")
 KIBAN_MESSAGE_TYPE(TaskRequest, "task_request")
 KIBAN_MESSAGE_TYPE(TaskDone, "task_done")
 KIBAN_MESSAGE_TYPE(LoadResult, "load_result")
+KIBAN_MESSAGE_TYPE(StepRefused, "step_refused")
+KIBAN_MESSAGE_TYPE(Stacks, "stacks")
 KIBAN_MESSAGE_TYPE(Failure, "failure")
 KIBAN_MESSAGE_TYPE(Finished, "finished")
 KIBAN_MESSAGE_TYPE(Job, "job")
@@ -122,6 +137,7 @@ KIBAN_MESSAGE_TYPE(StageReply, "stage_reply")
 KIBAN_MESSAGE_TYPE(SaveResult, "save_result")
 KIBAN_MESSAGE_TYPE(SaveInterval, "save_interval")
 KIBAN_MESSAGE_TYPE(SaveSoon, "save_soon")
+KIBAN_MESSAGE_TYPE(ShowStacks, "show_stacks")
 KIBAN_MESSAGE_TYPE(Stop, "stop")
 #undef KIBAN_MESSAGE_TYPE
 

@@ -3,16 +3,17 @@
 // from_json are the wire format. What comes from another run or attempt is refused by the channel, before it gets here.
 //
 //   worker -> coordinator   Hello, Heartbeat, StepReport, StageRequest, ShardWritten,
-//                           TaskRequest, TaskDone, LoadResult, Failure, Finished
+//                           TaskRequest, TaskDone, LoadResult, StepRefused, Stacks, Failure, Finished
 //
-//   coordinator -> worker   Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, Stop
+//   coordinator -> worker   Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, ShowStacks, Stop
 //
 // Start: every worker sends Hello, gets Job (its modes stand there). train: each loads the
 // checkpoint of the Job and verifies it, they agree over MPI, worker 0 sends LoadResult; when it failed the coordinator
 // sends a new Job with an older checkpoint to all. Save at step s (all decide alike, see worker/train/saving.h): worker
 // 0 sends StageRequest; the coordinator answers StageReply to every worker; each writes its shard, beside training, and
 // sends ShardWritten; when all are in, the coordinator commits and sends SaveResult to every worker. One save at a
-// time. prepare: each worker sends TaskRequest, gets Task (or none: finished), runs it, sends TaskDone.
+// time. prepare: each worker sends TaskRequest, gets Task (or none: finished), runs it, sends TaskDone. ShowStacks is
+// answered beside whatever the worker does, or does not do any more.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -46,6 +47,8 @@ struct Heartbeat {
     std::uint64_t collective = 0;  // sequence number
     std::uint64_t resident_bytes = 0;
     std::uint64_t optimizer_bytes = 0;
+    double busy_seconds = 0;       // own time in steps so far: reading rows and passes. May be absent, as the next
+    std::uint64_t busy_steps = 0;  // in so many steps
 };
 struct Traffic {            // of worker 0 with the group of that name (worker/comm/traffic.h)
     std::string group;      // world, data, tensor, layer, pipeline or tied
@@ -90,6 +93,20 @@ struct LoadResult {
     std::string error;       // empty: all workers loaded and verified it
     std::string exactness;   // exact | sample-exact: reason
 };
+struct StepRefused {  // all made no update. Worker 0 alone, and all go on behind its rows; of each, which then fails,
+                      // to be rolled back
+    std::uint64_t step = 0;
+    std::uint64_t position = 0;  // of the sample order, where its rows begin
+    std::uint64_t rows = 0;
+    std::string kind;  // non_finite | loss_spike | norm_spike
+    std::string reason;
+    double loss = 0;
+    double grad_norm = 0;
+    bool roll_back = false;
+};
+struct Stacks {  // of all threads, for a person
+    std::string text;
+};
 struct Failure {
     std::string type;  // of monitoring/error.h: ConfigError, DataError, ...
     std::string message;
@@ -108,7 +125,8 @@ struct Job {
     std::string manifest;  // path of the corpus manifest (train, generate)
     std::string manifest_digest;
     std::string checkpoint;  // directory to load; empty: initial weights
-    nlohmann::json options;  // generate: prompt, max_tokens, temperature, top_k, seed; replay: steps
+    nlohmann::json options;  // generate: prompt, max_tokens, temperature, top_k, seed; replay: steps; train, replay:
+                             // left_out (coordinator/job/left_out.h), may be absent
 };
 struct Task {
     bool none = false;  // nothing left to do: finish
@@ -130,6 +148,7 @@ struct SaveInterval {  // to worker 0, where the run file leaves it to us
 struct SaveSoon {  // to worker 0: a checkpoint at the next boundary at which none is under way, then go on
     std::string reason;
 };
+struct ShowStacks {};
 struct Stop {  // save at the next boundary, then finish
     std::string reason;
 };
@@ -137,8 +156,8 @@ struct Stop {  // save at the next boundary, then finish
 // NOLINTEND(bugprone-exception-escape)
 
 using WorkerMessage = std::variant<Hello, Heartbeat, StepReport, StageRequest, ShardWritten, TaskRequest, TaskDone,
-                                   LoadResult, Failure, Finished>;
-using CoordinatorMessage = std::variant<Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, Stop>;
+                                   LoadResult, StepRefused, Stacks, Failure, Finished>;
+using CoordinatorMessage = std::variant<Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, ShowStacks, Stop>;
 
 /// {"type": "step", ...}. from_json: ConfigError naming the missing, unknown or malformed field (messages are untrusted
 /// input).

@@ -122,7 +122,20 @@ struct WorkerChannel::Impl {
 
     std::string heartbeat() {
         const std::lock_guard lock(mutex);
+        if (collectives) beat.collective = collectives();
         return seal(address.run_id, address.attempt, to_json(WorkerMessage(beat)));
+    }
+
+    // Not under the mutex: threads whose stacks are taken may hold it.
+    void send_stacks() {
+        std::function<std::string()> take;
+        {
+            const std::lock_guard lock(mutex);
+            take = stacks;
+        }
+        const std::string text = take ? take() : "this worker cannot show its stacks";
+        const std::lock_guard lock(mutex);
+        outbound.push_back(seal(address.run_id, address.attempt, to_json(WorkerMessage(Stacks{text}))));
     }
 
     // Whether anything of this attempt came.
@@ -138,6 +151,10 @@ struct WorkerChannel::Impl {
             if (envelope->message.is_null()) continue;
             try {
                 CoordinatorMessage message = coordinator_message_from_json(envelope->message);
+                if (std::holds_alternative<ShowStacks>(message)) {
+                    send_stacks();
+                    continue;
+                }
                 const std::lock_guard taking(taker_mutex);  // held on, so that no message passes a new taker by
                 if (taker && taker(message)) continue;
                 const std::lock_guard lock(mutex);
@@ -196,6 +213,8 @@ struct WorkerChannel::Impl {
     double last_report = 0;  // when step reports were last sent on; later ones wait for the next message or heartbeat
     std::string failure;     // of a message that could not be understood
     Heartbeat beat{.phase = "starting"};
+    std::function<std::uint64_t()> collectives;
+    std::function<std::string()> stacks;
     std::atomic<bool> lost{false};
     std::thread thread;
 };
@@ -239,11 +258,26 @@ void WorkerChannel::set_taker(std::function<bool(const CoordinatorMessage&)> tak
     impl_->set_taker(std::move(taker));
 }
 
-void WorkerChannel::set_phase(const char* phase, std::uint64_t step, std::uint64_t collective) {
+void WorkerChannel::set_phase(const char* phase, std::uint64_t step) {
     const std::lock_guard lock(impl_->mutex);
     impl_->beat.phase = phase;
     impl_->beat.step = step;
-    impl_->beat.collective = collective;
+}
+
+void WorkerChannel::set_busy(double seconds, std::uint64_t steps) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->beat.busy_seconds = seconds;
+    impl_->beat.busy_steps = steps;
+}
+
+void WorkerChannel::set_collective(std::function<std::uint64_t()> collectives) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->collectives = std::move(collectives);
+}
+
+void WorkerChannel::set_stacks(std::function<std::string()> stacks) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->stacks = std::move(stacks);
 }
 
 void WorkerChannel::set_memory(std::uint64_t resident_bytes, std::uint64_t optimizer_bytes) {

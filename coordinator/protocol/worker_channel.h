@@ -41,8 +41,14 @@ class WorkerChannel {
     void set_taker(std::function<bool(const CoordinatorMessage&)> taker);
 
     /// What the heartbeats (one a second) say from now on. Cheap; called by the training thread at each phase change.
-    void set_phase(const char* phase, std::uint64_t step, std::uint64_t collective);
+    void set_phase(const char* phase, std::uint64_t step);
     void set_memory(std::uint64_t resident_bytes, std::uint64_t optimizer_bytes);
+    void set_busy(double seconds, std::uint64_t steps);
+    /// Asked at each heartbeat, on the I/O thread: how many collectives have begun.
+    void set_collective(std::function<std::uint64_t()> collectives);
+    /// Asked when the coordinator wants to see them, on the I/O thread: the stacks of all threads. Takes a second at
+    /// most.
+    void set_stacks(std::function<std::string()> stacks);
     bool lost() const;
 
   private:

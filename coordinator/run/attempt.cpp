@@ -11,8 +11,12 @@
 #include <thread>
 #include <utility>
 
+#include "coordinator/launch/first_death.h"
+#include "coordinator/launch/hosts.h"
+#include "coordinator/protocol/whereabouts.h"
 #include "coordinator/protocol/wire.h"
 #include "monitoring/error.h"
+#include "monitoring/file.h"
 #include "monitoring/log.h"
 
 namespace kiban::coordinator {
@@ -22,19 +26,26 @@ using monitoring::log_info;
 using monitoring::log_warning;
 
 constexpr double kTickSeconds = 1;
-constexpr double kAfterFailureSeconds = 5;    // for the workers to leave by themselves
-constexpr double kAfterFinishSeconds = 30;    // for MPI to finalize
-constexpr double kGraceSeconds = 5;           // between TERM and KILL
+constexpr double kAfterFailureSeconds = 5;  // for the workers to leave by themselves
+constexpr double kAfterFinishSeconds = 30;  // for MPI to finalize
+constexpr double kGraceSeconds = 5;         // between TERM and KILL
+constexpr int kLinesWithDeath = 40;         // of the launcher's last words, among which one names who died first
+constexpr double kPauseSeconds = 3;         // of this process, which it notices
+constexpr double kStacksSeconds = 3;        // for the workers to show their stacks
+constexpr std::size_t kLongestStacks = 1 << 18;
 constexpr double kLateMessagesSeconds = 0.3;  // what was sent just before the end may still be under way
 
 StepPlan plan_of(const AttemptSetup& setup) {
-    return {.launcher = choose_launcher(setup.launch.launcher, current_environment()),
+    const LauncherKind launcher = choose_launcher(setup.launch.launcher, current_environment());
+    return {.launcher = launcher,
             .workers = setup.launch.workers,
             .threads_per_worker = setup.launch.threads_per_worker,
             .kiban = this_executable(),
             .run_dir = setup.run_dir,
             .attempt = setup.attempt,
-            .as_root = ::geteuid() == 0};
+            .as_root = ::geteuid() == 0,
+            .excluded_hosts = setup.excluded_hosts,
+            .room = room_on_hosts(launcher, current_environment(), setup.launch.threads_per_worker)};
 }
 
 CoordinatorChannelOptions channel_of(const AttemptSetup& setup) {
@@ -44,6 +55,12 @@ CoordinatorChannelOptions channel_of(const AttemptSetup& setup) {
             .workers = setup.launch.workers,
             .control_interface = setup.launch.control_interface,
             .heartbeat_timeout_seconds = static_cast<double>(setup.launch.heartbeat_timeout_seconds)};
+}
+
+// A worker's heartbeats come from a thread of their own: one that is silent does not work.
+double silence_limit(const AttemptSetup& setup) {
+    const double timeout = setup.launch.heartbeat_timeout_seconds;
+    return setup.supervise.hang_seconds > 0 ? std::min(timeout, setup.supervise.hang_seconds) : timeout;
 }
 
 bool is_loopback(const std::string& address) { return address.starts_with("127.") || address == "lo"; }
@@ -57,7 +74,10 @@ Attempt::Attempt(AttemptSetup setup, AttemptMode& mode, StopSignals& signals)
       mode_(mode),
       signals_(signals),
       membership_(setup_.launch.workers, monotonic_seconds(), setup_.launch.start_timeout_seconds,
-                  setup_.launch.heartbeat_timeout_seconds),
+                  silence_limit(setup_)),
+      watch_(setup_.supervise, setup_.launch.workers, monotonic_seconds()),
+      stragglers_(setup_.supervise.straggler_ratio, setup_.launch.workers),
+      pace_(setup_.pace != nullptr ? *setup_.pace : own_pace_),
       channel_(channel_of(setup_)),
       step_(launch_arguments(plan_of(setup_)), launcher_environment(is_loopback(setup_.launch.control_interface)),
             setup_.log_dir) {}
@@ -90,7 +110,9 @@ AttemptEnd Attempt::run() {
     }
     if (!end_.finished) end_.launcher_errors = step_.last_error_lines(12);
     confirm_end_of_workers();
+    if (!end_.finished) end_.place = place_of_end();
     mode_.ended();
+    end_.began = mode_.began();
     return end_;
 }
 
@@ -104,6 +126,12 @@ void Attempt::handle(const Arrival& arrival) {
         on_hello(*hello, arrival.at_seconds);
     } else if (const auto* heartbeat = std::get_if<Heartbeat>(&arrival.message)) {
         membership_.heartbeat(arrival.rank, *heartbeat, arrival.at_seconds);
+        watch_.heartbeat(arrival.rank, *heartbeat, arrival.at_seconds);
+        stragglers_.heartbeat(arrival.rank, *heartbeat, arrival.at_seconds);
+        membership_.set_own_seconds(arrival.rank, stragglers_.own_seconds(arrival.rank),
+                                    stragglers_.is_straggler(arrival.rank));
+    } else if (const auto* stacks = std::get_if<Stacks>(&arrival.message)) {
+        on_stacks(arrival.rank, *stacks);
     } else if (const auto* failure = std::get_if<Failure>(&arrival.message)) {
         on_failure(arrival.rank, *failure);
     } else if (const auto* finished = std::get_if<Finished>(&arrival.message)) {
@@ -112,6 +140,7 @@ void Attempt::handle(const Arrival& arrival) {
         if (arrival.rank == 0) end_.output = finished->output;
         if (membership_.all_finished()) deadline_ = monotonic_seconds() + kAfterFinishSeconds;
     } else if (!end_.failure) {  // what the others say after a failure changes nothing any more
+        if (const auto* step = std::get_if<StepReport>(&arrival.message)) pace_.add(step->step_seconds);
         tell_mode(arrival.rank, [&] { mode_.on_message(channel_, arrival.rank, arrival.message); });
     }
 }
@@ -201,23 +230,94 @@ void Attempt::handle_clock() {
     if (deadline_ > 0 && now > deadline_) end_step(kGraceSeconds);
     if (now < next_tick_) return;
     next_tick_ = now + kTickSeconds;
+    excuse_pause(now);
     handle_requests();
     if (!end_.asked_to_leave && setup_.time_limit.is_up(now, mode_.seconds_to_leave())) {
         ask_to_stop(fmt::format("{:.0f} s are left of the time limit", setup_.time_limit.seconds_left(now)),
                     /*requeue=*/true);
     }
-    if (!end_.failure && deadline_ == 0) {
-        end_.missing = membership_.missing(now);
-        end_.lost = membership_.lost(now);
-        if (!end_.missing.empty() || !end_.lost.empty()) end_step(kGraceSeconds);
-    }
+    if (!end_.failure && deadline_ == 0) look_for_silence(now);
     setup_.tick(membership_);
     mode_.each_second();
+}
+
+// Stopped, or on a machine that slept: what the clock says then is not the workers' fault.
+void Attempt::excuse_pause(double now) {
+    const double pause = last_look_ > 0 ? now - last_look_ - kTickSeconds : 0;
+    last_look_ = now;
+    if (pause < kPauseSeconds) return;
+    log_warning("this coordinator did not run for {:.1f} s", pause);
+    membership_.excuse(pause);
+    watch_.excuse(pause);
+}
+
+void Attempt::look_for_silence(double now) {
+    end_.missing = membership_.missing(now);
+    end_.lost = membership_.lost(now);
+    if (!end_.lost.empty()) {
+        const Member& member = membership_.members()[static_cast<std::size_t>(end_.lost.front())];
+        on_hang(describe_hang(membership_.members(), now - member.last_heard, now));
+    } else if (!end_.missing.empty()) {
+        end_step(kGraceSeconds);
+    } else if (const auto hang = watch_.look(membership_.members(), pace_, now)) {
+        on_hang(*hang);
+    }
+}
+
+// Who can still speak shows where its threads are; then the whole step ends.
+void Attempt::on_hang(const Hang& hang) {
+    end_.hang = hang.text;
+    suspect_ = hang.suspect;
+    log_warning("{}; ending the step", hang.text);
+    for (const ProcessId& worker : local_workers_) {
+        const std::string state = process_state(worker);
+        if (state != "running" && state != "sleeping")
+            end_.hang += fmt::format("; process {} is {}", worker.pid, state);
+    }
+    stacks_missing_ = setup_.launch.workers - static_cast<int>(end_.lost.size());
+    channel_.send_to_all(ShowStacks{});
+    deadline_ = monotonic_seconds() + kStacksSeconds;
+}
+
+void Attempt::on_stacks(int rank, const Stacks& stacks) {
+    if (end_.hang.empty()) return;  // nobody asked
+    try {
+        monitoring::File file = monitoring::File::open_append(setup_.log_dir / "stacks.txt");
+        const std::string text =
+            fmt::format("worker {}\n{}\n", rank, stacks.text.substr(0, std::min(stacks.text.size(), kLongestStacks)));
+        file.append(std::as_bytes(std::span(text)));
+    } catch (const IoError& error) {
+        log_warning("the stacks of worker {} are not kept: {}", rank, error.what());
+    }
+    if (--stacks_missing_ == 0) deadline_ = monotonic_seconds();
 }
 
 void Attempt::end_step(double grace_seconds) {
     deadline_ = 0;
     step_.stop(grace_seconds);
+}
+
+// What the worker that ended the attempt was doing: as it wrote down itself, or as it said last.
+std::optional<Place> Attempt::place_of_end() const {
+    Place place;
+    if (end_.failure) {
+        place.rank = end_.failed_rank;
+    } else if (!end_.hang.empty()) {
+        place.rank = end_.lost.empty() ? suspect_ : end_.lost.front();
+    } else if (const auto death = first_death(step_.last_error_lines(kLinesWithDeath))) {
+        place.rank = death->rank;
+        place.host = death->host;
+    }
+    const int looked_at = std::max(place.rank, 0);  // no one named: they are all in the same step
+    if (looked_at >= setup_.launch.workers) return std::nullopt;
+    const Member& member = membership_.members()[static_cast<std::size_t>(looked_at)];
+    if (place.rank >= 0 && member.hello) place.host = member.hello->host;
+    const auto there = read_whereabouts(whereabouts_file(setup_.log_dir, looked_at));
+    if (!there && !member.hello) return std::nullopt;
+    place.phase = there ? there->phase : member.heartbeat.phase;
+    place.step = there ? there->step : member.heartbeat.step;
+    if (there) place.position = there->position;
+    return place;
 }
 
 // The launcher is gone; its ranks must be, too, before another attempt may write.

@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,7 @@
 #include "coordinator/protocol/coordinator_channel.h"
 #include "coordinator/run/membership.h"
 #include "coordinator/run/policy.h"
+#include "coordinator/run/progress_watch.h"
 #include "coordinator/run/requests.h"
 #include "coordinator/run/stop_signals.h"
 #include "coordinator/run/time_limit.h"
@@ -51,6 +54,12 @@ class AttemptMode {
     virtual double seconds_to_leave() const { return 0; }
     /// Steps done since the last durable state: a restart does them again.
     virtual std::uint64_t undone_steps() const { return 0; }
+    /// Whether this attempt has done something: a step, a task.
+    virtual bool began() const { return false; }
+    /// Whether there is a checkpoint before the one that was loaded.
+    virtual bool has_older_checkpoint() const { return false; }
+    /// What a decision asks for besides another attempt: rows left out, a checkpoint rejected, a rollback.
+    virtual void before_restart(const Decision& /*decision*/) {}
     /// After each tick.
     virtual void each_second() {}
     /// The attempt is over, however it ended.
@@ -67,6 +76,9 @@ struct AttemptSetup {
     std::function<void(const Membership&)> tick;  // about once a second
     RequestBox* requests = nullptr;               // of the operators; none: nobody can ask
     TimeLimit time_limit = {};
+    std::set<std::string> excluded_hosts = {};
+    SuperviseConfig supervise = {};
+    StepPace* pace = nullptr;  // of the attempts before, too; none: its own
 };
 
 class Attempt {
@@ -84,20 +96,32 @@ class Attempt {
     void handle_requests();
     void ask_to_stop(const std::string& reason, bool requeue);
     void handle_clock();
+    void excuse_pause(double now);
+    void look_for_silence(double now);
+    void on_hang(const Hang& hang);
+    void on_stacks(int rank, const Stacks& stacks);
     void end_step(double grace_seconds);
     void confirm_end_of_workers() const;
+    std::optional<Place> place_of_end() const;
 
     AttemptSetup setup_;
     AttemptMode& mode_;
     StopSignals& signals_;
     Membership membership_;
+    ProgressWatch watch_;
+    Stragglers stragglers_;
+    StepPace own_pace_;
+    StepPace& pace_;
     CoordinatorChannel channel_;
     StepProcess step_;
     std::vector<ProcessId> local_workers_;
     AttemptEnd end_;
     bool joined_ = false;
     double next_tick_ = 0;
-    double deadline_ = 0;  // monotonic; when passed the step is ended; 0: none
+    double last_look_ = 0;    // at the clock
+    int suspect_ = -1;        // of a hang
+    int stacks_missing_ = 0;  // of a hang: workers that have not shown theirs
+    double deadline_ = 0;     // monotonic; when passed the step is ended; 0: none
 };
 
 }  // namespace kiban::coordinator

@@ -56,9 +56,24 @@ void Board::tick(const Membership& members) {
                                   .step = member.heartbeat.step,
                                   .resident_bytes = member.heartbeat.resident_bytes,
                                   .optimizer_bytes = member.heartbeat.optimizer_bytes,
-                                  .heartbeat_age_seconds = age});
+                                  .heartbeat_age_seconds = age,
+                                  .own_seconds = member.own_seconds.value_or(0),
+                                  .straggler = member.straggler});
+        note_straggler(number, member);
     }
     write();
+}
+
+void Board::note_straggler(int rank, const Member& member) {
+    if (member.own_seconds) metrics_.worker_busy(rank, *member.own_seconds, member.straggler);
+    if (!member.straggler) {
+        stragglers_.erase(rank);
+    } else if (stragglers_.insert(rank).second) {
+        monitoring::log_warning("worker {} on {} is a straggler: {:.3f} s of its own in a step, far above the others",
+                                rank, member.hello->host, *member.own_seconds);
+        journal.try_add("straggler",
+                        {{"worker", rank}, {"host", member.hello->host}, {"seconds", *member.own_seconds}});
+    }
 }
 
 void Board::write() {

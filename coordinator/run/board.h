@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "coordinator/run/journal.h"
@@ -29,6 +30,9 @@ class Board {
     void write();
 
   private:
+    void note_straggler(int rank, const Member& member);
+
+    std::set<int> stragglers_;
     std::filesystem::path file_;
     bool unwritten_ = false;  // the last status could not be written
     monitoring::RunMetrics metrics_;

@@ -62,8 +62,7 @@ int generate(const std::filesystem::path& given, const GenerateOptions& options)
     monitoring::start_log({.who = "generate", .file = {}, .to_stderr = false});  // standard output is for the text
     GenerateMode mode(job);
     const AttemptEnd end = run_tool("generate", run_dir, run_file.launch, mode);
-    const Decision decision =
-        decide(end, {.ends_without_progress = 1, .previous_failure = std::nullopt}, /*max_restarts=*/0);
+    const Decision decision = decide_once(end);
     if (decision.kind != Decision::Kind::done) {
         std::fprintf(stderr, "kiban: %s\n", decision.reason.c_str());
         return decision.exit_code;

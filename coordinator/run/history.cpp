@@ -73,4 +73,40 @@ std::uint32_t starts_without_checkpoint(const std::vector<nlohmann::json>& journ
     return starts;
 }
 
+std::vector<data::RowRange> left_out_rows(const std::vector<nlohmann::json>& journal) {
+    std::vector<data::RowRange> rows;
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "started_over") rows.clear();
+        if (event == "rows_left_out")
+            rows.push_back({.first = number(entry, "first"), .count = number(entry, "count")});
+    }
+    return rows;
+}
+
+std::vector<std::uint64_t> refused_steps(const std::vector<nlohmann::json>& journal) {
+    std::vector<std::uint64_t> steps;
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "started_over") steps.clear();
+        if (event == "step_refused") steps.push_back(number(entry, "step"));
+        if (event == "training") {  // from there on they are judged again
+            std::erase_if(steps, [from = number(entry, "from_step")](std::uint64_t step) { return step > from; });
+        }
+    }
+    return steps;
+}
+
+PolicyState policy_state(const std::vector<nlohmann::json>& journal) {
+    PolicyState state;
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "started_over") state = {};
+        if (event == "rolled_back") state.rollbacks.push_back(number(entry, "step"));
+        if (event == "rows_left_out" && entry.value("why", "") == "quarantine")
+            state.quarantined.insert(number(entry, "step"));
+    }
+    return state;
+}
+
 }  // namespace kiban::coordinator

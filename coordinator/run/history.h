@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "coordinator/config/run_file.h"
+#include "coordinator/run/policy.h"
+#include "data/corpus.h"
 
 namespace kiban::coordinator {
 
@@ -24,5 +26,14 @@ double seconds_of_last_save(const std::vector<nlohmann::json>& journal);
 
 /// Starts in a row, up to the last entry, that were asked to leave and had committed nothing.
 std::uint32_t starts_without_checkpoint(const std::vector<nlohmann::json>& journal);
+
+/// Rows that were left out for good: of quarantined steps and of rollbacks.
+std::vector<data::RowRange> left_out_rows(const std::vector<nlohmann::json>& journal);
+
+/// Steps of the surviving history that were refused.
+std::vector<std::uint64_t> refused_steps(const std::vector<nlohmann::json>& journal);
+
+/// What the policy remembers of earlier starts: steps whose rows are left out, rollbacks.
+PolicyState policy_state(const std::vector<nlohmann::json>& journal);
 
 }  // namespace kiban::coordinator

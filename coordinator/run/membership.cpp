@@ -38,6 +38,17 @@ void Membership::heartbeat(int rank, const Heartbeat& heartbeat, double now) {
 
 void Membership::finished(int rank) { members_.at(static_cast<std::size_t>(rank)).finished = true; }
 
+void Membership::set_own_seconds(int rank, std::optional<double> seconds, bool straggler) {
+    Member& member = members_.at(static_cast<std::size_t>(rank));
+    member.own_seconds = seconds;
+    member.straggler = straggler;
+}
+
+void Membership::excuse(double seconds) {
+    start_ += seconds;
+    for (Member& member : members_) member.last_heard += seconds;
+}
+
 bool Membership::all_joined() const {
     return std::all_of(members_.begin(), members_.end(), [](const Member& member) { return member.hello.has_value(); });
 }

@@ -16,6 +16,8 @@ struct Member {
     Heartbeat heartbeat;         // the latest
     double last_heard = 0;
     bool finished = false;
+    std::optional<double> own_seconds;  // in a step, lately
+    bool straggler = false;
 };
 
 class Membership {
@@ -28,6 +30,9 @@ class Membership {
     void heard(int rank, double now);
     void heartbeat(int rank, const Heartbeat& heartbeat, double now);
     void finished(int rank);
+    void set_own_seconds(int rank, std::optional<double> seconds, bool straggler);
+    /// This process did not run for a while: nobody is silent for that.
+    void excuse(double seconds);
 
     bool all_joined() const;
     bool all_finished() const;

@@ -4,44 +4,233 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <utility>
 
+#include "coordinator/job/anomaly.h"
 #include "monitoring/error.h"
 #include "monitoring/run_metrics.h"
 
 namespace kiban::coordinator {
 namespace {
 
-constexpr double kFirstBackoffSeconds = 0.5;
-constexpr double kLongestBackoffSeconds = 30;
+constexpr std::uint32_t kFailedLoads = 2;  // of one checkpoint, after which an older one is taken
 
 bool would_end_the_same(int exit_code) {
     return exit_code == kExitUsage || exit_code == kExitData || exit_code == kExitConfiguration;
 }
 
+int code_of(const AttemptEnd& end) {
+    return end.failure ? end.failure->exit_code : end.launcher_exit.value_or(kExitInternal);
+}
+
 std::string cause_of(const AttemptEnd& end) {
     if (end.failure && end.failure->type == NonFiniteError::kName) return monitoring::kNonFiniteCause;
+    if (end.failure && end.failure->type == SpikeError::kName) return "spike";
     if (end.failure) return "worker_failure";
     if (!end.missing.empty()) return "start_timeout";
     if (!end.lost.empty()) return "worker_lost";
+    if (!end.hang.empty()) return "hang";
     return "launcher";
 }
 
-// The same check fails at the same step twice, or the disk is full twice: it is the run or the machine, and a third try
-// would end the same way.
-bool repeats(const AttemptEnd& end, const AttemptHistory& history) {
-    if (!end.failure || !history.previous_failure) return false;
-    const Failure& now = *end.failure;
-    const Failure& before = *history.previous_failure;
-    if (now.type != before.type || now.step != before.step) return false;
-    return now.exit_code == kExitIo || (now.exit_code == kExitInternal && now.message == before.message);
+// A disk that is full is full for all: what it says differs with who says it.
+Signature signature_of(const AttemptEnd& end) {
+    Signature signature{.cause = cause_of(end), .text = {}, .step = 0};
+    if (end.failure) {
+        signature.step = end.failure->step;
+        signature.text = end.failure->type;
+        if (end.failure->exit_code != kExitIo) signature.text += ": " + end.failure->message;
+    } else {
+        signature.text = fmt::format("exit code {}", end.launcher_exit.value_or(-1));
+    }
+    if (end.place) {
+        signature.step = end.place->step;
+        signature.text += " in " + end.place->phase;
+    }
+    return signature;
+}
+
+bool is_crash(const std::string& cause) { return cause == "launcher" || cause == "worker_lost" || cause == "hang"; }
+
+bool reads_rows(const std::string& phase) {
+    return std::ranges::count(std::array{"data", "forward", "backward", "reduce", "optimizer"}, phase) != 0;
 }
 
 std::string exit_text(int code) {
     return code > 128 ? fmt::format("exit code {} (signal {})", code, code - 128) : fmt::format("exit code {}", code);
 }
 
+struct Context {
+    PolicyState& state;
+    const PolicyEvent& event;
+    const PolicyRules& rules;
+    const Signature& signature;
+    bool again;  // the end before was the same, and nothing durable was added in between
+    Decision& decision;
+
+    const AttemptEnd& end() const { return event.end; }
+    bool stop(int exit_code, const std::string& why = {}) const {
+        decision.kind = Decision::Kind::stop;
+        decision.exit_code = exit_code;
+        if (!why.empty()) decision.reason += "; " + why;
+        return true;
+    }
+    bool restart(const std::string& why = {}) const {
+        decision.kind = Decision::Kind::restart;
+        if (!why.empty()) decision.reason += "; " + why;
+        return true;
+    }
+};
+
+// --- The rules: each says whether it decides; the first that does has the word ---
+
+bool finished(const Context& c) {
+    if (!c.end().finished || c.end().stopped) return false;
+    c.decision.kind = Decision::Kind::done;
+    return true;
+}
+
+bool requeue(const Context& c) {
+    return (c.end().interrupted || (c.end().finished && c.end().stopped)) && c.stop(kExitRequeue);
+}
+
+bool refused(const Context& c) { return would_end_the_same(code_of(c.end())) && c.stop(code_of(c.end())); }
+
+bool saves_failed(const Context& c) {
+    return c.end().failure && c.end().failure->type == SavesFailedError::kName && c.stop(kExitIo);
+}
+
+// A disk that is full at the same step twice will be so a third time.
+bool disk_again(const Context& c) {
+    return c.again && c.end().failure && c.end().failure->exit_code == kExitIo && c.stop(kExitIo);
+}
+
+// What is durable is there for the next start.
+bool asked_to_leave(const Context& c) {
+    if (!c.end().asked_to_leave) return false;
+    c.decision.reason = fmt::format("stopped as requested, but not saved: {}", c.decision.reason);
+    return c.stop(code_of(c.end()) == kExitIo ? kExitIo : kExitRequeue);
+}
+
+bool rolled_back(const Context& c) {
+    if (!c.end().failure || !is_anomaly(*c.end().failure)) return false;
+    const std::uint64_t step = c.end().failure->step;
+    auto& rollbacks = c.state.rollbacks;
+    std::erase_if(rollbacks, [&](std::uint64_t at) { return at + c.rules.rollback_window_steps < step; });
+    if (rollbacks.size() >= c.rules.max_rollbacks) {
+        c.decision.rule = "rollbacks_spent";
+        return c.stop(kExitNoProgress,
+                      fmt::format("{} rollbacks within {} steps have not helped: a person must look at it",
+                                  rollbacks.size(), c.rules.rollback_window_steps));
+    }
+    rollbacks.push_back(step);
+    c.decision.roll_back = true;
+    return c.restart("rolling back");
+}
+
+bool checkpoint_rejected(const Context& c) {
+    if (c.state.failed_loads < kFailedLoads || !c.event.older_checkpoint) return false;
+    c.state.failed_loads = 0;
+    c.decision.reject_checkpoint = true;
+    return c.restart(
+        fmt::format("{} attempts in a row ended while it was loaded: taking an older checkpoint", kFailedLoads));
+}
+
+// The same step and the same end twice: it is the rows, or else nothing helps.
+bool rows_quarantined(const Context& c) {
+    const auto& place = c.end().place;
+    if (!c.again || !place || place->step == 0 || !place->position || !reads_rows(place->phase)) return false;
+    if (c.rules.supervise.max_quarantines == 0 || c.state.quarantined.contains(place->step)) return false;
+    if (c.state.quarantined.size() >= c.rules.supervise.max_quarantines) {
+        c.decision.rule = "quarantines_spent";
+        return c.stop(kExitNoProgress,
+                      fmt::format("the rows of {} steps are left out already", c.state.quarantined.size()));
+    }
+    c.state.quarantined.insert(place->step);
+    c.decision.quarantine = *place;
+    return c.restart(fmt::format("the same end at step {} twice: leaving out its rows", place->step));
+}
+
+bool same_again(const Context& c) {
+    if (!c.again || c.signature.step == 0) return false;
+    const bool poison = c.end().place && c.state.quarantined.contains(c.end().place->step);
+    const bool invariant = c.end().failure && c.end().failure->exit_code == kExitInternal;
+    if (poison) return c.stop(kExitNoProgress, "the same end at the same step, though its rows are left out");
+    return invariant && c.stop(code_of(c.end()));
+}
+
+bool host_excluded(const Context& c) {
+    const std::string host = c.end().place ? c.end().place->host : "";
+    const std::uint32_t most = c.rules.supervise.max_host_failures;
+    if (most == 0 || host.empty() || c.state.crashes[host] < most || !c.event.dispensable.contains(host)) return false;
+    c.state.crashes.erase(host);
+    c.state.excluded.insert(host);
+    c.decision.exclude_host = host;
+    return c.restart(fmt::format("{} crashes on host '{}': going on without it", most, host));
+}
+
+bool no_progress(const Context& c) {
+    const std::uint32_t most = c.rules.supervise.max_failed_starts;
+    if (c.state.failed_starts < most) return false;
+    return c.stop(kExitNoProgress, fmt::format("{} attempts in a row ended before they had done anything", most));
+}
+
+bool budget_spent(const Context& c) {
+    if (c.state.fruitless.size() <= c.rules.max_restarts) return false;
+    return c.stop(kExitNoProgress,
+                  fmt::format("{} restarts without anything durable in between", c.rules.max_restarts));
+}
+
+bool restart(const Context& c) { return c.restart(); }
+
+struct Rule {
+    const char* name;
+    bool (*decides)(const Context&);
+};
+constexpr std::array<Rule, 14> kTable = {{{"finished", finished},
+                                          {"requeue", requeue},
+                                          {"refused", refused},
+                                          {"saves_failed", saves_failed},
+                                          {"disk_again", disk_again},
+                                          {"asked_to_leave", asked_to_leave},
+                                          {"rolled_back", rolled_back},
+                                          {"budget_spent", budget_spent},
+                                          {"checkpoint_rejected", checkpoint_rejected},
+                                          {"no_progress", no_progress},
+                                          {"rows_quarantined", rows_quarantined},
+                                          {"same_again", same_again},
+                                          {"host_excluded", host_excluded},
+                                          {"restart", restart}}};
+
+// What the end adds to the state, whatever is decided.
+void note(PolicyState& state, const PolicyEvent& event, const PolicyRules& rules, const Signature& signature) {
+    const AttemptEnd& end = event.end;
+    if (event.progress) {
+        state.fruitless.clear();
+        state.last.reset();
+    }
+    const double window = rules.supervise.restart_window_hours * 3600;
+    std::erase_if(state.fruitless, [&](double at) { return event.now - at > window; });
+    state.fruitless.push_back(event.now);
+    state.failed_starts = event.progress || end.began ? 0 : state.failed_starts + 1;
+    const bool loading = !end.began && end.place && end.place->phase == "loading" && is_crash(signature.cause);
+    state.failed_loads = loading ? state.failed_loads + 1 : 0;
+    if (is_crash(signature.cause) && end.place && !end.place->host.empty()) ++state.crashes[end.place->host];
+}
+
+double backoff(const PolicyState& state, const PolicyEvent& event, const SuperviseConfig& rules) {
+    const int doublings = std::min(static_cast<int>(state.fruitless.size()) - 1, 32);
+    const double seconds = std::min(rules.max_backoff_seconds, std::ldexp(rules.backoff_seconds, doublings));
+    return seconds * (1 + 0.25 * event.jitter);
+}
+
 }  // namespace
+
+bool is_anomaly(const Failure& failure) {
+    return failure.type == NonFiniteError::kName || failure.type == SpikeError::kName;
+}
 
 std::string describe(const AttemptEnd& end) {
     if (end.finished) return end.stopped ? "saved and stopped as requested" : "finished";
@@ -51,45 +240,41 @@ std::string describe(const AttemptEnd& end) {
                            end.failure->message);
     }
     if (!end.missing.empty()) return fmt::format("worker {} did not start in time", fmt::join(end.missing, ", "));
-    if (!end.lost.empty()) return fmt::format("worker {} fell silent", fmt::join(end.lost, ", "));
+    if (!end.lost.empty()) {
+        return fmt::format("worker {} fell silent{}", fmt::join(end.lost, ", "),
+                           end.hang.empty() ? "" : "; " + end.hang);
+    }
+    if (!end.hang.empty()) return end.hang;
     std::string text = fmt::format("the workers ended with {}", exit_text(end.launcher_exit.value_or(-1)));
+    if (end.place && end.place->rank >= 0) {
+        text += fmt::format(", worker {} first, in phase '{}' of step {}{}", end.place->rank, end.place->phase,
+                            end.place->step, end.place->host.empty() ? "" : fmt::format(" on '{}'", end.place->host));
+    }
     if (!end.launcher_errors.empty()) text += fmt::format("; the launcher's last words:\n{}", end.launcher_errors);
     return text;
 }
 
-Decision decide(const AttemptEnd& end, const AttemptHistory& history, std::uint32_t max_restarts) {
-    using Kind = Decision::Kind;
-    Decision decision{.kind = Kind::stop, .reason = describe(end), .cause = cause_of(end)};
-    if (end.interrupted || (end.finished && end.stopped)) {
-        decision.exit_code = kExitRequeue;
-        return decision;
+Transition decide(PolicyState state, const PolicyEvent& event, const PolicyRules& rules) {
+    const Signature signature = signature_of(event.end);
+    note(state, event, rules, signature);
+    const bool again = state.last == signature;
+    Decision decision{.kind = Decision::Kind::stop, .reason = describe(event.end), .cause = signature.cause};
+    const Context context{
+        .state = state, .event = event, .rules = rules, .signature = signature, .again = again, .decision = decision};
+    for (const Rule& rule : kTable) {
+        if (!rule.decides(context)) continue;
+        if (decision.rule.empty()) decision.rule = rule.name;
+        break;
     }
-    if (end.finished) {
-        decision.kind = Kind::done;
-        return decision;
-    }
-    const int code = end.failure ? end.failure->exit_code : end.launcher_exit.value_or(kExitInternal);
-    const bool gives_up = end.failure && end.failure->type == SavesFailedError::kName;  // tried often enough
-    if (gives_up || would_end_the_same(code) || repeats(end, history)) {
-        decision.exit_code = code;
-        return decision;
-    }
-    if (end.asked_to_leave) {  // asked to leave: what is durable is there for the next start
-        decision.exit_code = code == kExitIo ? code : kExitRequeue;
-        decision.reason = fmt::format("stopped as requested, but not saved: {}", decision.reason);
-        return decision;
-    }
-    if (history.ends_without_progress > max_restarts) {
-        decision.exit_code = kExitNoProgress;
-        decision.reason =
-            fmt::format("{}; {} restarts without anything durable in between", decision.reason, max_restarts);
-        return decision;
-    }
-    decision.kind = Kind::restart;
-    const int doublings = static_cast<int>(std::max(history.ends_without_progress, 1u)) - 1;
-    decision.backoff_seconds =
-        std::min(kLongestBackoffSeconds, std::ldexp(kFirstBackoffSeconds, std::min(doublings, 16)));
-    return decision;
+    state.last = signature;
+    if (decision.kind == Decision::Kind::restart) decision.backoff_seconds = backoff(state, event, rules.supervise);
+    return {.decision = decision, .state = std::move(state)};
+}
+
+Decision decide_once(const AttemptEnd& end) {
+    PolicyRules never;
+    never.max_restarts = 0;
+    return decide({}, {.end = end}, never).decision;
 }
 
 }  // namespace kiban::coordinator

@@ -9,7 +9,9 @@
 #include "checkpoint/imported.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
+#include "coordinator/job/left_out.h"
 #include "coordinator/launch/launcher.h"
+#include "coordinator/run/history.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/pretrain.h"
 #include "coordinator/run/run_directory.h"
@@ -46,6 +48,7 @@ class ReplayMode : public AttemptMode {
                         "step {} was replayed where the curve goes on with step {}", step->step,
                         next_ < rows_.size() ? rows_[next_].step : 0);
             add(rows_[next_++], *step);
+        } else if (std::holds_alternative<StepRefused>(message)) {  // as it was: it has no row either
         } else {
             throw InternalError("worker {} sent a message that has no place in a replay", rank);
         }
@@ -224,18 +227,18 @@ int verify_resume(const RunFile& run_file, std::uint64_t steps) {
     refuse_another_run_file(from, run_file);
     const CorpusReference corpus = read_corpus_reference(directory);
     monitoring::start_log({.who = "replay", .file = {}, .to_stderr = true});
-    ReplayMode mode({.mode = "replay",
-                     .run_file = to_toml(run_file),
-                     .manifest = corpus.manifest.string(),
-                     .manifest_digest = corpus.digest,
-                     .checkpoint = from.directory.string(),
-                     .options = {{"steps", steps}}},
-                    curve.rows, rows_up_to(curve.rows, from.step), from.attempt,
-                    inexact_attempts(read_journal(directory.journal())));
+    ReplayMode mode(
+        {.mode = "replay",
+         .run_file = to_toml(run_file),
+         .manifest = corpus.manifest.string(),
+         .manifest_digest = corpus.digest,
+         .checkpoint = from.directory.string(),
+         .options = {{"steps", steps}, {"left_out", to_json(left_out_rows(read_journal(directory.journal())))}}},
+        curve.rows, rows_up_to(curve.rows, from.step), from.attempt,
+        inexact_attempts(read_journal(directory.journal())));
     log_info("replaying {} steps after step {} with {} worker(s)", steps, from.step, run_file.launch.workers);
     const AttemptEnd end = run_tool("replay", directory.root(), run_file.launch, mode);
-    const Decision decision =
-        decide(end, {.ends_without_progress = 1, .previous_failure = std::nullopt}, /*max_restarts=*/0);
+    const Decision decision = decide_once(end);
     if (decision.kind != Decision::Kind::done) {
         monitoring::log_error("{} (exit code {})", decision.reason, decision.exit_code);
         return decision.exit_code;

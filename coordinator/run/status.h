@@ -24,6 +24,8 @@ struct WorkerStatus {
     std::uint64_t resident_bytes = 0;
     std::uint64_t optimizer_bytes = 0;
     double heartbeat_age_seconds = 0;
+    double own_seconds = 0;  // in a step, lately, without waiting for others; 0: not known
+    bool straggler = false;
 };
 
 struct RunStatus {
@@ -48,10 +50,13 @@ struct RunStatus {
     bool checkpoint_queued = false;  // another one is under way: copied or being written, not durable
     std::uint64_t checkpoint_queued_step = 0;
     std::string phase;  // of the learning curve: learning|plateau|memorised|early_sign|diverging, empty: no step yet
-    std::vector<std::string> curve_events;  // the last ones of the surviving history, oldest first
-    std::string metrics;                    // address of /metrics, empty: none
-    double wall_time = 0;                   // of this writing, seconds since 1970
-    std::string host;                       // of the coordinator
+    std::vector<std::string> curve_events;    // the last ones of the surviving history, oldest first
+    std::string decision;                     // after the last attempt that ended: rule and reason; empty: none yet
+    std::vector<std::string> excluded_hosts;  // that the workers are started without
+    std::uint64_t refused_steps = 0;          // of this process: steps without an update, their rows left out
+    std::string metrics;                      // address of /metrics, empty: none
+    double wall_time = 0;                     // of this writing, seconds since 1970
+    std::string host;                         // of the coordinator
     int pid = 0;
     std::vector<WorkerStatus> workers;
 };

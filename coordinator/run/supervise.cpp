@@ -3,9 +3,12 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <functional>
 #include <utility>
 
+#include "coordinator/launch/hosts.h"
 #include "coordinator/protocol/wire.h"
+#include "coordinator/run/history.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 #include "monitoring/log.h"
@@ -37,7 +40,71 @@ AttemptSetup setup_of(Session& session, std::uint32_t attempt) {
             .keep_lease = [&session] { session.lease.renew(); },
             .tick = [&session](const Membership& members) { session.board.tick(members); },
             .requests = &session.requests,
-            .time_limit = session.time_limit};
+            .time_limit = session.time_limit,
+            .excluded_hosts = session.excluded_hosts,
+            .supervise = session.run_file.supervise,
+            .pace = &session.pace};
+}
+
+PolicyRules rules_of(const RunFile& run_file) {
+    return {.max_restarts = run_file.launch.max_restarts,
+            .supervise = run_file.supervise,
+            .max_rollbacks = run_file.anomaly.max_rollbacks};
+}
+
+PolicyEvent event_of(const Session& session, const AttemptEnd& end, const AttemptMode& mode, std::uint64_t progress) {
+    const LaunchConfig& launch = session.run_file.launch;
+    const auto room = room_on_hosts(choose_launcher(launch.launcher, current_environment()), current_environment(),
+                                    launch.threads_per_worker);
+    const std::size_t seed = std::hash<std::string>{}(session.run_id) + session.board.status.attempt;
+    return {.end = end,
+            .now = monotonic_seconds(),
+            .progress = mode.progress() > progress,
+            .older_checkpoint = mode.has_older_checkpoint(),
+            .jitter = static_cast<double>(seed % 1024) / 1024,
+            .dispensable = dispensable_hosts(room, session.excluded_hosts, launch.workers)};
+}
+
+const char* word_of(Decision::Kind kind) {
+    switch (kind) {
+        case Decision::Kind::done: return "done";
+        case Decision::Kind::restart: return "restart";
+        case Decision::Kind::stop: return "stop";
+    }
+    return "stop";
+}
+
+void note_end(Session& session, const AttemptEnd& end, const std::string& reason, bool failed) {
+    session.board.journal.add(
+        "attempt_ended", {{"reason", reason}, {"launcher_exit", end.launcher_exit.value_or(-1)}, {"failed", failed}});
+}
+
+// A run that ends well needs no explanation; what else is decided is told where people look.
+void note_decision(Session& session, const Decision& decision, const AttemptEnd& end) {
+    session.board.metrics().decided(decision.rule);
+    if (!end.hang.empty()) {
+        session.board.metrics().hang(end.place ? end.place->phase : "unknown");
+        session.board.journal.add("hang", {{"report", end.hang}, {"lost", end.lost}});
+    }
+    session.board.status.decision = fmt::format("{}: {}", decision.rule, decision.reason);
+    nlohmann::json fields = {{"rule", decision.rule},
+                             {"action", word_of(decision.kind)},
+                             {"cause", decision.cause},
+                             {"reason", decision.reason}};
+    if (decision.kind == Decision::Kind::stop) fields["exit_code"] = decision.exit_code;
+    if (decision.kind == Decision::Kind::restart) fields["backoff_seconds"] = decision.backoff_seconds;
+    if (end.place) {
+        fields["place"] = {{"worker", end.place->rank},
+                           {"host", end.place->host},
+                           {"phase", end.place->phase},
+                           {"step", end.place->step}};
+    }
+    if (!decision.exclude_host.empty()) {
+        fields["host"] = decision.exclude_host;
+        session.board.status.excluded_hosts.push_back(decision.exclude_host);
+        session.board.metrics().hosts_excluded(session.board.status.excluded_hosts.size());
+    }
+    if (decision.kind != Decision::Kind::done) session.board.journal.add("decision", fields);
 }
 
 // False when somebody asked to leave in between.
@@ -85,28 +152,29 @@ void answer_open_requests(RequestBox& requests, const std::string& reason, bool 
 
 Outcome supervise(Session& session,
                   const std::function<std::unique_ptr<AttemptMode>(std::uint32_t attempt)>& make_mode) {
-    AttemptHistory history;
-    std::uint64_t progress = 0;
+    PolicyState state = policy_state(read_journal(session.directory.journal()));
+    state.excluded = session.excluded_hosts;
     for (;;) {
         if (session.extension) extend(session);
         const std::uint32_t attempt = begin_attempt(session);
         const auto mode = make_mode(attempt);
+        const std::uint64_t progress = mode->progress();
         AttemptEnd end = Attempt(setup_of(session, attempt), *mode, session.signals).run();
         session.lease.require_current();  // before anything is written
-        if (mode->progress() > progress) history = {};
-        progress = std::max(progress, mode->progress());
-        ++history.ends_without_progress;
-        Decision decision = decide(end, history, session.run_file.launch.max_restarts);
-        history.previous_failure = end.failure;
         const bool failed = !end.finished && !end.interrupted && !end.asked_to_leave;
-        session.board.journal.add(
-            "attempt_ended",
-            {{"reason", decision.reason}, {"launcher_exit", end.launcher_exit.value_or(-1)}, {"failed", failed}});
-        if (end.finished && session.extension && !end.asked_to_leave) continue;
-        if (decision.cause == monitoring::kNonFiniteCause) session.board.metrics().step_refused();
+        if (end.finished && session.extension && !end.asked_to_leave) {
+            note_end(session, end, describe(end), failed);
+            continue;
+        }
+        auto [decision, next] = decide(state, event_of(session, end, *mode, progress), rules_of(session.run_file));
+        state = std::move(next);
+        note_end(session, end, decision.reason, failed);
+        note_decision(session, decision, end);
         if (decision.kind != Decision::Kind::restart) return {decision, end};
 
-        log_warning("attempt {}: {}; starting again in {} s", attempt, decision.reason, decision.backoff_seconds);
+        mode->before_restart(decision);
+        session.excluded_hosts = state.excluded;
+        log_warning("attempt {}: {}; starting again in {:.1f} s", attempt, decision.reason, decision.backoff_seconds);
         ++session.board.status.restarts;
         session.board.metrics().restarted(decision.cause, mode->undone_steps());
         session.board.set_state("restarting", decision.reason);
@@ -115,7 +183,7 @@ Outcome supervise(Session& session,
             end.asked_to_leave = true;
             end.requeue =
                 session.signals.take() == std::optional(SIGUSR1) || session.time_limit.is_up(monotonic_seconds(), 0);
-            return {decide(end, history, session.run_file.launch.max_restarts), end};
+            return {decide_once(end), end};
         }
     }
 }

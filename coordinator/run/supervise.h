@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "coordinator/config/run_file.h"
@@ -30,8 +31,10 @@ struct Session {
     Console& console;
     RequestBox& requests;
     TimeLimit time_limit = {};
-    std::optional<Request> extension = {};  // asked for, not yet in the run file
-    bool attempt_used = false;              // whether the lease's attempt number has been given to an attempt
+    std::optional<Request> extension = {};      // asked for, not yet in the run file
+    bool attempt_used = false;                  // whether the lease's attempt number has been given to an attempt
+    StepPace pace = {};                         // of all attempts
+    std::set<std::string> excluded_hosts = {};  // that workers are started without, as long as this process lives
 };
 
 struct Outcome {

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "coordinator/job/left_out.h"
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/history.h"
 #include "coordinator/run/upkeep.h"
@@ -68,7 +69,7 @@ void TrainMode::send_job(CoordinatorChannel& channel) {
                             .manifest = training_.manifest,
                             .manifest_digest = training_.manifest_digest,
                             .checkpoint = start_ ? start_->directory.string() : "",
-                            .options = nlohmann::json::object()});
+                            .options = {{"left_out", to_json(training_.left_out)}}});
 }
 
 void TrainMode::on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) {
@@ -80,6 +81,8 @@ void TrainMode::on_message(CoordinatorChannel& channel, int rank, const WorkerMe
         on_stage_request(channel, *request);
     } else if (const auto* written = std::get_if<ShardWritten>(&message)) {
         if (const auto outcome = save_.shard_written(channel, rank, *written)) on_outcome(*outcome);
+    } else if (const auto* refused = std::get_if<StepRefused>(&message)) {
+        on_refused(*refused);
     } else {
         throw InternalError("worker {} sent a message that has no place in training", rank);
     }
@@ -124,6 +127,7 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
         session_.board.status.checkpoint_step = start_->step;
     }
     session_.board.set_state("training");
+    forget_refused_after(step);
     training_.wishes.went_back_to(step);
     serve_wishes(channel);
 }
@@ -132,6 +136,7 @@ void TrainMode::on_step(CoordinatorChannel& channel, const StepReport& report) {
     // A hole in the record would be a lie: a lost message ends the attempt, and the next one does the steps again.
     KIBAN_CHECK(loaded_ && report.step == training_.step + 1, "step {} was reported after step {}", report.step,
                 training_.step);
+    reported_ = true;
     training_.step = report.step;
     training_.step_seconds = report.step_seconds;
     if (const auto evaluated = report.phase_seconds.find("evaluate"); evaluated != report.phase_seconds.end())
@@ -322,6 +327,9 @@ std::uint64_t TrainMode::undone_steps() const {
 }
 
 Outcome train(Session& session, TrainProgress& training) {
+    const auto journal = read_journal(session.directory.journal());
+    training.left_out = left_out_rows(journal);
+    training.refused = refused_steps(journal);
     Upkeep upkeep(session.directory, session.run_file.checkpoint, session.board);
     Outcome outcome = supervise(session, [&](std::uint32_t attempt) {
         return std::make_unique<TrainMode>(session, training, upkeep, attempt);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "checkpoint/commit.h"
 #include "coordinator/run/curve_events.h"
@@ -15,6 +16,7 @@
 #include "coordinator/run/supervise.h"
 #include "coordinator/run/upkeep.h"
 #include "coordinator/run/wishes.h"
+#include "data/corpus.h"
 #include "monitoring/curve.h"
 
 namespace kiban::coordinator {
@@ -36,6 +38,9 @@ struct TrainProgress {
     double step_seconds = 0;          // of the last step
     double evaluation_seconds = 0;    // of the longest one
     SaveWishes wishes = {};
+    std::vector<data::RowRange> left_out = {};  // rows, of the whole run
+    std::vector<std::uint64_t> refused = {};    // steps, likewise
+    std::optional<StepRefused> last_refused = {};
     Speed speed = {};
     double next_progress = 0;
 };
@@ -54,6 +59,9 @@ class TrainMode : public AttemptMode {
     void on_request(CoordinatorChannel& channel, const Request& request) override;
     double seconds_to_leave() const override;
     std::uint64_t undone_steps() const override;
+    bool began() const override { return reported_; }
+    bool has_older_checkpoint() const override;
+    void before_restart(const Decision& decision) override;
     void each_second() override;
     void ended() override;
 
@@ -71,6 +79,10 @@ class TrainMode : public AttemptMode {
     void answer_wishes(std::uint64_t step, const Answer& answer);
     std::string checkpoint_text() const;
     void choose_interval(CoordinatorChannel& channel);
+    void on_refused(const StepRefused& refused);
+    void forget_refused_after(std::uint64_t step);
+    void leave_out(const data::RowRange& rows, std::uint64_t step, const char* why);
+    void roll_back();
     void show_progress(const StepReport& report);
 
     Session& session_;
@@ -81,9 +93,17 @@ class TrainMode : public AttemptMode {
     SaveFlow save_;
     CurveEvents curve_events_;
     bool loaded_ = false;
-    double began_ = 0;            // training, monotonic
-    std::uint64_t interval_ = 0;  // in steps, chosen last; 0: none
+    bool reported_ = false;                      // a step
+    std::optional<std::uint64_t> refused_here_;  // position of the step that this attempt refused last
+    double began_ = 0;                           // training, monotonic
+    std::uint64_t interval_ = 0;                 // in steps, chosen last; 0: none
 };
+
+/// Where to go back to when steps from `first_refused` on were refused: the newest promoted checkpoint before it, else
+/// the newest one; before `loaded` where that is set, since what was loaded is suspect. Of `steps`, newest first, the
+/// index; nullopt when there is none. Pure.
+std::optional<std::size_t> rollback_target(const std::vector<std::uint64_t>& steps, const std::vector<bool>& promoted,
+                                           std::uint64_t first_refused, std::optional<std::uint64_t> loaded);
 
 /// Trains from the newest good checkpoint to the last step.
 Outcome train(Session& session, TrainProgress& training);

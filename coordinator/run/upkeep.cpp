@@ -127,6 +127,10 @@ void Upkeep::promote(std::span<const CurveRow> rows) {
         const std::string name = info.directory.filename().string();
         if (std::ranges::find(promoted, name) != promoted.end()) return;
         if (!healthy_after(rows, info.step, config_.promote_after_steps)) continue;
+        const auto in_doubt = [&](std::uint64_t step) {
+            return step > info.step && step <= info.step + config_.promote_after_steps;
+        };
+        if (std::ranges::any_of(refused_, in_doubt)) continue;
         checkpoint::promote_checkpoint(directory_.root(), info, config_.promote_after_steps);
         board_.metrics().checkpoint_promoted(info.step);
         board_.journal.add("checkpoint_promoted", {{"checkpoint", name}, {"step", info.step}});

@@ -35,6 +35,8 @@ class Upkeep {
 
     /// About once a second, with the run's curve so far. What a disk refuses is logged: training goes on.
     void tick(std::span<const monitoring::CurveRow> rows);
+    /// Steps of the surviving history that were refused: no checkpoint counts them among the healthy ones after it.
+    void set_refused_steps(std::vector<std::uint64_t> steps) { refused_ = std::move(steps); }
     /// Whether a checkpoint was rejected since the last call.
     bool take_rejected() { return std::exchange(rejected_, false); }
 
@@ -47,9 +49,10 @@ class Upkeep {
     checkpoint::CheckpointConfig config_;
     Board& board_;
     checkpoint::Scrub scrub_;
-    std::uint64_t scrubbed_bytes_ = 0;  // that the metric has
-    std::uint64_t seen_step_ = 0;       // of the curve at the last look
-    std::uint64_t passes_ = 0;          // of the scrub that are written down
+    std::uint64_t scrubbed_bytes_ = 0;    // that the metric has
+    std::uint64_t seen_step_ = 0;         // of the curve at the last look
+    std::uint64_t passes_ = 0;            // of the scrub that are written down
+    std::vector<std::uint64_t> refused_;  // steps
     bool rejected_ = false;
 };
 

@@ -147,7 +147,8 @@ TEST_F(Channel, MessagesTravelBothWaysInOrder) {
 TEST_F(Channel, HeartbeatsCarryThePhaseOfTheMoment) {
     CoordinatorChannel coordinator(options());
     WorkerChannel worker(run_dir_, 1, hello(0), 5);
-    worker.set_phase("forward", 12, 34);
+    worker.set_phase("forward", 12);
+    worker.set_collective([] { return std::uint64_t{34}; });
     worker.set_memory(1000, 2000);
     const double end = monotonic_seconds() + 5;
     while (monotonic_seconds() < end) {

@@ -27,7 +27,7 @@ json through_text(const json& in) { return json::parse(in.dump()); }
 TEST(Messages, EveryWorkerMessageComesBackAsItWasSent) {
     const std::vector<WorkerMessage> all = {
         Hello{1, 2, "node", 4711, "0.1.0", "1.13.1", "Open MPI 4.1.4", "1.10.8", "SkylakeX", 2},
-        Heartbeat{"forward", 7, 99, 1u << 30, 1u << 20},
+        Heartbeat{"forward", 7, 99, 1u << 30, 1u << 20, 12.5, 6},
         StepReport{3,
                    300,
                    100,
@@ -45,6 +45,8 @@ TEST(Messages, EveryWorkerMessageComesBackAsItWasSent) {
         TaskRequest{},
         TaskDone{9, {{"tokens", 12}}},
         LoadResult{"/run/ckpt/step-1", "", "exact"},
+        StepRefused{4, 96, 32, "loss_spike", "its loss", 9.5, std::numeric_limits<double>::infinity(), true},
+        Stacks{"  thread 7 'main'\n    poll\n"},
         Failure{"DataError", "cannot read \xE2\x80\x9Cx\xE2\x80\x9D", 4, 65},
         Finished{12, true, "once upon\n\ta time"},
     };
@@ -65,6 +67,7 @@ TEST(Messages, EveryCoordinatorMessageComesBackAsItWasSent) {
         SaveResult{4, true, ""},
         SaveInterval{120},
         SaveSoon{"an operator"},
+        ShowStacks{},
         Stop{"signal"}};
     ASSERT_EQ(all.size(), std::variant_size_v<CoordinatorMessage>);
     for (const CoordinatorMessage& message : all) {

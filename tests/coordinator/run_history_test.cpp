@@ -65,5 +65,36 @@ TEST(StartsWithoutCheckpoint, AreCountedBackToOneThatCommittedOrEndedOtherwise) 
     EXPECT_EQ(starts_without_checkpoint({ended(75), ended(75), saved(1)}), 2U);
 }
 
+json left_out(std::uint64_t first, const char* why, std::uint64_t step) {
+    return {{"event", "rows_left_out"}, {"first", first}, {"count", 32}, {"why", why}, {"step", step}};
+}
+json refused(std::uint64_t step) { return {{"event", "step_refused"}, {"step", step}}; }
+
+TEST(LeftOutRows, AreThoseSinceTheRunStartedOver) {
+    const auto rows = left_out_rows({left_out(0, "quarantine", 1),
+                                     {{"event", "started_over"}},
+                                     left_out(64, "quarantine", 3),
+                                     left_out(320, "rollback", 9)});
+    ASSERT_EQ(rows.size(), 2U);
+    EXPECT_EQ(rows[0].first, 64U);
+    EXPECT_EQ(rows[1].first, 320U);
+    EXPECT_EQ(rows[1].count, 32U);
+}
+
+TEST(RefusedSteps, AreThoseOfTheSurvivingHistory) {
+    const json resumed = {{"event", "training"}, {"from_step", 50}};
+    const std::vector<std::uint64_t> expected = {40, 61};
+    EXPECT_EQ(refused_steps({refused(40), refused(61), resumed, refused(61)}), expected);
+    EXPECT_TRUE(refused_steps({refused(40), {{"event", "started_over"}}}).empty());
+}
+
+TEST(ThePolicysState, KnowsOfEarlierStartsWhatWasLeftOutAndRolledBack) {
+    const json rolled_back = {{"event", "rolled_back"}, {"step", 120}};
+    const PolicyState state = policy_state({left_out(64, "quarantine", 3), left_out(320, "rollback", 9), rolled_back});
+    EXPECT_EQ(state.quarantined, std::set<std::uint64_t>{3});
+    EXPECT_EQ(state.rollbacks, std::vector<std::uint64_t>{120});
+    EXPECT_EQ(state.failed_starts, 0U);
+}
+
 }  // namespace
 }  // namespace kiban::coordinator

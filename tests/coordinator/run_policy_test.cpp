@@ -22,7 +22,34 @@ AttemptEnd launcher_ended(int code) {
     return end;
 }
 
-AttemptHistory first() { return {.ends_without_progress = 1, .previous_failure = std::nullopt}; }
+AttemptEnd at_step(AttemptEnd end, std::uint64_t step, const char* phase = "forward", const char* host = "h1") {
+    end.place = Place{.rank = 1, .host = host, .phase = phase, .step = step, .position = step * 32};
+    end.began = step > 0;
+    return end;
+}
+
+// Decides one end after another; nothing durable comes in between unless the event says so.
+class Run {
+  public:
+    PolicyRules rules;
+    double now = 0;
+    bool progress = false;
+    bool older_checkpoint = true;
+    std::set<std::string> dispensable;
+
+    Decision ends(const AttemptEnd& end) {
+        auto [decision, next] = decide(std::move(state),
+                                       {.end = end,
+                                        .now = now,
+                                        .progress = progress,
+                                        .older_checkpoint = older_checkpoint,
+                                        .dispensable = dispensable},
+                                       rules);
+        state = std::move(next);
+        return decision;
+    }
+    PolicyState state;
+};
 
 TEST(Policy, DecidesByTheClassOfTheEnd) {
     AttemptEnd done;
@@ -35,6 +62,9 @@ TEST(Policy, DecidesByTheClassOfTheEnd) {
     AttemptEnd lost;
     lost.lost = {1};
     lost.launcher_exit = 137;
+    AttemptEnd hung;
+    hung.hang = "no worker has moved";
+    hung.launcher_exit = 143;
     AttemptEnd missing;
     missing.missing = {0, 1};
     missing.launcher_exit = 143;
@@ -44,92 +74,229 @@ TEST(Policy, DecidesByTheClassOfTheEnd) {
         Kind kind;
         int code;
         const char* cause;
+        const char* rule;
     };
     const std::vector<Row> rows = {
-        {"done", done, Kind::done, 0, "launcher"},
-        {"saved on request", saved, Kind::stop, kExitRequeue, "launcher"},
-        {"interrupted", interrupted, Kind::stop, kExitRequeue, "launcher"},
-        {"killed", launcher_ended(137), Kind::restart, 0, "launcher"},
-        {"crashed", launcher_ended(139), Kind::restart, 0, "launcher"},
-        {"aborted", launcher_ended(134), Kind::restart, 0, "launcher"},
-        {"left without a word", launcher_ended(1), Kind::restart, 0, "launcher"},
-        {"a peer is gone", failed("CommError", kExitRequeue), Kind::restart, 0, "worker_failure"},
-        {"an invariant broke", failed("InternalError", kExitInternal), Kind::restart, 0, "worker_failure"},
-        {"a step is not finite", failed("NonFiniteError", kExitInternal), Kind::restart, 0, "non_finite"},
-        {"disk", failed("IoError", kExitIo), Kind::restart, 0, "worker_failure"},
-        {"no save for long", failed("SavesFailedError", kExitIo), Kind::stop, kExitIo, "worker_failure"},
-        {"bad data", failed("DataError", kExitData), Kind::stop, kExitData, "worker_failure"},
-        {"bad run file", failed("ConfigError", kExitConfiguration), Kind::stop, kExitConfiguration, "worker_failure"},
-        {"exec-worker refused", launcher_ended(78), Kind::stop, kExitConfiguration, "launcher"},
-        {"silent", lost, Kind::restart, 0, "worker_lost"},
-        {"never came", missing, Kind::restart, 0, "start_timeout"},
+        {"done", done, Kind::done, 0, "launcher", "finished"},
+        {"saved on request", saved, Kind::stop, kExitRequeue, "launcher", "requeue"},
+        {"interrupted", interrupted, Kind::stop, kExitRequeue, "launcher", "requeue"},
+        {"killed", launcher_ended(137), Kind::restart, 0, "launcher", "restart"},
+        {"crashed", launcher_ended(139), Kind::restart, 0, "launcher", "restart"},
+        {"aborted", launcher_ended(134), Kind::restart, 0, "launcher", "restart"},
+        {"left without a word", launcher_ended(1), Kind::restart, 0, "launcher", "restart"},
+        {"a peer is gone", failed("CommError", kExitRequeue), Kind::restart, 0, "worker_failure", "restart"},
+        {"an invariant broke", failed("InternalError", kExitInternal), Kind::restart, 0, "worker_failure", "restart"},
+        {"not finite", failed("NonFiniteError", kExitInternal), Kind::restart, 0, "non_finite", "rolled_back"},
+        {"a spike", failed("SpikeError", kExitInternal), Kind::restart, 0, "spike", "rolled_back"},
+        {"disk", failed("IoError", kExitIo), Kind::restart, 0, "worker_failure", "restart"},
+        {"no save", failed("SavesFailedError", kExitIo), Kind::stop, kExitIo, "worker_failure", "saves_failed"},
+        {"bad data", failed("DataError", kExitData), Kind::stop, kExitData, "worker_failure", "refused"},
+        {"bad run file", failed("ConfigError", kExitConfiguration), Kind::stop, kExitConfiguration, "worker_failure",
+         "refused"},
+        {"exec-worker refused", launcher_ended(78), Kind::stop, kExitConfiguration, "launcher", "refused"},
+        {"silent", lost, Kind::restart, 0, "worker_lost", "restart"},
+        {"hung", hung, Kind::restart, 0, "hang", "restart"},
+        {"never came", missing, Kind::restart, 0, "start_timeout", "restart"},
     };
     for (const Row& row : rows) {
-        const Decision decision = decide(row.end, first(), 10);
+        Run run;
+        const Decision decision = run.ends(row.end);
         EXPECT_EQ(decision.kind, row.kind) << row.name;
         EXPECT_EQ(decision.exit_code, row.code) << row.name;
         EXPECT_EQ(decision.cause, row.cause) << row.name;
+        EXPECT_EQ(decision.rule, row.rule) << row.name;
+        EXPECT_EQ(decision.roll_back, decision.rule == "rolled_back") << row.name;
     }
 }
 
 TEST(Policy, AWorkersReportOutranksTheLaunchersExitCode) {
     AttemptEnd end = failed("DataError", kExitData, "bad line 3 of 'x'");
     end.launcher_exit = 137;
-    const Decision decision = decide(end, first(), 10);
+    const Decision decision = decide_once(end);
     EXPECT_EQ(decision.kind, Kind::stop);
     EXPECT_EQ(decision.exit_code, kExitData);
     EXPECT_EQ(decision.reason, "worker 1 failed at step 5: DataError: bad line 3 of 'x'");
 }
 
+TEST(Policy, TheOnlyAttemptOfAToolIsNeverRepeated) {
+    const Decision decision = decide_once(launcher_ended(137));
+    EXPECT_EQ(decision.kind, Kind::stop);
+    EXPECT_EQ(decision.exit_code, kExitNoProgress);
+}
+
 TEST(Policy, AStopThatWasAskedForIsKeptWhenTheAttemptFailsFirst) {
     AttemptEnd killed = launcher_ended(137);
     killed.asked_to_leave = true;
-    const Decision decision = decide(killed, first(), 10);
+    const Decision decision = decide_once(killed);
     EXPECT_EQ(decision.kind, Kind::stop);
     EXPECT_EQ(decision.exit_code, kExitRequeue);
     EXPECT_EQ(decision.reason, "stopped as requested, but not saved: the workers ended with exit code 137 (signal 9)");
 
     AttemptEnd unsaved = failed("IoError", kExitIo, "no room");
     unsaved.asked_to_leave = true;
-    EXPECT_EQ(decide(unsaved, first(), 10).kind, Kind::stop);
-    EXPECT_EQ(decide(unsaved, first(), 10).exit_code, kExitIo) << "a save that failed is no reason to come back";
+    EXPECT_EQ(decide_once(unsaved).kind, Kind::stop);
+    EXPECT_EQ(decide_once(unsaved).exit_code, kExitIo) << "a save that failed is no reason to come back";
 }
 
-TEST(Policy, BacksOffTwiceAsLongEachTimeUpToHalfAMinute) {
-    const std::vector<double> expected = {0.5, 1, 2, 4, 8, 16, 30, 30};
-    for (std::uint32_t i = 0; i < expected.size(); ++i) {
-        const Decision decision =
-            decide(launcher_ended(137), {.ends_without_progress = i + 1, .previous_failure = std::nullopt}, 100);
-        EXPECT_DOUBLE_EQ(decision.backoff_seconds, expected[i]);
+TEST(Policy, BacksOffTwiceAsLongEachTimeUntilSomethingDurableIsAdded) {
+    Run run;
+    run.rules.max_restarts = 100;
+    for (const double expected : {0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0})
+        EXPECT_DOUBLE_EQ(run.ends(at_step(launcher_ended(137), 7 + run.state.fruitless.size())).backoff_seconds,
+                         expected);
+    run.progress = true;
+    EXPECT_DOUBLE_EQ(run.ends(at_step(launcher_ended(137), 70)).backoff_seconds, 0.5);
+    const auto apart = decide({}, {.end = launcher_ended(137), .jitter = 1}, {});
+    EXPECT_DOUBLE_EQ(apart.decision.backoff_seconds, 0.625) << "a quarter more: runs that fail together";
+}
+
+TEST(Policy, TheBudgetCountsRestartsWithoutAnythingDurableInAWindow) {
+    Run run;
+    run.rules.max_restarts = 3;
+    for (std::uint64_t step = 1; step <= 3; ++step) {
+        run.now += 60;
+        EXPECT_EQ(run.ends(at_step(launcher_ended(137), step)).kind, Kind::restart);
     }
+    Run later = run;
+    const Decision spent = run.ends(at_step(launcher_ended(137), 4));
+    EXPECT_EQ(spent.kind, Kind::stop);
+    EXPECT_EQ(spent.exit_code, kExitNoProgress);
+    EXPECT_EQ(spent.rule, "budget_spent");
+    EXPECT_NE(spent.reason.find("3 restarts without anything durable in between"), std::string::npos);
+
+    later.now += 6 * 3600;  // two of the three are older than the window by then
+    EXPECT_EQ(later.ends(at_step(launcher_ended(137), 4)).kind, Kind::restart);
+    EXPECT_EQ(later.state.fruitless.size(), 2u);
 }
 
-TEST(Policy, GivesUpWhenRestartsBringNothingDurable) {
-    const auto at = [](std::uint32_t ends) {
-        return decide(launcher_ended(137), {.ends_without_progress = ends, .previous_failure = std::nullopt}, 3);
-    };
-    EXPECT_EQ(at(3).kind, Kind::restart);
-    EXPECT_EQ(at(4).kind, Kind::stop);
-    EXPECT_EQ(at(4).exit_code, kExitNoProgress);
-    EXPECT_NE(at(4).reason.find("3 restarts without anything durable in between"), std::string::npos);
+TEST(Policy, ACrashLoopAtStartUpEndsAfterThreeAttempts) {
+    Run run;
+    EXPECT_EQ(run.ends(launcher_ended(139)).kind, Kind::restart);
+    EXPECT_EQ(run.ends(launcher_ended(139)).kind, Kind::restart);
+    const Decision third = run.ends(launcher_ended(139));
+    EXPECT_EQ(third.rule, "no_progress");
+    EXPECT_EQ(third.exit_code, kExitNoProgress);
+    Run other;
+    EXPECT_EQ(other.ends(launcher_ended(139)).kind, Kind::restart);
+    EXPECT_EQ(other.ends(at_step(launcher_ended(139), 3)).kind, Kind::restart) << "it did a step";
+    EXPECT_EQ(other.ends(launcher_ended(139)).kind, Kind::restart);
+    EXPECT_EQ(other.ends(launcher_ended(139)).kind, Kind::restart);
 }
 
-TEST(Policy, TheSameBrokenInvariantAtTheSameStepIsNotTriedAThirdTime) {
-    AttemptHistory history{.ends_without_progress = 2,
-                           .previous_failure = failed("InternalError", kExitInternal, "loss is nan").failure};
-    const Decision decision = decide(failed("InternalError", kExitInternal, "loss is nan"), history, 10);
+TEST(Policy, TheSameEndAtTheSameStepTwiceLeavesOutItsRowsAndAThirdTimeStops) {
+    Run run;
+    const AttemptEnd end = at_step(launcher_ended(139), 57);
+    EXPECT_FALSE(run.ends(end).quarantine);
+    const Decision second = run.ends(end);
+    EXPECT_EQ(second.rule, "rows_quarantined");
+    ASSERT_TRUE(second.quarantine);
+    EXPECT_EQ(second.quarantine->position, 57u * 32);
+    const Decision third = run.ends(end);
+    EXPECT_EQ(third.kind, Kind::stop);
+    EXPECT_EQ(third.exit_code, kExitNoProgress);
+}
+
+TEST(Policy, NoRowsAreLeftOutForWhatTheyCannotHaveDone) {
+    for (const char* phase : {"save", "evaluate", "loading", "done"}) {
+        Run run;
+        const AttemptEnd end = at_step(launcher_ended(139), 57, phase);
+        run.ends(end);
+        EXPECT_FALSE(run.ends(end).quarantine) << phase;
+    }
+    Run unknown;
+    AttemptEnd end = at_step(launcher_ended(139), 57);
+    end.place->position.reset();
+    unknown.ends(end);
+    EXPECT_FALSE(unknown.ends(end).quarantine) << "nobody knows which";
+    Run apart;
+    apart.ends(at_step(launcher_ended(139), 57));
+    EXPECT_FALSE(apart.ends(at_step(launcher_ended(139), 58)).quarantine) << "another step";
+    EXPECT_FALSE(apart.ends(at_step(launcher_ended(137), 58)).quarantine) << "another end";
+    apart.progress = true;
+    EXPECT_FALSE(apart.ends(at_step(launcher_ended(137), 58)).quarantine) << "a checkpoint in between";
+    Run never;
+    never.rules.supervise.max_quarantines = 0;
+    never.ends(at_step(launcher_ended(139), 57));
+    EXPECT_FALSE(never.ends(at_step(launcher_ended(139), 57)).quarantine) << "told not to";
+}
+
+TEST(Policy, PoisonWithoutEndStopsTheRun) {
+    Run run;
+    run.rules.max_restarts = 100;
+    for (std::uint64_t step = 10; step < 13; ++step) {
+        run.ends(at_step(launcher_ended(139), step));
+        EXPECT_EQ(run.ends(at_step(launcher_ended(139), step)).rule, "rows_quarantined");
+    }
+    run.ends(at_step(launcher_ended(139), 13));
+    const Decision last = run.ends(at_step(launcher_ended(139), 13));
+    EXPECT_EQ(last.rule, "quarantines_spent");
+    EXPECT_EQ(last.exit_code, kExitNoProgress);
+}
+
+TEST(Policy, TheSameBrokenInvariantWithoutRowsToBlameIsNotTriedAThirdTime) {
+    Run run;
+    run.ends(failed("InternalError", kExitInternal, "loss is nan"));
+    Run other = run;
+    Run later = run;
+    const Decision decision = run.ends(failed("InternalError", kExitInternal, "loss is nan"));
     EXPECT_EQ(decision.kind, Kind::stop);
     EXPECT_EQ(decision.exit_code, kExitInternal);
-    EXPECT_EQ(decide(failed("InternalError", kExitInternal, "other"), history, 10).kind, Kind::restart);
-    EXPECT_EQ(decide(failed("InternalError", kExitInternal, "loss is nan", 6), history, 10).kind, Kind::restart);
+    EXPECT_EQ(decision.rule, "same_again");
+    EXPECT_EQ(other.ends(failed("InternalError", kExitInternal, "other")).kind, Kind::restart);
+    EXPECT_EQ(later.ends(failed("InternalError", kExitInternal, "loss is nan", 6)).kind, Kind::restart);
 }
 
 TEST(Policy, AFullDiskIsTriedTwice) {
-    AttemptHistory history{.ends_without_progress = 2,
-                           .previous_failure = failed("IoError", kExitIo, "no space for a").failure};
-    const Decision decision = decide(failed("IoError", kExitIo, "no space for b"), history, 10);
+    Run run;
+    EXPECT_EQ(run.ends(failed("IoError", kExitIo, "no space for a")).kind, Kind::restart);
+    const Decision decision = run.ends(failed("IoError", kExitIo, "no space for b"));
     EXPECT_EQ(decision.kind, Kind::stop);
     EXPECT_EQ(decision.exit_code, kExitIo);
+    EXPECT_EQ(decision.rule, "disk_again");
+}
+
+TEST(Policy, ACheckpointThatCannotBeLoadedTwiceGivesWayToAnOlderOne) {
+    Run run;
+    const AttemptEnd loading = at_step(launcher_ended(139), 0, "loading");
+    EXPECT_FALSE(run.ends(loading).reject_checkpoint);
+    Run alone = run;
+    const Decision second = run.ends(loading);
+    EXPECT_TRUE(second.reject_checkpoint);
+    EXPECT_EQ(second.rule, "checkpoint_rejected");
+    alone.older_checkpoint = false;
+    EXPECT_FALSE(alone.ends(loading).reject_checkpoint) << "there is no other";
+    Run refused;
+    refused.ends(at_step(failed("IoError", kExitIo, "m", 0), 0, "loading"));
+    EXPECT_FALSE(refused.ends(at_step(failed("IoError", kExitIo, "m", 0), 0, "loading")).reject_checkpoint)
+        << "the disk says nothing against the checkpoint";
+}
+
+TEST(Policy, AHostThatCrashesTwiceIsLeftOutWhereTheOthersHaveRoom) {
+    Run run;
+    run.progress = true;
+    run.dispensable = {"h2"};
+    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 5, "forward", "h2")).exclude_host, "");
+    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 6, "forward", "h1")).exclude_host, "");
+    Run full = run;
+    const Decision decision = run.ends(at_step(launcher_ended(137), 9, "forward", "h2"));
+    EXPECT_EQ(decision.exclude_host, "h2");
+    EXPECT_EQ(decision.rule, "host_excluded");
+    EXPECT_EQ(run.state.excluded, std::set<std::string>{"h2"});
+    full.dispensable.clear();
+    EXPECT_EQ(full.ends(at_step(launcher_ended(137), 9, "forward", "h2")).exclude_host, "") << "no room without it";
+}
+
+TEST(Policy, RollbacksEndWhereTheyDoNotHelp) {
+    Run run;
+    run.progress = true;
+    for (std::uint64_t step = 100; step < 400; step += 100)
+        EXPECT_TRUE(run.ends(failed("SpikeError", kExitInternal, "m", step)).roll_back);
+    Run far = run;
+    const Decision decision = run.ends(failed("NonFiniteError", kExitInternal, "m", 400));
+    EXPECT_EQ(decision.kind, Kind::stop);
+    EXPECT_EQ(decision.exit_code, kExitNoProgress);
+    EXPECT_EQ(decision.rule, "rollbacks_spent");
+    EXPECT_TRUE(far.ends(failed("SpikeError", kExitInternal, "m", 10250)).roll_back) << "the first two are long ago";
 }
 
 TEST(Policy, DescribesAnEndForAPerson) {
@@ -138,6 +305,10 @@ TEST(Policy, DescribesAnEndForAPerson) {
     EXPECT_EQ(describe(end),
               "the workers ended with exit code 137 (signal 9); the launcher's last words:\nmpirun noticed that "
               "process rank 1 exited on signal 9");
+    AttemptEnd placed = at_step(launcher_ended(139), 57);
+    EXPECT_EQ(describe(placed),
+              "the workers ended with exit code 139 (signal 11), worker 1 first, in phase 'forward' of step 57 on "
+              "'h1'");
     AttemptEnd lost;
     lost.lost = {1, 3};
     EXPECT_EQ(describe(lost), "worker 1, 3 fell silent");

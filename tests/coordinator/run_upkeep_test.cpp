@@ -161,6 +161,17 @@ TEST_F(UpkeepOfARun, NeverPromotesWhatALossThatIsNotFiniteFollowed) {
     EXPECT_TRUE(checkpoint::promoted_checkpoints(scratch_.path()).empty());
 }
 
+TEST_F(UpkeepOfARun, NeverPromotesWhatARefusedStepFollowed) {
+    write_checkpoint({scratch_.path(), 10});
+    Upkeep upkeep(directory_, config_, board_);
+    upkeep.set_refused_steps({10, 13, 99});
+    upkeep.tick(curve_rows(30));
+    EXPECT_TRUE(checkpoint::promoted_checkpoints(scratch_.path()).empty());
+    upkeep.set_refused_steps({10, 16});  // the step itself came before; the sixth after it proves nothing
+    upkeep.tick(curve_rows(31));
+    EXPECT_EQ(checkpoint::promoted_checkpoints(scratch_.path()).size(), 1U);
+}
+
 TEST_F(UpkeepOfARun, RejectsAndTellsWhatTheScrubFinds) {
     write_checkpoint({scratch_.path(), 10});
     const auto rotten = write_checkpoint({scratch_.path(), 20});

@@ -167,21 +167,6 @@ TEST_F(Pretrain, AStrangerWithoutTheKeyCanNeitherJoinNorListen) {
     EXPECT_TRUE(contains(run->output(), "it does not hold this attempt's key")) << run->output();
 }
 
-TEST_F(Pretrain, AWorkerThatStandsStillIsNoticedAndReplaced) {
-    const auto run =
-        start(pretrain("run", 2, {"--set", "launch.heartbeat_timeout_seconds=3", "--set", "train.steps=2000"}));
-    ASSERT_TRUE(wait_for_step("run", 50, *run));
-    const int victim = worker_process("run", 1);
-    ASSERT_NE(victim, 0);
-    ::kill(victim, SIGSTOP);
-    ASSERT_TRUE(eventually(60, [&] { return contains(run->output(), "worker 1 fell silent") || run->ended(); }))
-        << run->output();
-    EXPECT_FALSE(run->ended()) << run->output();
-    EXPECT_TRUE(wait_for_step("run", 100, *run));
-    run->send(SIGTERM);
-    EXPECT_EQ(run->wait(kPatienceSeconds), 75) << run->output();
-}
-
 TEST_F(Pretrain, ARealPrometheusScrapesALiveRun) {
     const auto run = start(pretrain("run", 2, {"--set", "train.steps=100000"}));
     ASSERT_TRUE(wait_for_step("run", 5, *run));

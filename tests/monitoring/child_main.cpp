@@ -106,8 +106,13 @@ void save_and_stumble(RunMetrics& metrics, std::uint64_t step) {
     metrics.checkpoint_skipped();
     metrics.checkpoint_failed("enospc");
     metrics.prepared_unit(1000, 3, 900);
-    metrics.step_refused();
+    metrics.anomaly(kNonFiniteCause);
+    metrics.rolled_back();
+    metrics.rows_left_out(32);
+    metrics.hosts_excluded(1);
+    metrics.hang("reduce");
     metrics.restarted("signal", 7);
+    metrics.decided("restart");
 }
 
 // Serves the metrics of a run that goes on for as long as the process lives: every family, two workers, 50 steps a
@@ -161,6 +166,10 @@ void pass_point(const std::string& point, int times) {
     }
 }
 
+void change_value(const std::string& point, int times) {
+    for (int call = 1; call <= times; ++call) std::cout << fault_value(point, 2) << std::endl;
+}
+
 void run(const std::string& job, const std::string& first, const std::string& second) {
     if (job == "publish") return publish(first, second);
     if (job == "rename") return rename_durably(first, second);
@@ -171,6 +180,7 @@ void run(const std::string& job, const std::string& first, const std::string& se
     if (job == "serve-a-run") serve_a_run(first, second);
     if (job == "openmetrics") return print_openmetrics(first, std::stoull(second));
     if (job == "point") return pass_point(first, std::stoi(second));
+    if (job == "value") return change_value(first, std::stoi(second));
     throw UsageError("unknown job '{}'", job);
 }
 

@@ -71,8 +71,8 @@ TEST(Fault, WithAMarkerFileOnlyTheFirstProcessIsBroken) {
 TEST(Fault, RefusesWhatItCannotUnderstand) {
     const std::map<std::string, std::string> complaint_of{
         {"here", "expected 'point=action', found 'here'"},
-        {"here=explode", "expected kill, stop, eio, enospc or delay, found 'explode'"},
-        {"here=delay0", "expected kill, stop, eio, enospc or delay, found 'delay0'"},
+        {"here=explode", "expected kill, stop, hang, eio, enospc, delay, nan or spike, found 'explode'"},
+        {"here=delay0", "expected kill, stop, hang, eio, enospc, delay, nan or spike, found 'delay0'"},
         {"here=kill@0", "expected a count of at least 1, found '0'"},
         {"here=kill@2x", "expected a count of at least 1, found '2x'"},
     };
@@ -81,6 +81,17 @@ TEST(Fault, RefusesWhatItCannotUnderstand) {
         EXPECT_EQ(child.exit_code, kExitConfiguration) << fault;
         EXPECT_EQ(child.output, "KIBAN_FAULT: " + complaint + "\n");
     }
+}
+
+TEST(Fault, AValueIsChangedAtTheNamedCallAndPassesOtherActionsBy) {
+    const auto values = [](const std::string& fault) {
+        return run_child({"value", "here", "3"}, {{"KIBAN_FAULT", fault}}).output;
+    };
+    EXPECT_EQ(values("there=nan"), "2\n2\n2\n");
+    EXPECT_EQ(values("here=nan@2"), "2\nnan\n2\n");
+    EXPECT_EQ(values("here=spike@3"), "2\n2\n2e+06\n");
+    EXPECT_EQ(values("here=kill"), "2\n2\n2\n") << "it is no point";
+    EXPECT_EQ(pass_point("here=nan").output, "passed 1\npassed 2\npassed 3\n") << "it is no value";
 }
 
 }  // namespace

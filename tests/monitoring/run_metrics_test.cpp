@@ -170,7 +170,7 @@ TEST(RunMetrics, AStepThatIsNotFiniteIsCountedAndDoesNotSpoilTheSums) {
 
 TEST(RunMetrics, ARefusedStepIsCountedWhetherARestartFollowsOrNot) {
     RunMetrics metrics(identity());
-    metrics.step_refused();
+    metrics.anomaly(kNonFiniteCause);
     EXPECT_EQ(value_of(metrics, "kiban_nonfinite_steps_total"), 1);
     EXPECT_EQ(value_of(metrics, "kiban_steps_total"), 0);
     metrics.restarted(kNonFiniteCause, 3);

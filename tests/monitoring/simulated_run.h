@@ -68,9 +68,16 @@ inline void every_event(RunMetrics& metrics) {
     metrics.checkpoint_rejected("scrub");
     metrics.checkpoint_scrubbed(4096);
     metrics.restarted("signal", 7);
+    metrics.decided("restart");
+    metrics.hang("reduce");
+    metrics.anomaly("loss_spike");
+    metrics.rolled_back();
+    metrics.rows_left_out(32);
+    metrics.hosts_excluded(1);
     metrics.worker_up(0, true);
     metrics.worker_heartbeat_age(0, 0.5);
     metrics.worker_step(0, 11);
+    metrics.worker_busy(0, 0.02, true);
     metrics.worker_memory(0, 1 << 20, 1 << 10);
 }
 

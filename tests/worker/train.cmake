@@ -49,7 +49,7 @@ kiban_test(worker_optim_test
   LINK kiban_mpi_main kiban::trainer RANKS 1 2 4 TIMEOUT 300)
 
 kiban_test(worker_train_test
-  SOURCES train_conductor.cpp train_jobs_test.cpp train_pieces_test.cpp
+  SOURCES train_conductor.cpp train_jobs_test.cpp train_pieces_test.cpp train_refused_test.cpp
           train_saving_test.cpp train_small_run.cpp
   LINK kiban_mpi_main kiban::trainer RANKS 1 2 TIMEOUT 300)
 

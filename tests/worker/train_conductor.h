@@ -40,6 +40,7 @@ class Conductor {
     void finish();
 
     std::vector<coordinator::StepReport> steps;
+    std::vector<coordinator::StepRefused> refused;
     std::vector<coordinator::LoadResult> loads;
     std::vector<coordinator::StageRequest> stages;
     std::vector<std::string> committed;  // directories

@@ -207,19 +207,6 @@ TEST_F(Jobs, OtherNumbersOfWorkersSeeTheSameBatches) {
     EXPECT_NEAR(*one->steps[6].eval_loss, *all->steps[11].eval_loss, 1e-5);
 }
 
-TEST_F(Jobs, ANonFiniteStepIsRefusedByAllBeforeTheUpdate) {
-    const auto heard = run({.job = job({"train.optimizer.learning_rate=1e30", "train.schedule.name=constant",
-                                        "train.schedule.warmup_steps=0"})});
-    EXPECT_TRUE(failure_.starts_with("NonFiniteError: step 2 is not finite: loss ")) << failure_;
-    EXPECT_NE(failure_.find("rows 8 to 15 of the order"), std::string::npos) << failure_;
-    if (!heard) return;
-    EXPECT_EQ(heard->steps.size(), 1U);
-    EXPECT_EQ(heard->failures.size(), static_cast<std::size_t>(ranks()));
-    EXPECT_EQ(heard->failures.at(0).step, 2U);
-    EXPECT_EQ(heard->failures.at(0).exit_code, kExitInternal);
-    EXPECT_EQ(heard->committed.size(), 1U) << "nothing was saved after step 0";
-}
-
 // With a device the job is done.
 TEST_F(Jobs, WithoutACudaDeviceTrainingOnOneIsRefusedBeforeStepZero) {
     const auto heard = run({.job = job({"train.device=cuda"})});

@@ -13,7 +13,29 @@ namespace kiban::worker {
 using coordinator::CoordinatorMessage;
 using coordinator::monotonic_seconds;
 
-Control::Control(coordinator::WorkerChannel& channel) : channel_(channel), phase_began_(monotonic_seconds()) {}
+Control::Control(coordinator::WorkerChannel& channel) : channel_(channel), phase_began_(monotonic_seconds()) {
+    channel_.set_collective([] { return Group::collectives_begun(); });
+}
+
+void Control::keep_whereabouts(const std::filesystem::path& file) {
+    try {
+        whereabouts_.emplace(file);
+        whereabouts_->enter(phase_.c_str(), step_);
+    } catch (const IoError& error) {
+        monitoring::log_warning("nobody will know where this worker was: {}", error.what());
+    }
+}
+
+void Control::set_position(std::uint64_t position) {
+    if (whereabouts_) whereabouts_->set_position(position);
+}
+
+// What of a step does not wait for other workers, where rows and passes alone are this worker's.
+void Control::note_own_time(double seconds) {
+    if (phase_ != "data" && phase_ != "forward") return;
+    busy_seconds_ += seconds;
+    if (phase_ == "forward") channel_.set_busy(busy_seconds_, ++busy_steps_);
+}
 
 void Control::enter(const char* phase, std::uint64_t step) {
     if (channel_.lost())
@@ -21,10 +43,12 @@ void Control::enter(const char* phase, std::uint64_t step) {
                         phase_, step_);
     const double now = monotonic_seconds();
     seconds_[phase_] += now - phase_began_;
+    note_own_time(now - phase_began_);
     phase_began_ = now;
     phase_ = phase;
     step_ = step;
-    channel_.set_phase(phase, step, Group::collectives_begun());
+    if (whereabouts_) whereabouts_->enter(phase, step);
+    channel_.set_phase(phase, step);
     if (now - memory_told_ >= 1.0) {
         memory_told_ = now;
         channel_.set_memory(resident_bytes(), optimizer_bytes_);

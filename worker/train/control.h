@@ -7,11 +7,14 @@
 #pragma once
 
 #include <deque>
+#include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 
+#include "coordinator/protocol/whereabouts.h"
 #include "coordinator/protocol/worker_channel.h"
 #include "monitoring/error.h"
 
@@ -25,6 +28,11 @@ class Control {
     /// From now on heartbeats say `phase` and `step`; the time since the last call counts for the phase before.
     /// CommError when the coordinator is lost.
     void enter(const char* phase, std::uint64_t step);
+    /// From now on phase, step and position are written there too, for the coordinator to read when this process is
+    /// gone.
+    void keep_whereabouts(const std::filesystem::path& file);
+    /// Where the rows of the step that is entered next begin.
+    void set_position(std::uint64_t position);
     /// Moves time of the phase that is going on to another one (a pass that is measured from inside).
     void attribute(const char* phase, double seconds);
     /// Seconds per phase since the last call.
@@ -56,6 +64,7 @@ class Control {
   private:
     coordinator::CoordinatorMessage next_answer();
     bool note(const coordinator::CoordinatorMessage& message);
+    void note_own_time(double seconds);
 
     coordinator::WorkerChannel& channel_;
     std::deque<coordinator::CoordinatorMessage> answers_;  // that came while looking for a Stop
@@ -68,6 +77,9 @@ class Control {
     double memory_told_ = 0;
     std::uint64_t optimizer_bytes_ = 0;
     std::map<std::string, double> seconds_;
+    std::optional<coordinator::WhereaboutsFile> whereabouts_;
+    double busy_seconds_ = 0;  // in data, forward and backward
+    std::uint64_t busy_steps_ = 0;
 };
 
 }  // namespace kiban::worker

@@ -5,8 +5,10 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "coordinator/job/inventory.h"
+#include "coordinator/job/left_out.h"
 #include "coordinator/job/version.h"
 #include "coordinator/protocol/wire.h"
 #include "monitoring/fault.h"
@@ -84,6 +86,11 @@ MicroBatches own_micro_batches(const coordinator::TrainConfig& train, const Grou
     return micro_batches_of(train.batch_rows, train.micro_batch_rows, data_group.rank(), data_group.size());
 }
 
+std::vector<data::RowRange> left_out_of(const coordinator::Job& job) {
+    return job.options.contains("left_out") ? coordinator::row_ranges_from_json(job.options.at("left_out"))
+                                            : std::vector<data::RowRange>{};
+}
+
 std::uint64_t evaluation_rows(const coordinator::TrainConfig& train) {
     return train.eval_micro_batch_rows != 0 ? train.eval_micro_batch_rows : train.micro_batch_rows;
 }
@@ -92,6 +99,9 @@ std::uint64_t evaluation_rows(const coordinator::TrainConfig& train) {
 constexpr unsigned kStop = 1;
 constexpr unsigned kSaving = 2;
 constexpr unsigned kSaveDue = 4;
+
+// Breaks what a batch does, whatever step it is: a poisoned one stays so.
+std::string batch_point(std::uint64_t position) { return fmt::format("batch.{}", position); }
 
 bool falls_on(std::uint64_t step, std::uint64_t interval) { return interval != 0 && step % interval == 0; }
 
@@ -127,6 +137,8 @@ Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime&
       rows_(corpus_, mine_),
       passes_(model_, static_cast<int>(mine_.count), fixed()),
       evaluation_(corpus_, evaluation_rows(run_file_.train), mesh().data, world),
+      left_out_(left_out_of(job)),
+      anomalies_(run_file_.anomaly),
       saver_(run_file_.checkpoint, mesh().world, model_.optimizer(), writer, control),
       state_(initial_state(job, run_file_, world, runtime)) {
     state_.tokenizer_sha256 = corpus_.manifest().tokenizer_sha256;
@@ -146,6 +158,7 @@ bool Trainer::start_from(const std::string& checkpoint) {
         state_.tokens = loaded.state.tokens;
         state_.position = loaded.state.position;
         state_.best_eval_loss = loaded.state.best_eval_loss;
+        anomalies_ = coordinator::AnomalyWatch::from_json(loaded.state.anomalies, run_file_.anomaly);
     }
     saved_ = !checkpoint.empty() && result.error.empty();
     last_save_ = state_.step;
@@ -164,16 +177,20 @@ void Trainer::start_from_initial_weights() {
     model_.optimizer().reset();
     state_.step = state_.tokens = state_.position = 0;
     state_.best_eval_loss = 0;
+    anomalies_ = coordinator::AnomalyWatch(run_file_.anomaly);
 }
 
 coordinator::Finished Trainer::run() {
     traffic_.take();
-    if (!saved_) saved_ = saver_.save_now(state_);  // step 0
+    if (!saved_) saved_ = saver_.save_now(state_to_save());  // step 0
     while (!is_last()) {
-        StepReport report = train_step(state_.step + 1);
-        report.save_skipped = is_save_due() && last_.saving;
-        finish_step(state_.step, report);
-        save();
+        if (std::optional<StepReport> report = train_step(state_.step + 1)) {
+            report->save_skipped = is_save_due() && last_.saving;
+            finish_step(state_.step, *report);
+            save();
+        } else if (stop_ && !saved_) {
+            save();
+        }
     }
     const bool complete = state_.step >= last_step();
     if (!saved_) {
@@ -190,23 +207,28 @@ coordinator::Finished Trainer::replay(std::uint64_t steps) {
     traffic_.take();
     const std::uint64_t end = state_.step + steps;
     while (state_.step < end) {
-        StepReport report = train_step(state_.step + 1);
-        finish_step(state_.step, report);
+        if (std::optional<StepReport> report = train_step(state_.step + 1)) finish_step(state_.step, *report);
     }
     control_.enter("done", state_.step);
     return {.step = state_.step, .stopped = false, .output = ""};
 }
 
-StepReport Trainer::train_step(std::uint64_t step) {
+// Nothing where it was refused: then the rows are used up, and nothing else has changed.
+std::optional<StepReport> Trainer::train_step(std::uint64_t step) {
     const double began = coordinator::monotonic_seconds();
     control_.keep_seconds_of("save");  // of the boundary before
-    const std::uint64_t all_targets = read_rows(step);
+    const std::uint64_t position = coordinator::next_position(state_.position, run_file_.train.batch_rows, left_out_);
+    const std::uint64_t all_targets = read_rows(step, position);
     const std::vector<double> loss_sums = forward_backward(step, all_targets);
     control_.enter("reduce", step);
     fault_point("step.reduce");
     model_.sharding().reduce_gradients();
-    const Outcome outcome = agree_on_outcome(step, loss_sums, all_targets);
-    refuse_non_finite(step, outcome);
+    const double loss_sum =
+        fixed() ? sum_in_fixed_tree(loss_sums) : std::accumulate(loss_sums.begin(), loss_sums.end(), 0.0);
+    const Outcome outcome = agree_on_outcome(
+        step, monitoring::faults_armed() ? monitoring::fault_value(batch_point(position), loss_sum) : loss_sum,
+        all_targets);
+    if (refuses(step, position, outcome)) return std::nullopt;
     saver_.before_update(step);
     control_.enter("optimizer", step);
     fault_point("step.update");
@@ -217,33 +239,36 @@ StepReport Trainer::train_step(std::uint64_t step) {
     model_.sharding().publish_values();
     stop_ = outcome.stop;
     last_ = outcome;
+    last_.save_due = std::exchange(save_due_, false) || outcome.save_due;
     saved_ = false;
     state_.step = step;
     state_.tokens += all_targets;
-    state_.position += run_file_.train.batch_rows;
-    return {.step = step,
-            .tokens = state_.tokens,
-            .step_tokens = all_targets,
-            .loss = outcome.loss,
-            .learning_rate = learning_rate,
-            .grad_norm = outcome.gradient_norm,
-            .clipped = model_.optimizer().clipping_factor(outcome.gradient_norm) < 1.0,
-            .eval_loss = std::nullopt,
-            .step_seconds = coordinator::monotonic_seconds() - began,
-            .phase_seconds = {},
-            .traffic = {},
-            .save_skipped = false};
+    state_.position = position + run_file_.train.batch_rows;
+    return StepReport{.step = step,
+                      .tokens = state_.tokens,
+                      .step_tokens = all_targets,
+                      .loss = outcome.loss,
+                      .learning_rate = learning_rate,
+                      .grad_norm = outcome.gradient_norm,
+                      .clipped = model_.optimizer().clipping_factor(outcome.gradient_norm) < 1.0,
+                      .eval_loss = std::nullopt,
+                      .step_seconds = coordinator::monotonic_seconds() - began,
+                      .phase_seconds = {},
+                      .traffic = {},
+                      .save_skipped = false};
 }
 
 // The global count of targets is needed before backward: every worker's loss is divided by it.
-std::uint64_t Trainer::read_rows(std::uint64_t step) {
+std::uint64_t Trainer::read_rows(std::uint64_t step, std::uint64_t position) {
+    control_.set_position(position);
     control_.enter("data", step);
     fault_point("step.data");
-    std::array<std::uint64_t, 1> targets = {rows_.read(state_.position)};
+    std::array<std::uint64_t, 1> targets = {rows_.read(position)};
     control_.enter("reduce", step);
     mesh().data.all_reduce_sum(std::span<std::uint64_t>(targets));
     KIBAN_CHECK(targets[0] > 0, "step {} covers {} rows from position {}, and none has a target", step,
-                run_file_.train.batch_rows, state_.position);
+                run_file_.train.batch_rows, position);
+    if (monitoring::faults_armed()) fault_point(batch_point(position));
     return targets[0];
 }
 
@@ -262,13 +287,10 @@ std::vector<double> Trainer::forward_backward(std::uint64_t step, std::uint64_t 
 // One small reduction carries loss, squares of the gradients, and what worker 0 alone knows: a stop that has reached
 // it, whether a save is under way, whether one is due at an automatic interval or wished for. So all act at the same
 // step.
-Trainer::Outcome Trainer::agree_on_outcome(std::uint64_t step, const std::vector<double>& loss_sums,
-                                           std::uint64_t all_targets) {
+Trainer::Outcome Trainer::agree_on_outcome(std::uint64_t step, double loss_sum, std::uint64_t all_targets) {
     const unsigned news = mesh().world.rank() == 0 ? news_of_worker_0(step) : 0;
-    const double loss =
-        fixed() ? sum_in_fixed_tree(loss_sums) : std::accumulate(loss_sums.begin(), loss_sums.end(), 0.0);
     const double squares = fixed() ? squares_in_fixed_tree() : model_.optimizer().own_sum_of_squares();
-    std::array<double, 3> sums = {loss, squares, static_cast<double>(news)};
+    std::array<double, 3> sums = {loss_sum, squares, static_cast<double>(news)};
     mesh().world.all_reduce_sum(std::span<double>(sums));
     const auto heard = static_cast<unsigned>(sums[2]);
     return {.loss = sums[0] / static_cast<double>(all_targets),
@@ -304,14 +326,32 @@ double Trainer::squares_in_fixed_tree() {
     return mesh().data.rank() == 0 ? tree_sum(blocks) : 0.0;
 }
 
-// Every worker has the same sums, so every worker decides alike.
-void Trainer::refuse_non_finite(std::uint64_t step, const Outcome& outcome) const {
-    if (std::isfinite(outcome.loss) && std::isfinite(outcome.gradient_norm)) return;
-    throw NonFiniteError(
-        "step {} is not finite: loss {}, gradient norm {} (rows {} to {} of the order); no update was applied; if it "
-        "comes again at "
-        "this step, lower train.optimizer.learning_rate",
-        step, outcome.loss, outcome.gradient_norm, state_.position, state_.position + run_file_.train.batch_rows - 1);
+// Every worker has the same sums, so every worker decides alike. A stop is heeded once something is there to be saved,
+// or was saved, at the step before.
+bool Trainer::refuses(std::uint64_t step, std::uint64_t position, const Outcome& outcome) {
+    const coordinator::StepJudgement judgement = anomalies_.judge(outcome.loss, outcome.gradient_norm);
+    if (judgement.verdict == coordinator::StepVerdict::healthy) return false;
+    const bool roll_back = judgement.verdict == coordinator::StepVerdict::roll_back;
+    const std::uint64_t rows = run_file_.train.batch_rows;
+    if (mesh().world.rank() == 0 || roll_back) {  // who fails first must have said why
+        control_.send(coordinator::StepRefused{.step = step,
+                                               .position = position,
+                                               .rows = rows,
+                                               .kind = judgement.kind,
+                                               .reason = judgement.reason,
+                                               .loss = outcome.loss,
+                                               .grad_norm = outcome.gradient_norm,
+                                               .roll_back = roll_back});
+    }
+    const std::string text = fmt::format("step {} was refused (rows {} to {} of the order): {}", step, position,
+                                         position + rows - 1, judgement.reason);
+    if (roll_back && judgement.kind == "non_finite") throw NonFiniteError("{}", text);
+    if (roll_back) throw coordinator::SpikeError(text);
+    monitoring::log_warning("{}", text);
+    state_.position = position + rows;
+    save_due_ = save_due_ || outcome.save_due;
+    stop_ = outcome.stop && (saved_ || last_save_ != state_.step);
+    return true;
 }
 
 void Trainer::finish_step(std::uint64_t step, StepReport& report) {
@@ -334,11 +374,16 @@ void Trainer::finish_step(std::uint64_t step, StepReport& report) {
 // The last save is waited for, another only begun; the same on all workers.
 void Trainer::save() {
     if (is_last()) {
-        saved_ = saver_.save_now(state_);
+        saved_ = saver_.save_now(state_to_save());
     } else if (is_save_due() && !last_.saving) {
-        saver_.begin(state_);
+        saver_.begin(state_to_save());
         last_save_ = state_.step;
     }
+}
+
+const checkpoint::RunState& Trainer::state_to_save() {
+    state_.anomalies = anomalies_.to_json();
+    return state_;
 }
 
 bool Trainer::is_save_due() const {

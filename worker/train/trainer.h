@@ -3,16 +3,18 @@
 // stop).
 //
 // Construction is collective, as is every function; all workers of the run call them alike. One thread. Errors:
-// ConfigError before anything is written, NonFiniteError when a step is not finite (decided by all workers together, no
-// update applied), CommError when the coordinator is lost.
+// ConfigError before anything is written, NonFiniteError or SpikeError when too many steps were refused (decided by all
+// workers together, no update applied; coordinator/job/anomaly.h), CommError when the coordinator is lost.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/state.h"
 #include "coordinator/config/run_file.h"
+#include "coordinator/job/anomaly.h"
 #include "data/corpus.h"
 #include "worker/parallel/parallelize.h"
 #include "worker/train/control.h"
@@ -49,16 +51,17 @@ class Trainer {
     };
 
     void start_from_initial_weights();
-    coordinator::StepReport train_step(std::uint64_t step);
-    std::uint64_t read_rows(std::uint64_t step);
+    std::optional<coordinator::StepReport> train_step(std::uint64_t step);
+    std::uint64_t read_rows(std::uint64_t step, std::uint64_t position);
     std::vector<double> forward_backward(std::uint64_t step, std::uint64_t all_targets);
-    Outcome agree_on_outcome(std::uint64_t step, const std::vector<double>& loss_sums, std::uint64_t all_targets);
+    Outcome agree_on_outcome(std::uint64_t step, double loss_sum, std::uint64_t all_targets);
     unsigned news_of_worker_0(std::uint64_t step);
     double sum_in_fixed_tree(const std::vector<double>& loss_sums);
     double squares_in_fixed_tree();
     bool fixed() const { return run_file_.train.reduction == "fixed"; }
     const Mesh& mesh() const { return model_.mesh(); }
-    void refuse_non_finite(std::uint64_t step, const Outcome& outcome) const;
+    bool refuses(std::uint64_t step, std::uint64_t position, const Outcome& outcome);
+    const checkpoint::RunState& state_to_save();
     void finish_step(std::uint64_t step, coordinator::StepReport& report);
     bool is_last() const { return stop_ || state_.step >= last_step(); }
     bool is_save_due() const;
@@ -74,12 +77,15 @@ class Trainer {
     Passes passes_;
     Evaluation evaluation_;
     StepTraffic traffic_;
+    std::vector<data::RowRange> left_out_;
+    coordinator::AnomalyWatch anomalies_;
     Saver saver_;
     checkpoint::RunState state_;   // after the last completed step
     Outcome last_;                 // of that step
     std::uint64_t last_save_ = 0;  // step of the save begun last, or of the start
     bool saved_ = false;           // state_ is in a committed checkpoint
     bool stop_ = false;
+    bool save_due_ = false;  // since a step that was refused
 };
 
 /// Reads and checks the corpus of a job. DataError when its digest is not the job's.

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hosts that a step may run on, as far as the launcher's environment tells, and which of them it can do without.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordinator/launch/environment.h"
+#include "coordinator/launch/launcher.h"
+
+namespace kiban::coordinator {
+
+/// Workers that each host has room for. mpirun: the host file of the environment (OMPI_MCA_orte_default_hostfile: "h1
+/// slots=2" a line). srun: the nodes of the allocation (SLURM_JOB_NODELIST, SLURM_JOB_CPUS_PER_NODE). Empty: not known.
+std::map<std::string, int> room_on_hosts(LauncherKind launcher, const Environment& environment, int threads_per_worker);
+
+/// Hosts without which, besides `excluded`, there is still room for the workers.
+std::set<std::string> dispensable_hosts(const std::map<std::string, int>& room, const std::set<std::string>& excluded,
+                                        int workers);
+
+/// The names of "n[1-3,07],m" in order. Empty when it is no such list.
+std::vector<std::string> expand_node_list(const std::string& list);
+
+}  // namespace kiban::coordinator

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Notices when workers live and do not move. Every heartbeat says where its worker is (phase, step, collective); the
+// time since that changed last is the worker's progress clock.
+//
+// A hang is when no worker's clock is within the limit of its phase: workers wait for each other, so one that is slow
+// for a good reason excuses those that wait for it. Limits of a step adapt to the steps that were measured; a disk may
+// be slow. Pure: the clock is an argument (monotonic seconds of the coordinator, never a worker's).
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/job/survive_config.h"
+#include "coordinator/run/membership.h"
+
+namespace kiban::coordinator {
+
+/// How long steps take, over the last ones; goes on from attempt to attempt.
+class StepPace {
+  public:
+    void add(double seconds);
+    bool known() const { return seconds_.size() >= kFewest; }
+    /// 99th percentile; 0: no step yet.
+    double slowest_usual() const;
+
+  private:
+    static constexpr std::size_t kFewest = 5;
+    static constexpr std::size_t kMost = 256;
+    std::deque<double> seconds_;
+};
+
+struct Hang {
+    int suspect = 0;  // the rank that is most behind, or silent
+    double seconds = 0;
+    std::string text;  // for a person: who stands where
+};
+
+class ProgressWatch {
+  public:
+    ProgressWatch(const SuperviseConfig& config, int workers, double now);
+
+    void heartbeat(int rank, const Heartbeat& heartbeat, double now);
+    /// This process did not run for a while: it cannot tell what the workers did meanwhile.
+    void excuse(double seconds);
+    /// Seconds without progress after which a worker in this phase is beyond its limit.
+    double limit(const std::string& phase, const StepPace& pace) const;
+    /// nullopt: somebody moves, or has time left; before all workers are in, and once one has finished, too.
+    std::optional<Hang> look(const std::vector<Member>& members, const StepPace& pace, double now) const;
+
+  private:
+    struct Clock {
+        std::string phase;
+        std::uint64_t step = 0;
+        std::uint64_t collective = 0;
+        double moved = 0;
+    };
+    SuperviseConfig config_;
+    std::vector<Clock> clocks_;  // by rank
+};
+
+/// "worker 1 (process 7 on h1) in 'reduce' of step 5, collective 31, ..." for all, the suspect first.
+Hang describe_hang(const std::vector<Member>& members, double stood_seconds, double now);
+
+/// Names workers whose own time in a step is far above the others'.
+class Stragglers {
+  public:
+    Stragglers(double ratio, int workers) : ratio_(ratio), ranks_(static_cast<std::size_t>(workers)) {}
+
+    void heartbeat(int rank, const Heartbeat& heartbeat, double now);
+    /// Own seconds in a step, over the last ten seconds and ten steps at least; nullopt: not known yet.
+    std::optional<double> own_seconds(int rank) const { return ranks_.at(static_cast<std::size_t>(rank)).seconds; }
+    /// Above ratio times the median of the other workers, in three such spans in a row.
+    bool is_straggler(int rank) const { return ranks_.at(static_cast<std::size_t>(rank)).above >= kSpans; }
+
+  private:
+    static constexpr int kSpans = 3;
+    struct Rank {
+        double from = 0;  // when the present span began
+        double busy_seconds = 0;
+        std::uint64_t busy_steps = 0;
+        std::optional<double> seconds;
+        int above = 0;  // spans in a row
+    };
+    bool is_above(std::size_t rank) const;
+
+    double ratio_;
+    std::vector<Rank> ranks_;
+};
+
+}  // namespace kiban::coordinator

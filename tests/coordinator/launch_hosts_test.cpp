@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "coordinator/launch/first_death.h"
+#include "coordinator/launch/hosts.h"
+
+namespace kiban::coordinator {
+namespace {
+
+TEST(FirstDeath, IsTheRankThatTheLauncherNames) {
+    const auto of_mpirun = first_death(
+        "[1,1]<stderr>:something\n--------\nmpirun noticed that process rank 3 with PID 77 on node h2 exited on signal "
+        "9 (Killed).\n");
+    ASSERT_TRUE(of_mpirun);
+    EXPECT_EQ(of_mpirun->rank, 3);
+    EXPECT_EQ(of_mpirun->host, "h2");
+    const auto of_srun =
+        first_death("srun: error: n1: task 5: Killed\nsrun: error: n2: task 7: Exited with exit code 1");
+    ASSERT_TRUE(of_srun);
+    EXPECT_EQ(of_srun->rank, 5);
+    EXPECT_EQ(of_srun->host, "n1");
+    EXPECT_FALSE(first_death("no such thing"));
+}
+
+TEST(Hosts, ANodeListIsExpandedInOrder) {
+    using Names = std::vector<std::string>;
+    EXPECT_EQ(expand_node_list("n1"), Names{"n1"});
+    EXPECT_EQ(expand_node_list("n[1-3,07],m.x"), (Names{"n1", "n2", "n3", "n07", "m.x"}));
+    EXPECT_EQ(expand_node_list("r[09-11]-gpu"), (Names{"r09-gpu", "r10-gpu", "r11-gpu"}));
+    EXPECT_EQ(expand_node_list(""), Names{});
+    for (const char* wrong : {"n[1-", "n[a]", "n[1-3", "n;m", "n[1-999999999]"})
+        EXPECT_TRUE(expand_node_list(wrong).empty()) << wrong;
+}
+
+TEST(Hosts, RoomIsThatOfTheAllocationOrTheHostFile) {
+    const Environment slurm = {{"SLURM_JOB_NODELIST", "n[1-3]"}, {"SLURM_JOB_CPUS_PER_NODE", "8(x2),4"}};
+    const std::map<std::string, int> expected = {{"n1", 4}, {"n2", 4}, {"n3", 2}};
+    EXPECT_EQ(room_on_hosts(LauncherKind::srun, slurm, 2), expected);
+    EXPECT_TRUE(room_on_hosts(LauncherKind::srun, {}, 2).empty());
+    EXPECT_TRUE(room_on_hosts(LauncherKind::srun, {{"SLURM_JOB_NODELIST", "n[1-3]"}}, 2).empty());
+
+    const auto file = std::filesystem::temp_directory_path() / fmt::format("kiban-hosts-{}", ::getpid());
+    std::ofstream(file) << "# of a test\nh1 slots=2\nh2\n\n";
+    const std::map<std::string, int> in_file = {{"h1", 2}, {"h2", 1}};
+    EXPECT_EQ(room_on_hosts(LauncherKind::mpirun, {{"OMPI_MCA_orte_default_hostfile", file.string()}}, 2), in_file);
+    EXPECT_TRUE(room_on_hosts(LauncherKind::mpirun, {}, 2).empty());
+    std::filesystem::remove(file);
+}
+
+TEST(Hosts, OneIsDispensableWhereTheOthersHaveRoomForAllWorkers) {
+    const std::map<std::string, int> room = {{"n1", 4}, {"n2", 4}, {"n3", 2}};
+    using Set = std::set<std::string>;
+    EXPECT_EQ(dispensable_hosts(room, {}, 6), (Set{"n1", "n2", "n3"}));
+    EXPECT_EQ(dispensable_hosts(room, {}, 8), Set{"n3"});
+    EXPECT_EQ(dispensable_hosts(room, {}, 9), Set{});
+    EXPECT_EQ(dispensable_hosts(room, {"n3"}, 4), (Set{"n1", "n2"}));
+    EXPECT_EQ(dispensable_hosts(room, {"n3"}, 5), Set{});
+    EXPECT_EQ(dispensable_hosts({}, {}, 1), Set{});
+}
+
+TEST(Hosts, ExcludedOnesAreKeptFromTheLauncher) {
+    StepPlan plan;
+    plan.launcher = LauncherKind::srun;
+    plan.excluded_hosts = {"n2", "n4"};
+    const auto words = launch_arguments(plan);
+    EXPECT_NE(std::ranges::find(words, "--exclude=n2,n4"), words.end());
+    plan.launcher = LauncherKind::mpirun;
+    plan.excluded_hosts = {"h2"};
+    plan.room = {{"h1", 2}, {"h2", 1}, {"h3", 1}};
+    const auto of_mpirun = launch_arguments(plan);
+    const auto host = std::ranges::find(of_mpirun, "--host");
+    ASSERT_NE(host, of_mpirun.end());
+    EXPECT_EQ(*(host + 1), "h1:2,h3:1");
+    plan.excluded_hosts.clear();
+    const auto all = launch_arguments(plan);
+    EXPECT_EQ(std::ranges::find(all, "--host"), all.end());
+}
+
+}  // namespace
+}  // namespace kiban::coordinator
