@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "data/clean/config.h"
+
 namespace kiban::data {
 
 struct SourceConfig {
@@ -13,6 +15,12 @@ struct SourceConfig {
     double weight = 1.0;          // share of the mixture, relative to the other sources'
     std::string format = "auto";  // auto (.jsonl is JSONL, all else text) | text | jsonl; .gz and .zst are read through
     std::string text_field = "text";  // JSONL: the field that holds the document
+    std::string name;                 // what the manifest calls it; empty: its path
+    std::string licence;              // under which its text may be used
+    std::string legal_basis;          // on which personal data in it is processed
+    std::string retain_until;         // YYYY-MM-DD, the last day of its use; empty: no end
+    std::string sensitivity;          // public | internal (must be anonymised and have max_bytes); empty: not stated
+    std::uint64_t max_bytes = 0;      // of its files: more is refused; 0: any number
 };
 
 enum class HoldoutBy { tail, document };
@@ -32,12 +40,17 @@ struct DataConfig {
     std::uint32_t sequence_length = 256;  // tokens a row, T
     HoldoutConfig holdout;
     std::vector<SourceConfig> sources;
-    std::string corpora_dir;                 // where token shards live; empty: 'corpora' beside the run directory
+    CleanConfig clean;
+    std::string forget;       // file of identities of documents that are not read any more; relative to the run file
+    std::string corpora_dir;  // where token shards live; empty: 'corpora' beside the run directory
     std::uint64_t unit_bytes = 32u << 20;    // input bytes of one work unit
     std::uint64_t shard_tokens = 64u << 20;  // tokens of one shard file at most
 };
 
 /// ConfigError naming the key for a value outside its range, or a tokenizer or format that is not there.
 void validate(const DataConfig& config);
+
+/// ConfigError for a source whose last day of use is before `today` (YYYY-MM-DD).
+void check_retention(const DataConfig& config, const std::string& today);
 
 }  // namespace kiban::data

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/corpus.h"
 
+#include "data/forgotten.h"
 #include "data/shard.h"
 #include "data/stream_reader.h"
+#include "data/tokenizer.h"
 #include "monitoring/error.h"
 
 namespace kiban::data {
@@ -29,11 +31,21 @@ std::vector<Shard> open_shards(const Manifest& manifest) {
 
 struct Corpus::Impl {
     Impl(Manifest manifest_, const std::vector<double>& weights, std::uint32_t length, std::uint64_t seed,
-         const RowLayout& layout)
+         const RowLayout& layout, const std::set<DocumentId>& forgotten)
         : manifest(std::move(manifest_)),
           sequence_length(length),
           shards(open_shards(manifest)),
-          order(order_of(weights, seed, layout)) {}
+          order(order_of(weights, seed, layout)) {
+        if (!forgotten.empty()) hide(forgotten);
+    }
+
+    void hide(const std::set<DocumentId>& documents) {
+        const std::int64_t end = manifest.load_tokenizer().end_of_document();
+        for (std::size_t source = 0; source < manifest.sources.size(); ++source) {
+            train[source].hide(ranges_of(documents, manifest.sources[source].train, shards), end);
+            holdout[source].hide(ranges_of(documents, manifest.sources[source].holdout, shards), end);
+        }
+    }
 
     SampleOrder order_of(const std::vector<double>& weights, std::uint64_t seed, const RowLayout& layout) {
         if (weights.size() != manifest.sources.size()) {
@@ -83,8 +95,8 @@ struct Corpus::Impl {
 };
 
 Corpus::Corpus(Manifest manifest, const std::vector<double>& weights, std::uint32_t sequence_length, std::uint64_t seed,
-               RowLayout layout)
-    : impl_(std::make_unique<Impl>(std::move(manifest), weights, sequence_length, seed, layout)) {}
+               RowLayout layout, const std::set<DocumentId>& forgotten)
+    : impl_(std::make_unique<Impl>(std::move(manifest), weights, sequence_length, seed, layout, forgotten)) {}
 
 Corpus::~Corpus() = default;
 Corpus::Corpus(Corpus&&) noexcept = default;

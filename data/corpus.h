@@ -9,10 +9,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 
 #include "data/config.h"
+#include "data/document_id.h"
 #include "data/manifest.h"
 #include "data/order.h"
 
@@ -32,10 +34,11 @@ struct RowLayout {
 
 class Corpus {
   public:
-    /// `weights` per source of the manifest. DataError when a stream has fewer than 2 tokens or a shard does not open.
-    /// With best-fit packing all documents are looked at here (about 0.1 s a million, 24 bytes each).
+    /// `weights` per source of the manifest; the tokens of `forgotten` documents are hidden (data/forgotten.h).
+    /// DataError when a stream has fewer than 2 tokens or a shard does not open. With best-fit packing all documents are
+    /// looked at here (about 0.1 s a million, 24 bytes each).
     Corpus(Manifest manifest, const std::vector<double>& weights, std::uint32_t sequence_length, std::uint64_t seed,
-           RowLayout layout = {});
+           RowLayout layout = {}, const std::set<DocumentId>& forgotten = {});
     ~Corpus();
     Corpus(Corpus&&) noexcept;
 

@@ -124,13 +124,13 @@ json count(const json& task, const std::filesystem::path& corpus) {
         if (counted == 0) continue;
         if (counted == all && held_out_below == 0) {
             sink.start(nullptr, ~std::uint64_t{0});
-            read_documents(piece, sink);
+            with_cleaning(task, sink, [&](DocumentSink& first) { read_documents(piece, first); });
             continue;
         }
         Survey survey(held_out_below);
-        read_documents(piece, survey);
+        with_cleaning(task, survey, [&](DocumentSink& first) { read_documents(piece, first); });
         sink.start(&survey, share_of(survey.text_bytes(), counted, all));
-        read_documents(piece, sink);
+        with_cleaning(task, sink, [&](DocumentSink& first) { read_documents(piece, first); });
         if (piece.part_of_document()) result["leaves"] = to_hex(survey.last_leaves());
     }
     words.publish(name, result);

@@ -3,10 +3,15 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
+#include <limits>
+#include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "data/tar.h"
 #include "monitoring/error.h"
 
 namespace kiban::data {
@@ -66,12 +71,23 @@ class LineReader {
 
 bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
 
+// Lines that are read: of a file, or of a member of an archive.
+struct Text {
+    const Piece& piece;
+    std::string name;
+    InputStream& input;
+    std::uint64_t start = 0;                              // of what `input` gives, in the file
+    std::uint64_t end = 0;                                // lines that start here or later are another's
+    std::function<std::unique_ptr<InputStream>()> again;  // from line 1
+    std::uint64_t first = 0;                              // the offset of line 1
+};
+
 // Counted only to name a bad line: a piece knows where it starts in bytes, not in lines.
-std::uint64_t line_number(const Piece& piece, std::uint64_t offset) {
-    const auto input = open_input(piece.path, piece.codec, 0, piece.file_bytes);
+std::uint64_t line_number(const Text& text, std::uint64_t offset) {
+    const auto input = text.again();
     std::vector<std::byte> chunk(kChunkBytes);
     std::uint64_t lines = 1;
-    for (std::uint64_t done = 0; done < offset;) {
+    for (std::uint64_t done = text.first; done < offset;) {
         const auto room =
             std::span(chunk).first(static_cast<std::size_t>(std::min<std::uint64_t>(chunk.size(), offset - done)));
         const std::size_t got = input->read(room);
@@ -82,52 +98,57 @@ std::uint64_t line_number(const Piece& piece, std::uint64_t offset) {
     return lines;
 }
 
-[[noreturn]] void refuse(const Piece& piece, const Line& line, std::string_view reason) {
-    throw DataError("cannot read '{}' line {}: {}", piece.path.string(), line_number(piece, line.offset), reason);
+[[noreturn]] void refuse(const Text& text, const Line& line, std::string_view reason) {
+    throw DataError("cannot read '{}' line {}: {}", text.name, line_number(text, line.offset), reason);
 }
 
-std::string text_of(const Piece& piece, const Line& line) {
+std::string text_of(const Text& text, const Line& line) {
     if (line.text.size() > kRecordBytes) {
-        refuse(piece, line, fmt::format("expected a line of at most {} bytes, found a longer one", kRecordBytes));
+        refuse(text, line, fmt::format("expected a line of at most {} bytes, found a longer one", kRecordBytes));
     }
     nlohmann::json record;
     try {
         record = nlohmann::json::parse(line.text);
     } catch (const nlohmann::json::parse_error& error) {
-        refuse(piece, line, fmt::format("expected a JSON object, found malformed JSON at its byte {}", error.byte));
+        refuse(text, line, fmt::format("expected a JSON object, found malformed JSON at its byte {}", error.byte));
     }
-    if (!record.is_object()) refuse(piece, line, fmt::format("expected a JSON object, found {}", record.type_name()));
-    const auto field = record.find(piece.text_field);
+    if (!record.is_object()) refuse(text, line, fmt::format("expected a JSON object, found {}", record.type_name()));
+    const std::string& name = text.piece.text_field;
+    const auto field = record.find(name);
     if (field == record.end()) {
-        refuse(piece, line,
-               fmt::format("expected a field '{}', found none; name it with text_field", piece.text_field));
+        refuse(text, line, fmt::format("expected a field '{}', found none; name it with text_field", name));
     }
     if (!field->is_string()) {
-        refuse(piece, line,
-               fmt::format("expected field '{}' to be a string, found {}", piece.text_field, field->type_name()));
+        refuse(text, line, fmt::format("expected field '{}' to be a string, found {}", name, field->type_name()));
     }
     return std::move(field->get_ref<std::string&>());
 }
 
-void read_lines(const Piece& piece, DocumentSink& sink) {
-    // From one byte earlier, so that a line that starts exactly at the range's begin is told from one that runs into
-    // it.
-    const std::uint64_t start = piece.begin == 0 ? 0 : piece.begin - 1;
-    const auto input = open_input(piece.path, piece.codec, start, piece.file_bytes);
-    LineReader lines(*input, start);
-    if (piece.begin > 0) {
+void read_lines(const Text& text, bool skip_first, DocumentSink& sink) {
+    LineReader lines(text.input, text.start);
+    if (skip_first) {
         while (const auto line = lines.next()) {
             if (line->text.size() <= kRecordBytes) break;
         }
     }
     while (const auto line = lines.next()) {
-        if (piece.codec == Codec::none && line->offset >= piece.end) break;
+        if (line->offset >= text.end) break;
         if (is_blank(line->text)) continue;
-        const std::string text = text_of(piece, *line);
-        sink.begin(piece, line->offset);
-        sink.add(std::as_bytes(std::span(text)));
+        const std::string document = text_of(text, *line);
+        sink.begin(text.piece, line->offset);
+        sink.add(std::as_bytes(std::span(document)));
         sink.end(true);
     }
+}
+
+void read_lines_of_file(const Piece& piece, DocumentSink& sink) {
+    // From one byte earlier, so that a line that starts exactly at the range's begin is told from one that runs into
+    // it.
+    const std::uint64_t start = piece.begin == 0 ? 0 : piece.begin - 1;
+    const auto input = open_input(piece.path, piece.codec, start, piece.file_bytes);
+    const std::uint64_t end = piece.codec == Codec::none ? piece.end : std::numeric_limits<std::uint64_t>::max();
+    const auto again = [&] { return open_input(piece.path, piece.codec, 0, piece.file_bytes); };
+    read_lines({piece, piece.path.string(), *input, start, end, again, 0}, piece.begin > 0, sink);
 }
 
 void read_text(const Piece& piece, DocumentSink& sink) {
@@ -147,11 +168,73 @@ void read_text(const Piece& piece, DocumentSink& sink) {
     sink.end(piece.ends_file());
 }
 
+// To the end of what it gives, in parts.
+void read_all(InputStream& input, const std::function<void(std::span<const std::byte>)>& take) {
+    std::vector<std::byte> chunk(kChunkBytes);
+    while (const std::size_t got = input.read(chunk)) take(std::span(chunk).first(got));
+}
+
+// The archive's member that begins at byte `offset` of it, read again.
+class MemberAgain : public InputStream {
+  public:
+    MemberAgain(const Piece& piece, std::uint64_t offset)
+        : file_(open_input(piece.path, piece.codec, 0, piece.file_bytes)), tar_(*file_, piece.path.string()) {
+        while (const auto member = tar_.next()) {
+            if (member->offset != offset) continue;
+            codec_ = codec_of(member->name);
+            if (codec_ != Codec::none) stream_ = decompress(tar_, codec_, member->name);
+            break;
+        }
+    }
+    std::size_t read(std::span<std::byte> bytes) override { return stream_ ? stream_->read(bytes) : tar_.read(bytes); }
+
+  private:
+    std::unique_ptr<InputStream> file_;
+    TarReader tar_;
+    Codec codec_ = Codec::none;
+    std::unique_ptr<InputStream> stream_;
+};
+
+void read_member(const Piece& piece, const TarMember& member, TarReader& tar, DocumentSink& sink) {
+    const std::string name = fmt::format("{}: {}", piece.path.string(), member.name);
+    const Codec codec = codec_of(member.name);
+    std::unique_ptr<InputStream> decompressed;
+    if (codec != Codec::none) decompressed = decompress(tar, codec, name);
+    InputStream& input = decompressed ? *decompressed : tar;
+    const Format format = piece.format == Format::by_name ? format_of(member.name) : piece.format;
+    if (format == Format::jsonl) {
+        const auto again = [&] { return std::make_unique<MemberAgain>(piece, member.offset); };
+        return read_lines(
+            {piece, name, input, member.offset, std::numeric_limits<std::uint64_t>::max(), again, member.offset},
+            /*skip_first=*/false, sink);
+    }
+    sink.begin(piece, member.offset);
+    read_all(input, [&](std::span<const std::byte> part) { sink.add(part); });
+    sink.end(true);
+}
+
+bool is_hidden(const std::filesystem::path& name) {
+    return std::ranges::any_of(name, [](const std::filesystem::path& part) {
+        const std::string text = part.string();
+        return text.starts_with('.') && text != "." && text != "..";
+    });
+}
+
+void read_tar(const Piece& piece, DocumentSink& sink) {
+    const auto file = open_input(piece.path, piece.codec, 0, piece.file_bytes);
+    TarReader tar(*file, piece.path.string());
+    while (const auto member = tar.next()) {
+        if (!is_hidden(member->name)) read_member(piece, *member, tar, sink);
+    }
+}
+
 }  // namespace
 
 void read_documents(const Piece& piece, DocumentSink& sink) {
-    if (piece.format == Format::jsonl) {
-        read_lines(piece, sink);
+    if (piece.tar) {
+        read_tar(piece, sink);
+    } else if (piece.format == Format::jsonl) {
+        read_lines_of_file(piece, sink);
     } else {
         read_text(piece, sink);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The documents of one piece of input: a text file is one document, a JSONL line is one.
+// The documents of one piece of input: a text file is one document, a JSONL line is one; an archive's members are read
+// as files are.
 //
 // Bad input throws DataError with the file and the line (JSONL) or byte (compressed). Blank JSONL lines are passed
 // over. Not thread-safe.
@@ -19,7 +20,8 @@ inline constexpr std::uint64_t kRecordBytes = 64u
 class DocumentSink {
   public:
     virtual ~DocumentSink() = default;
-    /// `offset`: where the document's record starts in its (uncompressed) file.
+    /// `offset`: where the document's record starts in its (uncompressed) file; of a member that is compressed itself,
+    /// counted from the member's begin.
     virtual void begin(const Piece& piece, std::uint64_t offset) = 0;
     virtual void add(std::span<const std::byte> text) = 0;
     /// `complete` is false when the document goes on in the next piece of its file.

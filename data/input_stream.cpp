@@ -33,10 +33,9 @@ class FileStream : public InputStream {
         return part.size();
     }
 
-    std::uint64_t offset() const { return offset_; }
+  private:
     std::string name() const { return file_.name().string(); }
 
-  private:
     void check_size() const {
         if (file_.size() == bytes_) return;
         throw DataError(
@@ -50,29 +49,32 @@ class FileStream : public InputStream {
     std::uint64_t bytes_;
 };
 
-// The part that gzip and zstd share: a window of compressed bytes, refilled from the file.
+// The part that gzip and zstd share: a window of compressed bytes, refilled from the input.
 class CompressedStream : public InputStream {
   protected:
-    CompressedStream(const std::filesystem::path& name, std::uint64_t expected_bytes)
-        : file_(name, 0, expected_bytes), chunk_(kChunkBytes) {}
+    CompressedStream(InputStream& input, std::string name)
+        : input_(input), name_(std::move(name)), chunk_(kChunkBytes) {}
 
     // The compressed bytes at hand, more from the file when there are none; empty at its end.
     std::span<const std::byte> input() {
         if (begin_ == end_) {
             begin_ = 0;
-            end_ = file_.read(chunk_);
+            end_ = input_.read(chunk_);
+            taken_ += end_;
         }
         return std::span(chunk_).subspan(begin_, end_ - begin_);
     }
     void consume(std::size_t bytes) { begin_ += bytes; }
 
     [[noreturn]] void fail(const char* kind, std::string_view reason) const {
-        throw DataError("cannot read '{}': its {} data is damaged or cut off at byte {}: {}", file_.name(), kind,
-                        file_.offset() - (end_ - begin_), reason);
+        throw DataError("cannot read '{}': its {} data is damaged or cut off at byte {}: {}", name_, kind,
+                        taken_ - (end_ - begin_), reason);
     }
 
   private:
-    FileStream file_;
+    InputStream& input_;
+    std::string name_;
+    std::uint64_t taken_ = 0;
     std::vector<std::byte> chunk_;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
@@ -80,8 +82,7 @@ class CompressedStream : public InputStream {
 
 class GzipStream : public CompressedStream {
   public:
-    GzipStream(const std::filesystem::path& name, std::uint64_t expected_bytes)
-        : CompressedStream(name, expected_bytes) {
+    GzipStream(InputStream& input, std::string name) : CompressedStream(input, std::move(name)) {
         KIBAN_CHECK(inflateInit2(&zlib_, kGzipWindow) == Z_OK, "zlib does not start");
     }
     GzipStream(const GzipStream&) = delete;
@@ -125,8 +126,8 @@ class GzipStream : public CompressedStream {
 
 class ZstdStream : public CompressedStream {
   public:
-    ZstdStream(const std::filesystem::path& name, std::uint64_t expected_bytes)
-        : CompressedStream(name, expected_bytes), zstd_(ZSTD_createDStream()) {
+    ZstdStream(InputStream& input, std::string name)
+        : CompressedStream(input, std::move(name)), zstd_(ZSTD_createDStream()) {
         KIBAN_CHECK(zstd_ != nullptr, "out of memory");
         ZSTD_DCtx_setParameter(zstd_, ZSTD_d_windowLogMax, kZstdWindowLog);
     }
@@ -156,23 +157,39 @@ class ZstdStream : public CompressedStream {
     bool inside_frame_ = true;
 };
 
+// A compressed file, which it owns.
+class DecompressedFile : public InputStream {
+  public:
+    DecompressedFile(std::unique_ptr<InputStream> file, Codec codec, const std::string& name)
+        : file_(std::move(file)), stream_(decompress(*file_, codec, name)) {}
+
+    std::size_t read(std::span<std::byte> bytes) override { return stream_->read(bytes); }
+
+  private:
+    std::unique_ptr<InputStream> file_;
+    std::unique_ptr<InputStream> stream_;
+};
+
 }  // namespace
 
 Codec codec_of(const std::filesystem::path& file) {
-    if (file.extension() == ".gz") return Codec::gzip;
+    if (file.extension() == ".gz" || file.extension() == ".tgz") return Codec::gzip;
     if (file.extension() == ".zst") return Codec::zstd;
     return Codec::none;
+}
+
+std::unique_ptr<InputStream> decompress(InputStream& input, Codec codec, const std::string& name) {
+    if (codec == Codec::gzip) return std::make_unique<GzipStream>(input, name);
+    KIBAN_CHECK(codec == Codec::zstd, "'{}' is not compressed", name);
+    return std::make_unique<ZstdStream>(input, name);
 }
 
 std::unique_ptr<InputStream> open_input(const std::filesystem::path& file, Codec codec, std::uint64_t begin,
                                         std::uint64_t expected_bytes) {
     KIBAN_CHECK(codec == Codec::none || begin == 0, "'{}' cannot be read from byte {}", file.string(), begin);
-    switch (codec) {
-        case Codec::gzip: return std::make_unique<GzipStream>(file, expected_bytes);
-        case Codec::zstd: return std::make_unique<ZstdStream>(file, expected_bytes);
-        case Codec::none: break;
-    }
-    return std::make_unique<FileStream>(file, begin, expected_bytes);
+    auto plain = std::make_unique<FileStream>(file, begin, expected_bytes);
+    if (codec == Codec::none) return plain;
+    return std::make_unique<DecompressedFile>(std::move(plain), codec, file.string());
 }
 
 }  // namespace kiban::data

@@ -15,7 +15,7 @@ namespace kiban::data {
 
 enum class Codec { none, gzip, zstd };
 
-Codec codec_of(const std::filesystem::path& file);  // by name: .gz, .zst
+Codec codec_of(const std::filesystem::path& file);  // by name: .gz, .tgz, .zst
 
 class InputStream {
   public:
@@ -28,5 +28,8 @@ class InputStream {
 /// end is reached: it changed since it was listed.
 std::unique_ptr<InputStream> open_input(const std::filesystem::path& file, Codec codec, std::uint64_t begin,
                                         std::uint64_t expected_bytes);
+
+/// What `input`, called `name` in errors, holds when it is decompressed. `input` must outlive it.
+std::unique_ptr<InputStream> decompress(InputStream& input, Codec codec, const std::string& name);
 
 }  // namespace kiban::data

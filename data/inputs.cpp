@@ -107,17 +107,28 @@ std::vector<std::string> glob_matches(const std::string& pattern, const std::fil
     return matches;
 }
 
+std::filesystem::path without_codec(const std::filesystem::path& name) {
+    return codec_of(name) == Codec::none ? name : name.stem();
+}
+
 InputFile describe(const Found& found, const std::filesystem::path& path, const SourceConfig& source) {
     if (::access(path.c_str(), R_OK) != 0) throw DataError("cannot read '{}': {}", path.string(), std::strerror(errno));
-    InputFile file{found.name, path, static_cast<std::uint64_t>(found.status.st_size), 0, Format::text, codec_of(path)};
+    InputFile file{.name = found.name,
+                   .path = path,
+                   .bytes = static_cast<std::uint64_t>(found.status.st_size),
+                   .codec = codec_of(path)};
     file.modified_ns = found.status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + found.status.st_mtim.tv_nsec;
-    const std::filesystem::path inner = file.codec == Codec::none ? path : path.stem();
-    if (source.format == "jsonl" || (source.format == "auto" && inner.extension() == ".jsonl"))
-        file.format = Format::jsonl;
+    file.tar = path.extension() == ".tgz" || without_codec(path).extension() == ".tar";
+    if (source.format == "jsonl") file.format = Format::jsonl;
+    if (source.format == "auto") file.format = file.tar ? Format::by_name : format_of(path);
     return file;
 }
 
 }  // namespace
+
+Format format_of(const std::filesystem::path& name) {
+    return without_codec(name).extension() == ".jsonl" ? Format::jsonl : Format::text;
+}
 
 std::vector<InputFile> list_inputs(const SourceConfig& source, const std::filesystem::path& base) {
     Search search(base);
@@ -140,6 +151,10 @@ std::vector<InputFile> list_inputs(const SourceConfig& source, const std::filesy
     if (bytes == 0) {
         throw DataError("the data source '{}' is empty: {} file{} with no bytes in all", source.path, files.size(),
                         files.size() == 1 ? "" : "s");
+    }
+    if (source.max_bytes > 0 && bytes > source.max_bytes) {
+        throw DataError("the data source '{}' has {} bytes, expected at most its max_bytes, {}", source.path, bytes,
+                        source.max_bytes);
     }
     return files;
 }

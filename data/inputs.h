@@ -16,7 +16,7 @@
 
 namespace kiban::data {
 
-enum class Format { text, jsonl };
+enum class Format { text, jsonl, by_name };  // by_name: each member of an archive by its own name
 
 struct InputFile {
     std::string name;            // as the run file would write it: the source's path, then the path below it
@@ -25,10 +25,14 @@ struct InputFile {
     std::int64_t modified_ns = 0;
     Format format = Format::text;
     Codec codec = Codec::none;
+    bool tar = false;  // its members are read as files are
 };
 
-/// Never empty. DataError naming the path when nothing matches, a file cannot be read, or all files are empty;
-/// ConfigError for '**'.
+/// .jsonl is JSONL (below .gz or .zst too), all else text.
+Format format_of(const std::filesystem::path& name);
+
+/// Never empty. DataError naming the path when nothing matches, a file cannot be read, all files are empty, or they
+/// are more than the source's max_bytes; ConfigError for '**'.
 std::vector<InputFile> list_inputs(const SourceConfig& source, const std::filesystem::path& base);
 
 }  // namespace kiban::data

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <limits>
 
 #include "data/digest.h"
@@ -16,7 +17,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kFormat = "kiban corpus";
-constexpr std::uint64_t kVersion = 2;  // with a tokenizer.json; a corpus of bytes has version 1
+constexpr std::uint64_t kVersion = 3;  // see version_of()
 
 // A whole number that fits: the library would turn -1, 1.5 and what is too large into some other number.
 template <typename T>
@@ -43,6 +44,62 @@ Stream stream_from_json(const json& object) {
     return stream;
 }
 
+// The oldest that says all of it, so that a corpus which needs nothing new keeps its digest.
+std::uint64_t version_of(const Manifest& manifest) {
+    const bool accounted = std::ranges::any_of(manifest.sources, [](const ManifestSource& source) {
+        return source.account != SourceAccount{} || source.cleaned != CleanCounts{};
+    });
+    if (accounted || manifest.has_audit() || manifest.evaluation.words > 0) return 3;
+    return manifest.tokenizer_sha256.empty() ? 1 : 2;
+}
+
+json account_to_json(const SourceAccount& account) {
+    return {{"licence", account.licence},
+            {"legal_basis", account.legal_basis},
+            {"retain_until", account.retain_until},
+            {"sensitivity", account.sensitivity}};
+}
+
+SourceAccount account_from_json(const json& source) {
+    if (!source.contains("account")) return {};
+    const json& account = source.at("account");
+    return {account.at("licence").get<std::string>(), account.at("legal_basis").get<std::string>(),
+            account.at("retain_until").get<std::string>(), account.at("sensitivity").get<std::string>()};
+}
+
+json anonymised_to_json(const Manifest& manifest) {
+    return {{"operators", manifest.anonymised},
+            {"rules", manifest.anonymise_rules},
+            {"key_id", manifest.key_id},
+            {"audit_lines", manifest.audit.lines},
+            {"audit_sha256", manifest.audit.sha256}};
+}
+
+json evaluation_to_json(const ManifestEvaluation& evaluation) {
+    json files = json::array();
+    for (const EvaluationFile& file : evaluation.files)
+        files.push_back(
+            {{"name", file.name}, {"documents", file.documents}, {"too_short", file.too_short}, {"runs", file.runs}});
+    return {{"words", evaluation.words}, {"action", evaluation.action}, {"files", std::move(files)}};
+}
+
+ManifestEvaluation evaluation_from_json(const json& object) {
+    ManifestEvaluation evaluation{object.at("words").get<std::uint64_t>(), object.at("action").get<std::string>(), {}};
+    for (const json& file : object.at("files")) {
+        evaluation.files.push_back({file.at("name").get<std::string>(), file.at("documents").get<std::uint64_t>(),
+                                    file.at("too_short").get<std::uint64_t>(), file.at("runs").get<std::uint64_t>()});
+    }
+    return evaluation;
+}
+
+void read_anonymised(const json& anonymised, Manifest& manifest) {
+    anonymised.at("operators").get_to(manifest.anonymised);
+    manifest.anonymise_rules = anonymised.at("rules").get<std::string>();
+    manifest.key_id = anonymised.at("key_id").get<std::string>();
+    manifest.audit = {anonymised.at("audit_lines").get<std::uint64_t>(),
+                      anonymised.at("audit_sha256").get<std::string>()};
+}
+
 Manifest from_json(const json& object) {
     Manifest manifest;
     manifest.tokenizer = object.at("tokenizer").get<std::string>();
@@ -52,11 +109,14 @@ Manifest from_json(const json& object) {
     }
     manifest.vocabulary = number<std::uint32_t>(object.at("vocabulary"));
     manifest.inputs_sha256 = object.at("inputs_sha256").get<std::string>();
+    if (object.contains("anonymised")) read_anonymised(object.at("anonymised"), manifest);
+    if (object.contains("evaluation")) manifest.evaluation = evaluation_from_json(object.at("evaluation"));
     for (const json& source : object.at("sources")) {
-        manifest.sources.push_back({source.at("name").get<std::string>(), source.at("id").get<std::string>(),
-                                    number<std::uint64_t>(source.at("documents")),
-                                    number<std::uint64_t>(source.at("input_bytes")),
-                                    stream_from_json(source.at("train")), stream_from_json(source.at("holdout"))});
+        manifest.sources.push_back(
+            {source.at("name").get<std::string>(), source.at("id").get<std::string>(),
+             number<std::uint64_t>(source.at("documents")), number<std::uint64_t>(source.at("input_bytes")),
+             stream_from_json(source.at("train")), stream_from_json(source.at("holdout")), account_from_json(source),
+             source.contains("cleaned") ? clean_counts_from_json(source.at("cleaned")) : CleanCounts{}});
     }
     for (const json& shard : object.at("shards")) {
         manifest.shards.push_back({shard.at("file").get<std::string>(), number<std::uint64_t>(shard.at("tokens")),
@@ -112,6 +172,8 @@ std::string Manifest::to_json() const {
                                {"input_bytes", source.input_bytes},
                                {"train", stream_to_json(source.train)},
                                {"holdout", stream_to_json(source.holdout)}});
+        if (source.account != SourceAccount{}) source_list.back()["account"] = account_to_json(source.account);
+        if (source.cleaned != CleanCounts{}) source_list.back()["cleaned"] = kiban::data::to_json(source.cleaned);
     }
     json shard_list = json::array();
     for (const ManifestShard& shard : shards) {
@@ -119,12 +181,14 @@ std::string Manifest::to_json() const {
             {{"file", shard.file}, {"tokens", shard.tokens}, {"bytes", shard.bytes}, {"sha256", shard.sha256}});
     }
     json object{{"format", kFormat},
-                {"version", tokenizer_sha256.empty() ? 1 : kVersion},
+                {"version", version_of(*this)},
                 {"tokenizer", tokenizer},
                 {"vocabulary", vocabulary},
                 {"sources", source_list},
                 {"shards", shard_list},
                 {"inputs_sha256", inputs_sha256}};
+    if (has_audit()) object["anonymised"] = anonymised_to_json(*this);
+    if (evaluation.words > 0) object["evaluation"] = evaluation_to_json(evaluation);
     if (!tokenizer_sha256.empty()) {
         object["tokenizer_sha256"] = tokenizer_sha256;
         object["unicode"] = unicode;

@@ -7,8 +7,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
+
+#include "data/clean/counts.h"
+#include "data/clean/ngram_set.h"
+#include "data/privacy/audit_head.h"
 
 namespace kiban::data {
 
@@ -25,13 +30,24 @@ struct Stream {  // one split of one source as a contiguous token sequence
     std::uint64_t tokens = 0;
 };
 
+struct SourceAccount {  // as the run file states it, empty where it does not
+    std::string licence;
+    std::string legal_basis;
+    std::string retain_until;
+    std::string sensitivity;
+
+    bool operator==(const SourceAccount&) const = default;
+};
+
 struct ManifestSource {
-    std::string name;  // as written in the run file
+    std::string name;  // that of the run file, or its path
     std::string id;    // SHA-256 of its tokens' block checksums; keys the order, independent of other sources
     std::uint64_t documents = 0;
     std::uint64_t input_bytes = 0;
     Stream train;
     Stream holdout;
+    SourceAccount account;
+    CleanCounts cleaned;  // zero when documents are taken as they are
 };
 
 struct ManifestShard {
@@ -41,6 +57,14 @@ struct ManifestShard {
     std::string sha256;
 };
 
+struct ManifestEvaluation {   // what the documents were compared with
+    std::uint64_t words = 0;  // of a run; 0: with nothing
+    std::string action;
+    std::vector<EvaluationFile> files;
+
+    bool operator==(const ManifestEvaluation&) const = default;
+};
+
 struct Manifest {
     std::string tokenizer;
     std::string tokenizer_sha256;  // of the file beside it; empty for `bytes`
@@ -48,8 +72,15 @@ struct Manifest {
     std::uint32_t vocabulary = 0;
     std::vector<ManifestSource> sources;  // in the order of the run file
     std::vector<ManifestShard> shards;
+    std::map<std::string, std::string> anonymised;  // by kind of personal data, the operator; what is kept is not here
+    std::string anonymise_rules;                    // version of detectors and operators
+    std::string key_id;                             // of the pseudonyms' key
+    AuditHead audit;                                // of audit.jsonl beside it, where anything is anonymised
+    ManifestEvaluation evaluation;
     std::string inputs_sha256;  // of inputs.jsonl beside it: the names of the files that the shards' doc_file counts
     std::filesystem::path directory;  // where it was loaded from; not part of the file
+
+    bool has_audit() const { return !anonymised.empty(); }
 
     /// SHA-256 (hex) of the canonical bytes.
     std::string digest() const;

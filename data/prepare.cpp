@@ -2,15 +2,22 @@
 #include "data/prepare.h"
 
 #include <algorithm>
-#include <deque>
-#include <numeric>
 
 #include "data/bpe/unicode.h"
 #include "data/bpe/words.h"
+#include "data/card.h"
+#include "data/clean/counts.h"
+#include "data/corpus_identity.h"
+#include "data/corpus_manifest.h"
 #include "data/digest.h"
+#include "data/duplicates.h"
+#include "data/near_duplicates.h"
+#include "data/privacy/account.h"
+#include "data/privacy/anonymiser.h"
 #include "data/shard_plan.h"
 #include "data/staging.h"
 #include "data/task_plan.h"
+#include "data/task_pool.h"
 #include "data/tasks.h"
 #include "data/tokenizer.h"
 #include "data/units.h"
@@ -19,44 +26,23 @@
 #include "monitoring/log.h"
 
 namespace kiban::data {
-namespace {
-
 using nlohmann::json;
 
-constexpr int kPreparationVersion = 1;  // part of a corpus' name: raise it when the same input gives other shards
+namespace {
 
-// What of the configuration decides the shards' content.
-json identity_of(const DataConfig& config, const std::optional<Tokenizer>& tokenizer) {
-    json sources = json::array();
-    for (const SourceConfig& source : config.sources) {
-        sources.push_back(
-            {{"path", encode_name(source.path)}, {"format", source.format}, {"text_field", source.text_field}});
-    }
-    json identity{{"version", kPreparationVersion},
-                  {"tokenizer", config.tokenizer},
-                  {"holdout_by", config.holdout.by == HoldoutBy::tail ? "tail" : "document"},
-                  {"holdout_fraction", config.holdout.fraction},
-                  {"unit_bytes", config.unit_bytes},
-                  {"shard_tokens", config.shard_tokens},
-                  {"sources", sources}};
-    if (config.tokenizer == "bytes") return identity;
-    identity["unicode"] = unicode_version();
-    if (tokenizer) identity["tokenizer"] = tokenizer->sha256();  // a file's name says nothing
-    return identity;
+// What of a result says which task it is of.
+std::string result_key(const std::string& kind) {
+    if (kind == "train" || kind == "evaluation") return "";
+    if (kind == "shard") return "shard";
+    if (kind == "band") return "band";
+    return kind == "dedupe" || kind == "cluster" ? "range" : "unit";
 }
 
 }  // namespace
 
 struct Preparation::Impl {
-    enum class State { waiting, handed_out, done };
-    enum class Wave { none, count, train, tokenize, gather };
-
-    struct Task {
-        json message;
-        std::uint64_t input_bytes = 0;  // 0 for a shard
-        State state = State::waiting;
-        json result;
-    };
+    /// In this order; each is left out when it is not asked for.
+    enum class Wave { none, evaluate, count, train, tokenize, deduplicate, link, join, gather, publish };
 
     Impl(const DataConfig& configuration, const std::filesystem::path& base, const std::filesystem::path& corpora_dir)
         : config(configuration) {
@@ -69,13 +55,34 @@ struct Preparation::Impl {
                 inputs_identity.push_back({encode_name(file.path.string()), file.bytes, file.modified_ns});
             }
         }
-        const json identity = identity_of(config, tokenizer);
+        find_evaluation(base, inputs_identity);
+        find_key(base);
+        const json identity = corpus_identity(config, tokenizer);
         config_sha256 = sha256(identity.dump());
+        if (config.clean.anonymise != AnonymiseConfig{}) config.clean.anonymise.salt = config_sha256;
         const std::string name = sha256(json{{"config", identity}, {"inputs", inputs_identity}}.dump());
         directory = std::filesystem::absolute(corpora_dir).lexically_normal() / name.substr(0, 16);
         if (adopt_published()) return;
         plan_units_of_sources();
         advance();
+    }
+
+    void find_evaluation(const std::filesystem::path& base, json& inputs_identity) {
+        const ContaminationConfig& contamination = config.clean.contamination;
+        if (contamination.files.empty()) return;
+        SourceConfig source;
+        source.path = contamination.files;
+        source.text_field = contamination.text_field;
+        evaluation = list_inputs(source, base);
+        for (const InputFile& file : evaluation)
+            inputs_identity.push_back({encode_name(file.path.string()), file.bytes, file.modified_ns});
+    }
+
+    void find_key(const std::filesystem::path& base) {
+        AnonymiseConfig& anonymise = config.clean.anonymise;
+        if (anonymise.key_file.empty()) return;
+        anonymise.key_file = std::filesystem::absolute(base / anonymise.key_file).lexically_normal().string();
+        anonymise.key_id = key_id_of(anonymise.key_file);
     }
 
     void read_tokenizer(const std::filesystem::path& base) {
@@ -115,80 +122,79 @@ struct Preparation::Impl {
     void plan_units_of_sources() {
         for (std::uint32_t source = 0; source < config.sources.size(); ++source) {
             const auto more = plan_units(inputs[source], config.sources[source], source, config.unit_bytes,
-                                         static_cast<std::uint32_t>(units.size()));
+                                         static_cast<std::uint32_t>(units.size()), config.clean.active());
             units.insert(units.end(), more.begin(), more.end());
         }
     }
 
-    /// The next wave of tasks, which follow those that are there. What a task has made before is not made again.
-    template <typename Done>
-    std::size_t enqueue(std::vector<PlannedTask> planned, const Done& result_of) {
-        const std::size_t first = tasks.size();
-        for (std::size_t i = 0; i < planned.size(); ++i) {
-            Task task{std::move(planned[i].message), planned[i].input_bytes, State::waiting, {}};
-            task.message["id"] = first + i;
-            if (const std::optional<json> result = result_of(task.message)) set_done(task, *result);
-            tasks.push_back(std::move(task));
-        }
-        std::vector<std::uint64_t> ids(planned.size());
-        std::iota(ids.begin(), ids.end(), std::uint64_t{first});
-        // Largest first, so that the last ones to be handed out are short.
-        std::ranges::stable_sort(ids, std::greater<>(), [&](std::uint64_t id) { return tasks[id].input_bytes; });
-        std::ranges::copy_if(ids, std::back_inserter(queue),
-                             [&](std::uint64_t id) { return tasks[id].state == State::waiting; });
-        return first;
-    }
-
     void start_counting() {
-        enqueue(plan_counting(config, units, directory),
-                [&](const json& task) { return word_counts_result(word_counts_file(directory, task.at("unit"))); });
+        trains = true;
+        first_count = pool.add(plan_counting(config, units, directory), [&](const json& task) {
+            return word_counts_result(word_counts_file(directory, task.at("unit")));
+        });
     }
 
     void start_training() {
-        std::vector<json> counted;
-        for (const Task& task : tasks) counted.push_back(task.result);
-        enqueue({plan_training(config, units, counted, directory)}, [](const json&) { return std::nullopt; });
+        const std::vector<json> counted = pool.results(first_count, pool.all().size() - first_count);
+        pool.add({plan_training(config, units, counted, directory)});
     }
 
     void start_tokenizing() {
         keep_tokenizer();
         if (!tokenizer) tokenizer = Tokenizer::from_file(tokenizer_file(directory, config.tokenizer), config.tokenizer);
-        first_unit = enqueue(plan_tokenizing(config, units, *tokenizer, directory),
-                             [&](const json& task) -> std::optional<json> {
-                                 const auto staged = StagedUnit::open(staged_unit_file(directory, task.at("unit")));
-                                 if (!staged) return std::nullopt;
-                                 return staged->result();
-                             });
+        first_unit = pool.add(plan_tokenizing(config, units, *tokenizer, directory),
+                              [&](const json& task) -> std::optional<json> {
+                                  const auto staged = StagedUnit::open(staged_unit_file(directory, task.at("unit")));
+                                  if (!staged) return std::nullopt;
+                                  return staged->result();
+                              });
+    }
+
+    void start_deduplicating() {
+        std::uint64_t documents = 0;
+        for (const json& result : pool.results(first_unit, units.size()))
+            documents += result.at("documents").get<std::uint64_t>();
+        ranges = duplicate_ranges(documents);
+        first_range = pool.add(plan_deduplication(units.size(), documents, directory), compared());
+    }
+
+    TaskPool::Made compared() const {
+        return [this](const json& task) { return duplicates_result(directory, task.at("range").get<std::uint64_t>()); };
+    }
+
+    // The clusters are one range more.
+    void start_joining() {
+        const std::size_t first = pool.add({plan_joining(ranges, directory)}, compared());
+        KIBAN_CHECK(first == first_range + ranges + kBands, "the clusters are task {}", first);
+        ++ranges;
+    }
+
+    std::vector<json> duplicates() const {
+        std::vector<json> results = pool.results(first_range, near() ? ranges - 1 : ranges);
+        if (near()) results.push_back(pool.at(first_range + ranges - 1 + kBands).result);
+        return results;
     }
 
     void start_gathering() {
-        std::vector<json> results;
-        for (std::size_t i = 0; i < units.size(); ++i) results.push_back(tasks[first_unit + i].result);
-        shards = plan_shards(config, units, results);
+        unit_results = without_duplicates(pool.results(first_unit, units.size()), duplicates());
+        shards = plan_shards(config, units, unit_results);
         sources = plan_streams(config, shards);
-        first_shard = enqueue(
-            plan_gathering(shards, *tokenizer, config_sha256, directory), [&](const json& task) -> std::optional<json> {
-                const auto shard = task.at("shard").get<std::uint64_t>();
-                const auto result = monitoring::read_text_if_exists(shard_result_file(directory, shard));
-                if (!result || !std::filesystem::exists(directory / shard_name(shard))) {
-                    return std::nullopt;
-                }
-                return json::parse(*result);
-            });
-    }
-
-    bool all_done() const { return tasks_done == tasks.size(); }
-
-    void set_done(Task& task, json result) {
-        task.state = State::done;
-        task.result = std::move(result);
-        ++tasks_done;
+        first_shard = pool.add(plan_gathering(shards, *tokenizer, config_sha256, ranges, directory),
+                               [&](const json& task) -> std::optional<json> {
+                                   const auto shard = task.at("shard").get<std::uint64_t>();
+                                   const auto result =
+                                       monitoring::read_text_if_exists(shard_result_file(directory, shard));
+                                   if (!result || !std::filesystem::exists(directory / shard_name(shard))) {
+                                       return std::nullopt;
+                                   }
+                                   return json::parse(*result);
+                               });
     }
 
     /// To the next wave, or to the end, when nothing is left of this one.
     void advance() {
         try {
-            while (!finished && all_done()) start_next_wave();
+            while (!finished && pool.all_done()) start_next_wave();
         } catch (const IoError&) {
             // Another process may have published the same bytes and removed the staging directory.
             if (!adopt_published()) throw;
@@ -196,20 +202,35 @@ struct Preparation::Impl {
     }
 
     void start_next_wave() {
-        const bool untrained = !tokenizer && !std::filesystem::exists(tokenizer_file(directory, config.tokenizer));
+        do wave = static_cast<Wave>(static_cast<int>(wave) + 1);
+        while (!wanted());
         switch (wave) {
-            case Wave::none:
-                if (untrained) {
-                    wave = Wave::count;
-                    return start_counting();
-                }
-                [[fallthrough]];
-            case Wave::train: wave = Wave::tokenize; return start_tokenizing();
-            case Wave::count: wave = Wave::train; return start_training();
-            case Wave::tokenize: wave = Wave::gather; return start_gathering();
-            case Wave::gather: return publish();
+            case Wave::none: break;
+            case Wave::evaluate: pool.add({plan_evaluation(config, evaluation, directory)}); break;
+            case Wave::count: return start_counting();
+            case Wave::train: return start_training();
+            case Wave::tokenize: return start_tokenizing();
+            case Wave::deduplicate: return start_deduplicating();
+            case Wave::link: pool.add(plan_linking(units.size(), directory)); break;
+            case Wave::join: return start_joining();
+            case Wave::gather: return start_gathering();
+            case Wave::publish: return publish();
         }
     }
+
+    bool wanted() const {
+        switch (wave) {
+            case Wave::evaluate: return !evaluation.empty();
+            case Wave::count: return !tokenizer && !std::filesystem::exists(tokenizer_file(directory, config.tokenizer));
+            case Wave::train: return trains;
+            case Wave::deduplicate: return config.clean.deduplicate != "none";
+            case Wave::link:
+            case Wave::join: return near();
+            default: return true;
+        }
+    }
+
+    bool near() const { return config.clean.deduplicate == "near"; }
 
     void publish() {
         const std::filesystem::path staging = staging_directory(directory);
@@ -222,33 +243,16 @@ struct Preparation::Impl {
             }
         }
         publish_through(staging, directory / "inputs.jsonl", list, "data.inputs");
-        publish_through(staging, published_manifest(directory), manifest_of_results(sha256(list)).to_json(),
-                        "data.manifest");
+        Manifest manifest = manifest_of(*tokenizer, sources, inputs, units, unit_results);
+        manifest.inputs_sha256 = sha256(list);
+        add_shards(manifest, shards, pool.results(first_shard, shards.size()));
+        if (!evaluation.empty()) add_evaluation(manifest, config.clean.contamination, pool.at(0).result);
+        publish_audit_log(manifest);
+        publish_through(staging, directory / "card.md", data_card(manifest), "data.card");
+        publish_through(staging, directory / "croissant.json", croissant(manifest), "data.card");
+        publish_through(staging, published_manifest(directory), manifest.to_json(), "data.manifest");
+        for (const ManifestSource& source : manifest.sources) tell_of_cleaning(source);
         finish();
-    }
-
-    Manifest manifest_of_results(const std::string& inputs_sha256) const {
-        Manifest manifest{tokenizer->name(), "", "", tokenizer->vocabulary(), sources, {}, inputs_sha256, {}};
-        if (tokenizer->has_file()) manifest.tokenizer_sha256 = tokenizer->sha256();
-        if (tokenizer->bpe()) manifest.unicode = unicode_version();
-        std::vector<std::string> blocks(sources.size());
-        for (std::size_t shard = 0; shard < shards.size(); ++shard) {
-            const json& result = tasks[first_shard + shard].result;
-            manifest.shards.push_back({shard_name(shard), shards[shard].tokens, result.at("bytes").get<std::uint64_t>(),
-                                       result.at("sha256").get<std::string>()});
-            blocks[shards[shard].source] += result.at("blocks").get<std::string>();
-        }
-        for (std::size_t unit = 0; unit < units.size(); ++unit) {
-            manifest.sources[units[unit].source].documents +=
-                tasks[first_unit + unit].result.at("documents").get<std::uint64_t>();
-        }
-        for (std::size_t i = 0; i < manifest.sources.size(); ++i) {
-            ManifestSource& source = manifest.sources[i];
-            source.id =
-                sha256(fmt::format("kiban source 1\n{}\n{}\n", source.train.tokens + source.holdout.tokens, blocks[i]));
-            for (const InputFile& file : inputs[i]) source.input_bytes += file.bytes;
-        }
-        return manifest;
     }
 
     void tell_of_training(const json& result) const {
@@ -261,26 +265,38 @@ struct Preparation::Impl {
         }
     }
 
-    Task& task_of(std::uint64_t id) {
-        KIBAN_CHECK(id < tasks.size(), "task {} of {}", id, tasks.size());
-        return tasks[id];
+    void publish_audit_log(Manifest& manifest) const {
+        const std::string log = account_for_anonymising(config, units, unit_results, manifest);
+        if (manifest.has_audit())
+            publish_through(staging_directory(directory), directory / "audit.jsonl", log, "data.audit");
+    }
+
+    static void tell_of_cleaning(const ManifestSource& source) {
+        for (const auto& [reason, documents] : source.cleaned.dropped) {
+            monitoring::log_info("'{}': {} of {} documents are left out: {}", source.name, documents,
+                                 source.cleaned.documents, reason);
+        }
     }
 
     DataConfig config;
     std::filesystem::path directory;
     std::string config_sha256;
     std::vector<std::vector<InputFile>> inputs;  // by source
+    std::vector<InputFile> evaluation;           // whose texts are not to be trained on
     std::vector<Unit> units;
     std::vector<PlannedShard> shards;  // empty until every unit is tokenized
     std::vector<ManifestSource> sources;
     std::string given_tokenizer;         // the bytes of a file that the run file names
     std::optional<Tokenizer> tokenizer;  // none until it is trained
     Wave wave = Wave::none;
-    std::vector<Task> tasks;      // wave after wave
-    std::size_t first_unit = 0;   // the task of the first unit that is tokenized
-    std::size_t first_shard = 0;  // and of the first shard
-    std::deque<std::uint64_t> queue;
-    std::size_t tasks_done = 0;
+    bool trains = false;             // a tokenizer
+    TaskPool pool;                   // wave after wave
+    std::size_t first_count = 0;     // the task of the first unit whose words are counted
+    std::size_t first_unit = 0;      // of the first unit that is tokenized
+    std::size_t first_range = 0;     // of the first range of duplicates
+    std::uint64_t ranges = 0;        // of duplicates; 0: they stay
+    std::size_t first_shard = 0;     // of the first shard
+    std::vector<json> unit_results;  // without duplicates
     bool finished = false;
     std::uint64_t published_tokens = 0;
     std::uint64_t published_documents = 0;
@@ -296,47 +312,32 @@ bool Preparation::finished() const { return impl_->finished; }
 
 std::optional<json> Preparation::next_task() {
     if (impl_->adopt_published()) return std::nullopt;
-    while (!impl_->queue.empty()) {
-        Impl::Task& task = impl_->task_of(impl_->queue.front());
-        impl_->queue.pop_front();
-        if (task.state != Impl::State::waiting) continue;
-        task.state = Impl::State::handed_out;
-        return task.message;
-    }
-    return std::nullopt;
+    return impl_->pool.hand_out();
 }
 
 void Preparation::complete(std::uint64_t id, const json& result) {
-    Impl::Task& task = impl_->task_of(id);
-    if (impl_->adopt_published() || task.state == Impl::State::done)
+    const TaskPool::Task& task = impl_->pool.at(id);
+    if (impl_->adopt_published() || task.state == TaskPool::State::done)
         return;  // done elsewhere, or given back and done twice
     if (result.contains("superseded")) return give_back(id);
-    if (task.message.at("kind") == "train") {
-        impl_->tell_of_training(result);
-    } else {
-        const char* key = task.message.at("kind") == "shard" ? "shard" : "unit";
-        KIBAN_CHECK(result.contains(key) && result.at(key) == task.message.at(key), "the result of task {} is {}", id,
-                    result.dump());
-    }
-    impl_->set_done(task, result);
+    const std::string key = result_key(task.message.at("kind").get<std::string>());
+    KIBAN_CHECK(key.empty() || (result.contains(key) && result.at(key) == task.message.at(key)),
+                "the result of task {} is {}", id, result.dump());
+    if (task.message.at("kind") == "train") impl_->tell_of_training(result);
+    impl_->pool.set_done(id, result);
     impl_->advance();
 }
 
-void Preparation::give_back(std::uint64_t id) {
-    Impl::Task& task = impl_->task_of(id);
-    if (task.state != Impl::State::handed_out) return;
-    task.state = Impl::State::waiting;
-    impl_->queue.push_front(id);
-}
+void Preparation::give_back(std::uint64_t id) { impl_->pool.give_back(id); }
 
 PrepareProgress Preparation::progress() const {
     PrepareProgress progress;
     for (const auto& files : impl_->inputs) {
         for (const InputFile& file : files) progress.input_bytes_total += file.bytes;
     }
-    progress.tasks_total = impl_->tasks.size();
-    for (const Impl::Task& task : impl_->tasks) {
-        if (task.state != Impl::State::done) continue;
+    progress.tasks_total = impl_->pool.all().size();
+    for (const TaskPool::Task& task : impl_->pool.all()) {
+        if (task.state != TaskPool::State::done) continue;
         ++progress.tasks_done;
         if (task.message.at("kind") != "tokenize") continue;
         progress.input_bytes_done += task.input_bytes;
@@ -355,9 +356,13 @@ std::filesystem::path Preparation::manifest_file() const { return published_mani
 
 json run_task(const json& task) {
     const auto kind = task.at("kind").get<std::string>();
+    if (kind == "evaluation") return run_evaluation(task);
     if (kind == "count") return run_count(task);
     if (kind == "train") return run_train(task);
     if (kind == "tokenize") return run_tokenize(task);
+    if (kind == "dedupe") return run_dedupe(task);
+    if (kind == "band") return run_band(task);
+    if (kind == "cluster") return run_cluster(task);
     KIBAN_CHECK(kind == "shard", "a task of kind '{}'", kind);
     return run_shard(task);
 }

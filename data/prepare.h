@@ -2,10 +2,12 @@
 // Corpus preparation as tasks: the coordinator holds a Preparation and hands tasks out; whoever runs one calls
 // run_task().
 //
-// Tasks come in waves: when a tokenizer is to be trained, `count` the words of each work unit (a byte range of a file,
-// or several small files), then `train`; then `tokenize` each unit into a staged token file, then `shard`: gather units
-// into one HDF5 shard. Everything is keyed by unit, never by worker, so the shards are the same bytes for any number of
-// workers. Killed at any moment, a later Preparation continues from what is durable.
+// Tasks come in waves: the runs of words of evaluation files, when there are some; when a tokenizer is to be trained,
+// `count` the words of each work unit (a byte range of a file, or several small files), then `train`; then `tokenize`
+// each unit into a staged token file, when duplicates are to go, `dedupe` by identity, and `band` and `cluster` by
+// nearness; then `shard`: gather units into one HDF5 shard. Everything is keyed by unit, never by worker, so the shards
+// are the same bytes for any number of workers. Killed at any moment, a later Preparation continues from what is
+// durable.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -151,7 +151,9 @@ std::vector<ManifestSource> plan_streams(const DataConfig& config, const std::ve
     bool holdout_row = false;
     for (std::uint32_t index = 0; index < config.sources.size(); ++index) {
         ManifestSource source;
-        source.name = config.sources[index].path;
+        const SourceConfig& given = config.sources[index];
+        source.name = given.name.empty() ? given.path : given.name;
+        source.account = {given.licence, given.legal_basis, given.retain_until, given.sensitivity};
         source.train = whole_stream(shards, index, false);
         source.holdout = whole_stream(shards, index, true);
         if (config.holdout.by == HoldoutBy::tail) {

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "data/digest.h"
+#include "data/duplicates.h"
 #include "data/shard.h"
 #include "data/staging.h"
 #include "data/tasks.h"
@@ -27,7 +28,8 @@ StagedUnit open_unit(const std::filesystem::path& corpus, std::uint64_t unit) {
 // Which tokens of which units make the shard, and the documents in them.
 class Gathering {
   public:
-    explicit Gathering(std::filesystem::path corpus) : corpus_(std::move(corpus)) {}
+    Gathering(const std::filesystem::path& corpus, std::uint64_t duplicate_ranges)
+        : corpus_(corpus), duplicates_(corpus, duplicate_ranges) {}
 
     void add(const nlohmann::json& part) {
         const auto unit = part.at("unit").get<std::uint64_t>();
@@ -37,8 +39,9 @@ class Gathering {
         const auto whole_document = ids_from_hex(part.at("document").get<std::string>());
         std::uint64_t position = 0;  // within the unit
         std::uint64_t selected = 0;  // within its documents of this split
+        std::uint64_t number = 0;
         for (StagedDocument document : open_unit(corpus_, unit).documents()) {
-            if (document.held_out == held_out) {
+            if (document.held_out == held_out && !duplicates_.contains(unit, number)) {
                 const std::uint64_t from = std::max(selected, skip);
                 const std::uint64_t to = std::min(selected + document.tokens, end);
                 if (document.part != 0) document.id = whole_document.at(0);
@@ -49,6 +52,7 @@ class Gathering {
                 selected += document.tokens;
             }
             position += document.tokens;
+            ++number;
         }
     }
 
@@ -99,6 +103,7 @@ class Gathering {
     }
 
     std::filesystem::path corpus_;
+    Duplicates duplicates_;
     ShardDocuments documents_;
     std::uint64_t tokens_ = 0;
     std::vector<Range> ranges_;
@@ -133,7 +138,7 @@ nlohmann::json result_of_published(const std::filesystem::path& file, const nloh
 nlohmann::json gather(const std::filesystem::path& corpus, const nlohmann::json& task) {
     const auto shard = task.at("shard").get<std::uint64_t>();
     const Tokenizer tokenizer = tokenizer_from_json(task.at("tokenizer"), corpus);
-    Gathering gathering(corpus);
+    Gathering gathering(corpus, task.at("duplicate_ranges").get<std::uint64_t>());
     for (const nlohmann::json& part : task.at("parts")) gathering.add(part);
     ShardContent content;
     content.tokenizer = tokenizer.name();

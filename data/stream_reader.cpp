@@ -64,6 +64,7 @@ void StreamReader::read_concatenated(std::uint64_t row, const RowParts& parts) c
     const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(parts.inputs.size(), tokens_ - 1 - first));
     copy(first, parts.inputs.first(count));
     copy(first + 1, parts.targets.first(count));
+    hide_in(first, parts.inputs.first(count), parts.targets.first(count));
     pad(parts, count);
     if (parts.positions.empty() && !documents_apart_) return;
     for (std::size_t at = 0; at < count;) {
@@ -80,10 +81,29 @@ void StreamReader::read_packed(std::uint64_t row, const RowParts& parts) const {
     for (const PackedPiece& piece : packed_->row(row)) {
         copy(piece.first, parts.inputs.subspan(at, piece.targets));
         copy(piece.first + 1, parts.targets.subspan(at, piece.targets));
+        hide_in(piece.first, parts.inputs.subspan(at, piece.targets), parts.targets.subspan(at, piece.targets));
         if (!parts.positions.empty()) count_from_zero(parts.positions.subspan(at, piece.targets));
         at += piece.targets;
     }
     pad(parts, at);
+}
+
+void StreamReader::hide(std::vector<TokenRange> ranges, std::int64_t end_of_document) {
+    hidden_ = std::move(ranges);
+    end_of_document_ = end_of_document;
+}
+
+// Input i is token `first` + i, target i the one behind it.
+void StreamReader::hide_in(std::uint64_t first, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const {
+    const std::uint64_t end = first + inputs.size() + 1;
+    auto range = std::ranges::upper_bound(hidden_, first, {}, &TokenRange::end);
+    for (; range != hidden_.end() && range->begin < end; ++range) {
+        for (std::uint64_t at = std::max(range->begin, first); at < std::min(range->end, end); ++at) {
+            const auto i = static_cast<std::size_t>(at - first);
+            if (i < inputs.size()) inputs[i] = end_of_document_;
+            if (i > 0) targets[i - 1] = kMasked;
+        }
+    }
 }
 
 std::size_t StreamReader::segment_at(std::uint64_t token) const {

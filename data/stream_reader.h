@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "data/corpus.h"
+#include "data/forgotten.h"
 #include "data/packing.h"
 #include "data/shard.h"
 
@@ -29,8 +30,11 @@ class StreamReader {
     std::uint64_t tokens() const { return tokens_; }
     std::uint64_t rows() const { return rows_; }
     void read_row(std::uint64_t row, const RowParts& parts) const;
+    /// What is read of these tokens from now on: ends of documents as inputs, and no targets.
+    void hide(std::vector<TokenRange> ranges, std::int64_t end_of_document);
 
   private:
+    void hide_in(std::uint64_t first, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const;
     void read_concatenated(std::uint64_t row, const RowParts& parts) const;
     void read_packed(std::uint64_t row, const RowParts& parts) const;
     void copy(std::uint64_t first, std::span<std::int64_t> ids) const;
@@ -47,6 +51,8 @@ class StreamReader {
     std::uint32_t length_;
     bool documents_apart_;
     std::shared_ptr<const PackedRows> packed_;  // null: concatenated
+    std::vector<TokenRange> hidden_;            // ascending
+    std::int64_t end_of_document_ = 0;
 };
 
 }  // namespace kiban::data

@@ -5,6 +5,9 @@
 #include <cmath>
 
 #include "data/bpe/unicode.h"
+#include "data/clean/counts.h"
+#include "data/clean/min_hash.h"
+#include "data/duplicates.h"
 #include "data/tasks.h"
 
 namespace kiban::data {
@@ -17,6 +20,8 @@ json pieces_of(const Unit& unit) {
     for (const Piece& piece : unit.pieces) pieces.push_back(to_json(piece));
     return pieces;
 }
+
+json clean_of(const DataConfig& config) { return config.clean.active() ? to_json(config.clean) : json::object(); }
 
 std::vector<std::uint64_t> source_bytes(const DataConfig& config, const std::vector<Unit>& units) {
     std::vector<std::uint64_t> bytes(config.sources.size());
@@ -51,6 +56,7 @@ std::vector<PlannedTask> plan_counting(const DataConfig& config, const std::vect
                           {"unit", unit.id},
                           {"unicode", unicode_version()},
                           {"held_out_below", held_out_below(config.holdout)},
+                          {"clean", clean_of(config)},
                           {"pieces", pieces_of(unit)},
                           {"counted", std::move(counted)}},
                          unit.bytes});
@@ -84,14 +90,82 @@ std::vector<PlannedTask> plan_tokenizing(const DataConfig& config, const std::ve
                           {"unit", unit.id},
                           {"tokenizer", to_json(tokenizer)},
                           {"held_out_below", held_out_below(config.holdout)},
+                          {"clean", clean_of(config)},
                           {"pieces", pieces_of(unit)}},
                          unit.bytes});
     }
     return tasks;
 }
 
+std::vector<PlannedTask> plan_deduplication(std::size_t units, std::uint64_t documents,
+                                            const std::filesystem::path& corpus) {
+    std::vector<PlannedTask> tasks;
+    const std::uint64_t ranges = duplicate_ranges(documents);
+    for (std::uint64_t range = 0; range < ranges; ++range) {
+        tasks.push_back({{{"kind", "dedupe"},
+                          {"directory", encode_name(corpus.string())},
+                          {"range", range},
+                          {"ranges", ranges},
+                          {"units", units}},
+                         0});
+    }
+    return tasks;
+}
+
+std::vector<PlannedTask> plan_linking(std::size_t units, const std::filesystem::path& corpus) {
+    std::vector<PlannedTask> tasks;
+    for (std::size_t band = 0; band < kBands; ++band) {
+        tasks.push_back(
+            {{{"kind", "band"}, {"directory", encode_name(corpus.string())}, {"band", band}, {"units", units}}, 0});
+    }
+    return tasks;
+}
+
+PlannedTask plan_joining(std::uint64_t ranges, const std::filesystem::path& corpus) {
+    return {{{"kind", "cluster"}, {"directory", encode_name(corpus.string())}, {"range", ranges}}, 0};
+}
+
+PlannedTask plan_evaluation(const DataConfig& config, const std::vector<InputFile>& files,
+                            const std::filesystem::path& corpus) {
+    SourceConfig source;
+    source.text_field = config.clean.contamination.text_field;
+    json pieces = json::array();
+    json names = json::array();
+    for (const Unit& unit : plan_units(files, source, 0, ~std::uint64_t{0} >> 1, 0, /*whole_texts=*/true)) {
+        for (const Piece& piece : unit.pieces) {
+            names.push_back(encode_name(files[piece.file].name));
+            pieces.push_back(to_json(piece));
+        }
+    }
+    return {{{"kind", "evaluation"},
+             {"directory", encode_name(corpus.string())},
+             {"clean", to_json(config.clean)},
+             {"names", std::move(names)},
+             {"pieces", std::move(pieces)}},
+            0};
+}
+
+std::vector<json> without_duplicates(std::vector<json> results, const std::vector<json>& deduplicated) {
+    const auto less = [](json& value, const json& left_out) {
+        value = value.get<std::uint64_t>() - left_out.get<std::uint64_t>();
+    };
+    for (const json& range : deduplicated) {
+        for (const json& left : range.at("units")) {
+            json& result = results.at(left.at(0).get<std::size_t>());
+            less(result.at("documents"), left.at(1));
+            less(result.at("train"), left.at(2));
+            less(result.at("holdout"), left.at(3));
+            CleanCounts cleaned = clean_counts_from_json(result.at("cleaned"));
+            cleaned.dropped[range.at("reason").get<std::string>()] += left.at(1).get<std::uint64_t>();
+            result["cleaned"] = to_json(cleaned);
+        }
+    }
+    return results;
+}
+
 std::vector<PlannedTask> plan_gathering(const std::vector<PlannedShard>& shards, const Tokenizer& tokenizer,
-                                        const std::string& config_sha256, const std::filesystem::path& corpus) {
+                                        const std::string& config_sha256, std::uint64_t duplicate_ranges,
+                                        const std::filesystem::path& corpus) {
     std::vector<PlannedTask> tasks;
     for (std::size_t shard = 0; shard < shards.size(); ++shard) {
         json parts = json::array();
@@ -108,6 +182,7 @@ std::vector<PlannedTask> plan_gathering(const std::vector<PlannedShard>& shards,
                           {"tokens", shards[shard].tokens},
                           {"tokenizer", to_json(tokenizer)},
                           {"config_sha256", config_sha256},
+                          {"duplicate_ranges", duplicate_ranges},
                           {"parts", std::move(parts)}},
                          0});
     }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/bpe/unicode.h"
+#include "data/clean/cleaner.h"
+#include "data/clean/ngram_set.h"
 #include "data/documents.h"
+#include "data/near_duplicates.h"
 #include "data/staging.h"
 #include "data/tasks.h"
 #include "data/token_ids.h"
@@ -86,8 +89,16 @@ json tokenize(const json& task, const std::filesystem::path& corpus) {
     const Tokenizer tokenizer = tokenizer_from_json(task.at("tokenizer"), corpus);
     StagedUnitWriter writer(staging_directory(corpus), id_bytes(tokenizer.vocabulary()));
     UnitSink sink(writer, tokenizer, task.at("held_out_below").get<std::uint64_t>());
-    for (const json& piece : task.at("pieces")) read_documents(piece_from_json(piece), sink);
+    const json& clean = task.at("clean");
+    const bool near = !clean.empty() && clean.at("deduplicate") == "near";
+    BandKeySink keyed(sink);
+    const CleanCounts cleaned =
+        with_cleaning(task, near ? static_cast<DocumentSink&>(keyed) : sink, [&](DocumentSink& first) {
+            for (const json& piece : task.at("pieces")) read_documents(piece_from_json(piece), first);
+        });
     json result = sink.result(unit);
+    if (!clean.empty()) result["cleaned"] = to_json(cleaned);
+    if (near) keyed.publish(corpus, unit);
     writer.publish(name, result);
     return result;
 }
@@ -133,6 +144,22 @@ void check_unicode(const std::string& planned) {
         "cannot cut text as planned: the coordinator's PCRE2 knows Unicode {}, this worker's {}; use the same "
         "version of libpcre2 on all machines",
         planned, unicode_version());
+}
+
+CleanCounts with_cleaning(const json& task, DocumentSink& sink, const std::function<void(DocumentSink&)>& work) {
+    if (task.at("clean").empty()) {
+        work(sink);
+        return {};
+    }
+    const CleanConfig config = clean_config_from_json(task.at("clean"));
+    std::shared_ptr<const NgramSet> evaluation;
+    if (!config.contamination.files.empty()) {
+        const std::filesystem::path corpus = decode_name(task.at("directory").get<std::string>());
+        evaluation = std::make_shared<const NgramSet>(NgramSet::load(evaluation_file(corpus)));
+    }
+    Cleaner cleaner(config, std::move(evaluation), sink);
+    work(cleaner);
+    return cleaner.counts();
 }
 
 json run_tokenize(const json& task) {

@@ -22,13 +22,14 @@ bool is_utf8(const std::string& text) {
 }
 
 Piece whole_file(const InputFile& file, std::uint32_t ordinal, const SourceConfig& source) {
-    return {ordinal, file.path, file.format, file.codec, source.text_field, 0, file.bytes, file.bytes};
+    return {ordinal, file.path, file.format, file.codec, source.text_field, 0, file.bytes, file.bytes, file.tar};
 }
 
 }  // namespace
 
 std::vector<Unit> plan_units(const std::vector<InputFile>& files, const SourceConfig& source,
-                             std::uint32_t source_index, std::uint64_t unit_bytes, std::uint32_t first_id) {
+                             std::uint32_t source_index, std::uint64_t unit_bytes, std::uint32_t first_id,
+                             bool whole_texts) {
     // Ranges of a text start at whole leaves, so that the document's identity does not depend on the cut.
     const std::uint64_t range_bytes = (unit_bytes + kLeafBytes - 1) / kLeafBytes * kLeafBytes;
     std::vector<Unit> units;
@@ -39,7 +40,8 @@ std::vector<Unit> plan_units(const std::vector<InputFile>& files, const SourceCo
     for (std::uint32_t ordinal = 0; ordinal < files.size(); ++ordinal) {
         const InputFile& file = files[ordinal];
         const std::uint64_t step = file.format == Format::text ? range_bytes : unit_bytes;
-        if (file.codec == Codec::none && file.bytes > step) {
+        const bool cut = file.codec == Codec::none && !file.tar && !(whole_texts && file.format == Format::text);
+        if (cut && file.bytes > step) {
             for (std::uint64_t begin = 0; begin < file.bytes; begin += step) {
                 start_unit();
                 Piece piece = whole_file(file, ordinal, source);
@@ -94,7 +96,10 @@ std::string decode_name(const std::string& encoded) {
 nlohmann::json to_json(const Piece& piece) {
     return {{"file", piece.file},
             {"path", encode_name(piece.path.string())},
-            {"format", piece.format == Format::jsonl ? "jsonl" : "text"},
+            {"format", piece.format == Format::jsonl  ? "jsonl"
+                       : piece.format == Format::text ? "text"
+                                                      : "by_name"},
+            {"tar", piece.tar},
             {"codec", piece.codec == Codec::gzip   ? "gzip"
                       : piece.codec == Codec::zstd ? "zstd"
                                                    : "none"},
@@ -108,7 +113,9 @@ Piece piece_from_json(const nlohmann::json& json) {
     Piece piece;
     piece.file = json.at("file").get<std::uint32_t>();
     piece.path = decode_name(json.at("path").get<std::string>());
-    piece.format = json.at("format") == "jsonl" ? Format::jsonl : Format::text;
+    const auto format = json.at("format").get<std::string>();
+    piece.format = format == "jsonl" ? Format::jsonl : format == "text" ? Format::text : Format::by_name;
+    piece.tar = json.at("tar").get<bool>();
     const auto codec = json.at("codec").get<std::string>();
     piece.codec = codec == "gzip" ? Codec::gzip : codec == "zstd" ? Codec::zstd : Codec::none;
     piece.text_field = json.at("text_field").get<std::string>();

@@ -2,7 +2,8 @@
 // Work units: the input files of a corpus cut into pieces of about unit_bytes, the same cut for any number of workers.
 //
 // An uncompressed file larger than a unit is cut into ranges (a unit owns each record that starts in its range);
-// smaller files share a unit; a compressed file is never cut. Ids follow the sources and their sorted files.
+// smaller files share a unit; a compressed file or an archive is never cut. Ids follow the sources and their sorted
+// files.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -24,6 +25,7 @@ struct Piece {
     std::uint64_t begin = 0;  // bytes [begin, end) of the file; a compressed file's are those on disk
     std::uint64_t end = 0;
     std::uint64_t file_bytes = 0;
+    bool tar = false;
 
     bool whole() const { return begin == 0 && end == file_bytes; }
     bool ends_file() const { return end == file_bytes; }
@@ -38,9 +40,10 @@ struct Unit {
     std::vector<Piece> pieces;
 };
 
-/// Units of one source, numbered from `first_id`.
+/// Units of one source, numbered from `first_id`. `whole_texts`: a text is never cut.
 std::vector<Unit> plan_units(const std::vector<InputFile>& files, const SourceConfig& source,
-                             std::uint32_t source_index, std::uint64_t unit_bytes, std::uint32_t first_id);
+                             std::uint32_t source_index, std::uint64_t unit_bytes, std::uint32_t first_id,
+                             bool whole_texts = false);
 
 nlohmann::json to_json(const Piece& piece);
 Piece piece_from_json(const nlohmann::json& json);

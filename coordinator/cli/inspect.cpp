@@ -170,15 +170,25 @@ void inspect_tokenizer(const fs::path& file) {
     }
 }
 
+std::string account_text(const data::SourceAccount& account) {
+    std::string text;
+    for (const auto& [key, value] :
+         {std::pair("licence", &account.licence), std::pair("legal basis", &account.legal_basis),
+          std::pair("to be used until", &account.retain_until), std::pair("sensitivity", &account.sensitivity)}) {
+        if (!value->empty()) text += fmt::format("{}{} {}", text.empty() ? "  (" : ", ", key, harmless(*value));
+    }
+    return text.empty() ? text : text + ")";
+}
+
 void inspect_manifest(const fs::path& file) {
     const data::Manifest manifest = data::Manifest::load(file);
     fmt::print("corpus {}\n  {:<12} {}\n  {:<12} {} (vocabulary {})\n", file.string(), "digest", manifest.digest(),
                "tokenizer", manifest.tokenizer, manifest.vocabulary);
     fmt::print("{} sources\n", manifest.sources.size());
     for (const data::ManifestSource& source : manifest.sources) {
-        fmt::print("  {}\n    {} documents, {} of input, {} tokens to train on, {} held out\n", source.name,
-                   count_text(source.documents), bytes_text(source.input_bytes), count_text(source.train.tokens),
-                   count_text(source.holdout.tokens));
+        fmt::print("  {}{}\n    {} documents, {} of input, {} tokens to train on, {} held out\n", source.name,
+                   account_text(source.account), count_text(source.documents), bytes_text(source.input_bytes),
+                   count_text(source.train.tokens), count_text(source.holdout.tokens));
     }
     fmt::print("{} shards\n", manifest.shards.size());
     for (const data::ManifestShard& shard : manifest.shards) {

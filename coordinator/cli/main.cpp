@@ -30,6 +30,8 @@ void add_commands(CLI::App& app, int& exit_code) {
     add_verify_command(app, exit_code);
     add_repair_command(app, exit_code);
     add_pin_command(app, exit_code);
+    add_audit_command(app, exit_code);
+    add_trace_command(app, exit_code);
     add_inspect_command(app, exit_code);
     add_generate_command(app, exit_code);
     add_export_command(app, exit_code);

@@ -45,6 +45,7 @@ std::vector<Key<RunFile>> run_and_data_keys() {
         KIBAN_RUN_KEY(data.tokenizer, Text{}, kFixed, "", "`bytes`: needs no training; `bpe:32768`: so many tokens, learned from the corpus without its holdout; or a tokenizer.json or SentencePiece .model"),
         KIBAN_RUN_KEY(data.sequence_length, between(2, kManyChannels), kFixed, "tokens",
                       "of one row; attention costs its square"),
+        KIBAN_RUN_KEY(data.forget, Text{}, kResumable, "", "file with the identities of documents that are to be forgotten, one a line, relative to the run file: from the next start on their tokens are not read; `kiban trace --document` says which checkpoints saw them"),
         KIBAN_RUN_KEY(data.corpora_dir, Text{}, kResumable, "",
                       "where token shards live, shared by runs; empty: `corpora` beside the run directory"),
         KIBAN_RUN_KEY(data.unit_bytes, at_least(1), kFixed, "bytes",
@@ -54,6 +55,57 @@ std::vector<Key<RunFile>> run_and_data_keys() {
                       "part of each source kept for evaluation; 0: none"),
         KIBAN_RUN_KEY(data.holdout.by, kHoldoutBy, kFixed, "",
                       "`tail`: the end of each source; `document`: by a hash of the text, stable when files are added"),
+    };
+}
+
+std::vector<Key<RunFile>> anonymise_keys() {
+    const Words all{{"keep", "redact", "mask", "pseudonym", "drop"}};
+    const Words one{{"", "keep", "redact", "mask", "pseudonym", "drop"}};
+    return {
+        KIBAN_RUN_KEY(data.clean.anonymise.all, all, kFixed, "",
+                      "what is done to personal data: `redact`: a tag such as `<EMAIL>`; `mask`: `*` for letters and digits; `pseudonym`: a tag with a keyed code; `drop`: the document goes"),
+        KIBAN_RUN_KEY(data.clean.anonymise.secret, one, kFixed, "", "keys, tokens, passwords in addresses; empty, as in all kinds: as `all`"),
+        KIBAN_RUN_KEY(data.clean.anonymise.email, one, kFixed, "", ""),
+        KIBAN_RUN_KEY(data.clean.anonymise.iban, one, kFixed, "", "bank accounts, by their check digits"),
+        KIBAN_RUN_KEY(data.clean.anonymise.card, one, kFixed, "", "payment cards, by their check digit"),
+        KIBAN_RUN_KEY(data.clean.anonymise.my_number, one, kFixed, "", "of persons in Japan, by its check digit"),
+        KIBAN_RUN_KEY(data.clean.anonymise.corporate_number, one, kFixed, "", "of companies in Japan, by its check digit"),
+        KIBAN_RUN_KEY(data.clean.anonymise.phone, one, kFixed, "", "of Japan, North America, and all with a `+`"),
+        KIBAN_RUN_KEY(data.clean.anonymise.postal_code, one, kFixed, "", "of Japan"),
+        KIBAN_RUN_KEY(data.clean.anonymise.ip, one, kFixed, "", "IPv4 and IPv6"),
+        KIBAN_RUN_KEY(data.clean.anonymise.mac, one, kFixed, "", ""),
+        KIBAN_RUN_KEY(data.clean.anonymise.key_file, Text{}, kResumable, "", "the key of pseudonyms, at least 32 bytes, relative to the run file; keep it apart from the data"),
+    };
+}
+
+std::vector<Key<RunFile>> clean_keys() {
+    const Number share = between(0, 1);
+    return {
+        KIBAN_RUN_KEY(data.clean.normalise, (Words{{"none", "text"}}), kFixed, "",
+                      "`text`: well-formed UTF-8, line ends as \\n, no control characters; a document of which more than 1 byte in 1000 is no UTF-8 is dropped"),
+        KIBAN_RUN_KEY(data.clean.deduplicate, (Words{{"none", "exact", "near"}}), kFixed, "",
+                      "`exact`: of documents with the same cleaned text, over all sources, the first stays; `near`: of those with nearly the same, too (92 in 100 of which 0.8 of the runs of 5 words are shared)"),
+        KIBAN_RUN_KEY(data.clean.contamination.files, Text{}, kFixed, "", "file, glob or directory of evaluation texts, relative to the run file; empty: nothing is compared"),
+        KIBAN_RUN_KEY(data.clean.contamination.text_field, Text{}, kFixed, "", "JSONL: the field that holds an evaluation text"),
+        KIBAN_RUN_KEY(data.clean.contamination.words, between(1, 1000), kFixed, "words", "of a run that a document must not share with an evaluation text"),
+        KIBAN_RUN_KEY(data.clean.contamination.action, (Words{{"drop", "count"}}), kFixed, "", "`drop`: the document goes; `count`: the manifest says how many do"),
+        KIBAN_RUN_KEY(data.clean.filter.min_words, at_least(0), kFixed, "", "between white space; 0, as in all filters: not asked (Gopher: 50)"),
+        KIBAN_RUN_KEY(data.clean.filter.max_words, at_least(0), kFixed, "", "Gopher: 100000"),
+        KIBAN_RUN_KEY(data.clean.filter.min_word_length, at_least(0), kFixed, "characters", "mean (Gopher: 3)"),
+        KIBAN_RUN_KEY(data.clean.filter.max_word_length, at_least(0), kFixed, "characters", "mean (Gopher: 10)"),
+        KIBAN_RUN_KEY(data.clean.filter.max_symbols, at_least(0), kFixed, "", "`#` and ellipses per word (Gopher: 0.1)"),
+        KIBAN_RUN_KEY(data.clean.filter.max_bullet_lines, share, kFixed, "", "lines that start with a bullet, of all that are not blank (Gopher: 0.9)"),
+        KIBAN_RUN_KEY(data.clean.filter.max_ellipsis_lines, share, kFixed, "", "lines that end with an ellipsis (Gopher: 0.3)"),
+        KIBAN_RUN_KEY(data.clean.filter.min_letter_words, share, kFixed, "", "words with a letter (Gopher: 0.8)"),
+        KIBAN_RUN_KEY(data.clean.filter.min_stop_words, between(0, 8), kFixed, "", "different ones of: the be to of and that have with (Gopher: 2); for English only"),
+        KIBAN_RUN_KEY(data.clean.filter.max_repeated_lines, share, kFixed, "", "lines that stood before (Gopher: 0.3)"),
+        KIBAN_RUN_KEY(data.clean.filter.max_repeated_line_bytes, share, kFixed, "", "their bytes, of all lines' (Gopher: 0.2; FineWeb: 0.01)"),
+        KIBAN_RUN_KEY(data.clean.filter.max_repeated_paragraphs, share, kFixed, "", "Gopher: 0.3"),
+        KIBAN_RUN_KEY(data.clean.filter.max_repeated_paragraph_bytes, share, kFixed, "", "Gopher: 0.2"),
+        KIBAN_RUN_KEY(data.clean.filter.max_repeated_ngrams, at_least(0), kFixed, "", "1: Gopher's limits for runs of 2 to 10 words; 0.5: half of them"),
+        KIBAN_RUN_KEY(data.clean.filter.min_ended_lines, share, kFixed, "", "lines that end with a mark which ends sentences (FineWeb: 0.12)"),
+        KIBAN_RUN_KEY(data.clean.filter.max_short_lines, share, kFixed, "", "lines of at most 30 characters (FineWeb: 0.67)"),
+        KIBAN_RUN_KEY(data.clean.filter.max_lines_per_word, at_least(0), kFixed, "", "FineWeb: 0.3"),
     };
 }
 
@@ -220,8 +272,14 @@ const std::vector<Key<data::SourceConfig>>& all_source_keys() {
                          "file, glob or directory, relative to the run file; the corpus digest decides whether it is the same text"),
         KIBAN_SOURCE_KEY(weight, above(0), kFixed, "", "share of the mixture, relative to the other sources'"),
         KIBAN_SOURCE_KEY(format, (Words{{"auto", "text", "jsonl"}}), kResumable, "",
-                         "auto: .jsonl is JSONL, all else text; .gz and .zst are read through"),
+                         "auto: .jsonl is JSONL, all else text; .gz, .zst and .tar are read through"),
         KIBAN_SOURCE_KEY(text_field, Text{}, kResumable, "", "JSONL: the field that holds the document"),
+        KIBAN_SOURCE_KEY(name, Text{}, kFixed, "", "what the manifest calls it; empty: its path"),
+        KIBAN_SOURCE_KEY(licence, Text{}, kFixed, "", "under which its text may be used; kept in the manifest, as the next three"),
+        KIBAN_SOURCE_KEY(legal_basis, Text{}, kFixed, "", "on which personal data in it is processed"),
+        KIBAN_SOURCE_KEY(retain_until, Text{}, kFixed, "", "YYYY-MM-DD, the last day of its use: later it is refused; empty: no end"),
+        KIBAN_SOURCE_KEY(sensitivity, (Words{{"", "public", "internal"}}), kFixed, "", "`internal`: is to be anonymised and to have max_bytes; empty: not stated"),
+        KIBAN_SOURCE_KEY(max_bytes, at_least(0), kFixed, "bytes", "of its files: more is refused; 0: any number"),
     };
     return keys;
 }
@@ -236,7 +294,8 @@ const std::vector<Key<data::SourceConfig>>& all_source_keys() {
 const std::vector<Key<RunFile>>& run_file_keys() {
     static const std::vector<Key<RunFile>> keys = [] {
         std::vector<Key<RunFile>> all;
-        for (const auto& part : {run_and_data_keys(), model_keys(), train_keys(), cluster_keys(), survive_keys()}) {
+        for (const auto& part : {run_and_data_keys(), clean_keys(), anonymise_keys(), model_keys(), train_keys(),
+                                 cluster_keys(), survive_keys()}) {
             all.insert(all.end(), part.begin(), part.end());
         }
         return all;

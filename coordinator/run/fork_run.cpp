@@ -88,8 +88,8 @@ void refuse_used(const RunDirectory& directory) {
 void keep_tokenizer(Fork& fork, const RunDirectory& directory, bool other_rows) {
     std::string& tokenizer = fork.now.data.tokenizer;
     if (tokenizer == "bytes" || (!data::Tokenizer::is_file(tokenizer) && !other_rows)) return;
-    const fs::path kept = directory.root() / "tokenizer.json";
-    monitoring::publish(kept, tokenizer_of_run(fork.parent, fork.saved, fork.state.tokenizer_sha256).json);
+    const fs::path kept = directory.root() / data::Tokenizer::kept_as(tokenizer);
+    monitoring::publish(kept, tokenizer_of_run(fork.parent, fork.saved, fork.state.tokenizer_sha256).file);
     tokenizer = kept.string();
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/run/start.h"
 
+#include <fmt/chrono.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cmath>
+#include <ctime>
 #include <exception>
 
 #include "checkpoint/imported.h"
@@ -18,6 +20,7 @@
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/journal.h"
 #include "data/digest.h"
+#include "data/forgotten.h"
 #include "data/tokenizer.h"
 #include "monitoring/curve.h"
 #include "monitoring/error.h"
@@ -28,6 +31,8 @@ namespace {
 
 // Refuses what would fail at the first attempt anyway, before a run directory is made.
 RunDirectory checked_directory(const RunFile& run_file) {
+    data::check_retention(run_file.data, fmt::format("{:%F}", fmt::gmtime(std::time(nullptr))));
+    if (!run_file.data.forget.empty()) data::read_forgotten(run_file.base / run_file.data.forget);
     worker_executable();
     choose_launcher(run_file.launch.launcher, current_environment());
     refuse_login_node(run_file.launch.launcher, current_environment());

@@ -30,7 +30,7 @@ TEST(CommandLine, HelpNamesEveryCommandButTheHiddenOne) {
     const Result help = kiban({"--help"});
     EXPECT_EQ(help.exit_code, 0);
     for (const char* command : {"pretrain", "prepare", "status", "curve", "report", "verify", "inspect", "generate",
-                                "submit", "doctor", "plan", "export", "import", "fork", "set"}) {
+                                "submit", "doctor", "plan", "export", "import", "fork", "set", "audit", "trace"}) {
         EXPECT_TRUE(contains(help.out, std::string("\n  ") + command)) << command;
         EXPECT_EQ(kiban({command, "--help"}).exit_code, 0) << command;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prepares a corpus in a process of its own, so that a test can kill it, starve it of disk or run several at once.
 // Arguments: base directory, corpora directory, source path, jobs to do at most (0: all). Prints the tasks it did and
-// the digest.
+// the digest. With KIBAN_TEST_CLEAN in the environment documents are cleaned, compared and anonymised.
 #include <cstdlib>
 #include <iostream>
 
@@ -16,6 +16,12 @@ int main(int argc, char** argv) {
     config.unit_bytes = 100'000;
     config.shard_tokens = 600'000;
     config.sources.emplace_back().path = argv[3];
+    if (std::getenv("KIBAN_TEST_CLEAN") != nullptr) {
+        config.clean.normalise = "text";
+        config.clean.deduplicate = "near";
+        config.clean.anonymise.all = "redact";
+        config.clean.contamination.files = "evaluation.txt";
+    }
     int tasks = 0;
     try {
         Preparation preparation(config, argv[1], argv[2]);

@@ -9,6 +9,7 @@
 #include "data/shard.h"
 #include "monitoring/error.h"
 #include "tests/data/files.h"
+#include "tests/data/shuffled.h"
 
 namespace kiban::data {
 namespace {
@@ -67,39 +68,6 @@ TEST(Prepare, HoldsOutTheLastTenthOfATextAsNanoGptDoes) {
     const Manifest manifest = prepare_here(config, directory.path(), directory / "corpora");
     EXPECT_EQ(manifest.sources[0].train.tokens, 1'003'856u);
     EXPECT_EQ(manifest.sources[0].holdout.tokens, 111'539u);
-}
-
-struct Shuffled {
-    std::uint64_t given_back = 0;
-    std::vector<std::pair<std::string, std::string>> files;
-};
-
-// Several workers at once: tasks are held, done in any order, given back, done twice.
-Shuffled prepare_shuffled(const DataConfig& config, const TempDirectory& directory, const std::string& corpora,
-                          std::uint64_t seed) {
-    std::mt19937_64 random(seed);
-    Preparation preparation(config, directory.path(), directory / corpora);
-    std::vector<nlohmann::json> held;
-    Shuffled shuffled;
-    while (!preparation.finished()) {
-        while (held.size() < 1 + seed % 5) {
-            auto task = preparation.next_task();
-            if (!task) break;
-            held.push_back(nlohmann::json::parse(task->dump()));
-        }
-        std::shuffle(held.begin(), held.end(), random);
-        const nlohmann::json task = held.back();
-        held.pop_back();
-        const auto id = task.at("id").get<std::uint64_t>();
-        if (random() % 4 == 0) {
-            preparation.give_back(id);
-            ++shuffled.given_back;
-            if (random() % 2 == 0) continue;  // else its worker was only slow, and its result still arrives
-        }
-        preparation.complete(id, nlohmann::json::parse(run_task(task).dump()));
-    }
-    shuffled.files = contents(preparation.manifest_file().parent_path());
-    return shuffled;
 }
 
 TEST(Prepare, GivesTheSameBytesWhoeverDoesTheTasksInWhateverOrder) {

@@ -87,6 +87,26 @@ TEST_F(OtherProcess, KilledAnywhereLeavesAPreparationThatContinues) {
     for (const int call : {1, 2}) kill_at(fmt::format("data.manifest=kill@{}", call), all);
 }
 
+TEST_F(OtherProcess, KilledWhileItCleansAndComparesDocumentsContinues) {
+    directory_.write("evaluation.txt", words(3'000, 105) + " bob@example.org");
+    directory_.write("t/copy", words(10'000, 103) + " bob@example.org");
+    const std::string cleaning = "KIBAN_TEST_CLEAN=1 ";
+    const Outcome clean = run(cleaning + command(corpora("clean")));
+    ASSERT_EQ(clean.code, 0) << clean.output;
+    const auto expected = corpus("clean");
+    for (const std::string fault : {"data.evaluation=kill@1", "data.evaluation=kill@2", "data.duplicates=kill@1",
+                                    "data.duplicates=kill@4", "data.duplicates=kill@25", "data.duplicates=kill@30",
+                                    "data.anonymise=kill@12", "data.audit=kill@1", "data.card=kill@3"}) {
+        const std::string name = "killed-" + fault;
+        const Outcome killed = run(cleaning + "KIBAN_FAULT='" + fault + "' " + command(corpora(name)));
+        ASSERT_EQ(killed.code, -SIGKILL) << fault << ": " << killed.output;
+        ASSERT_FALSE(has_manifest(name));
+        const Outcome resumed = run(cleaning + command(corpora(name)));
+        ASSERT_EQ(resumed.code, 0) << fault << ": " << resumed.output;
+        EXPECT_TRUE(corpus(name) == expected) << fault;
+    }
+}
+
 TEST_F(OtherProcess, StoppedAfterAnyNumberOfTasksRedoesNone) {
     const Outcome clean = run(command(corpora("clean")));
     const int all = tasks_in(clean);

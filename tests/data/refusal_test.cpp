@@ -121,7 +121,7 @@ TEST_F(Refusal, OfAManifestNamesWhatIsWrongWithIt) {
                               std::filesystem::copy_options::overwrite_existing);
         return message_of<DataError>([&] { Manifest::load(directory_ / "changed/manifest.json"); });
     };
-    EXPECT_NE(with("\"version\":1", "\"version\":9").find("format version is 9, this program reads up to 2"),
+    EXPECT_NE(with("\"version\":1", "\"version\":9").find("format version is 9, this program reads up to 3"),
               std::string::npos);
     EXPECT_NE(with("kiban corpus", "other").find("expected a JSON object of format 'kiban corpus'"), std::string::npos);
     EXPECT_NE(with("[[0,0,5001]]", "[[0,0,5000]]").find("has 5000 tokens in its segments, expected 5001"),

@@ -11,6 +11,7 @@
 #include "coordinator/job/left_out.h"
 #include "coordinator/job/version.h"
 #include "coordinator/protocol/wire.h"
+#include "data/forgotten.h"
 #include "monitoring/fault.h"
 #include "monitoring/log.h"
 #include "worker/kernels/gemm_bf16.h"
@@ -115,7 +116,9 @@ data::Corpus open_corpus(const coordinator::Job& job, const RunFile& run_file) {
     }
     std::vector<double> weights;
     for (const data::SourceConfig& source : run_file.data.sources) weights.push_back(source.weight);
-    return {std::move(manifest), weights, run_file.data.sequence_length, run_file.run.seed};
+    std::set<data::DocumentId> forgotten;
+    if (!run_file.data.forget.empty()) forgotten = data::read_forgotten(run_file.base / run_file.data.forget);
+    return {std::move(manifest), weights, run_file.data.sequence_length, run_file.run.seed, {}, forgotten};
 }
 
 std::int64_t resolved_vocabulary(const coordinator::ModelConfig& model, std::uint32_t tokenizer_vocabulary) {
