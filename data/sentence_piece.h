@@ -14,10 +14,12 @@
 
 namespace kiban::data {
 
+class SentencePieceLibrary;
+
 class SentencePiece {
   public:
     /// `model` is the bytes of a .model file; `where` names it in errors. DataError: not such a file, or one without a
-    /// piece that ends documents (</s>).
+    /// piece that ends documents (</s>). ConfigError: the library is not installed.
     SentencePiece(const std::string& model, const std::string& where);
     ~SentencePiece();
 
@@ -33,8 +35,7 @@ class SentencePiece {
     std::string decode(const std::vector<int>& ids) const;
 
   private:
-    struct Library;
-    std::unique_ptr<Library> library_;
+    std::unique_ptr<SentencePieceLibrary> library_;
     std::vector<std::string> control_texts_;
 };
 
