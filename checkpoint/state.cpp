@@ -20,6 +20,12 @@ void check_same(const char* what, const Value& saved, const Value& now) {
                       what, saved, now);
 }
 
+// What judges steps reads the rest itself (coordinator/job/anomaly.h).
+nlohmann::json anomalies_from(const nlohmann::json& json) {
+    if (json.is_null() || json.is_object()) return json;
+    throw CheckpointError("cannot read {}.anomalies: expected an object or null, found {}", kWhere, json.type_name());
+}
+
 }  // namespace
 
 nlohmann::json to_json(const RunState& state) {
@@ -68,7 +74,7 @@ RunState run_state_from_json(const nlohmann::json& json) {
     state.order_version = fields.text("order_version");
     state.randomness = fields.text("randomness");
     state.best_eval_loss = fields.real("best_eval_loss");
-    if (json.contains("anomalies")) state.anomalies = json.at("anomalies");
+    if (json.contains("anomalies")) state.anomalies = anomalies_from(json.at("anomalies"));
     state.workers = static_cast<int>(fields.number("workers", kMostInt));
     state.threads_per_worker = static_cast<int>(fields.number("threads_per_worker", kMostInt));
     state.micro_batch_rows = fields.number("micro_batch_rows");

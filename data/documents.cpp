@@ -111,6 +111,8 @@ std::string text_of(const Text& text, const Line& line) {
         record = nlohmann::json::parse(line.text);
     } catch (const nlohmann::json::parse_error& error) {
         refuse(text, line, fmt::format("expected a JSON object, found malformed JSON at its byte {}", error.byte));
+    } catch (const nlohmann::json::out_of_range&) {  // the library's word for it
+        refuse(text, line, "expected a JSON object, found one with a number too large for 64 bits");
     }
     if (!record.is_object()) refuse(text, line, fmt::format("expected a JSON object, found {}", record.type_name()));
     const std::string& name = text.piece.text_field;

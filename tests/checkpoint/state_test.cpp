@@ -47,7 +47,7 @@ TEST(RunState, ComesBackFromTextToTheLastBit) {
     EXPECT_EQ(state.reduction, "fixed");
     EXPECT_EQ(state.order_version, "feistel-1");
     EXPECT_EQ(state.randomness, "counter-1");
-    EXPECT_EQ(json.size(), 21U);
+    EXPECT_EQ(json.size(), 22U);
 }
 
 TEST(RunState, EveryMissingFieldIsNamed) {
@@ -55,7 +55,9 @@ TEST(RunState, EveryMissingFieldIsNamed) {
     for (const auto& item : json.items()) {
         nlohmann::json without = json;
         without.erase(item.key());
-        if (item.key() == "layout" || item.key() == "precision" || item.key() == "tokenizer_sha256") continue;
+        if (item.key() == "layout" || item.key() == "precision" || item.key() == "tokenizer_sha256" ||
+            item.key() == "anomalies")
+            continue;
         EXPECT_EQ(message_of<CheckpointError>([&] { run_state_from_json(without); }),
                   fmt::format("cannot read run state: field '{}' is missing", item.key()));
     }
@@ -78,6 +80,7 @@ TEST(RunState, EveryFieldOfAnotherTypeIsNamed) {
     for (const auto& item : json.items()) {
         for (const nlohmann::json& wrong :
              {nlohmann::json(nullptr), nlohmann::json::array({1}), nlohmann::json(true)}) {
+            if (item.key() == "anomalies" && wrong.is_null()) continue;  // none yet
             nlohmann::json changed = json;
             changed[item.key()] = wrong;
             const std::string message = message_of<CheckpointError>([&] { run_state_from_json(changed); });

@@ -20,7 +20,7 @@ std::vector<std::string> corpus() {
         "micro_batch_rows = 4\nsteps = 50\nreduction = \"fixed\"\nclip_norm = 0\n[train.optimizer]\nname = \"muon\"\n"
         "betas = [0.9, 0.95]\nlearning_rate = 1e-3\n[train.schedule]\nname = \"wsd\"\nwarmup_steps = 5\ndecay_steps = "
         "9\n"
-        "[parallel]\nzero = 2\ntensor = 2\n[launch]\nworkers = 4\nthreads_per_worker = 1\n"
+        "[parallel]\nzero = 1\ntensor = 2\n[launch]\nworkers = 4\nthreads_per_worker = 1\n"
         "[[data.sources]]\npath = 'x'\n",
         "[checkpoint]\ninterval_steps = \"auto\"\nkeep = 2\nmilestone_steps = 100\n[monitoring]\nlisten = "
         "\"127.0.0.1:0\"\n"
