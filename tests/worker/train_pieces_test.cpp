@@ -144,7 +144,8 @@ class Rows : public ::testing::Test {
         data::DataConfig config;
         config.sequence_length = kTokens;
         config.holdout.fraction = 0.2;
-        config.sources = {{.path = "text.txt"}};
+        config.sources.resize(1);
+        config.sources[0].path = "text.txt";
         if (test_world().rank() == 0) {
             std::ofstream out(directory_ / "text.txt");
             for (int i = 0; i < 900; ++i) out << i << " is a number, ";
