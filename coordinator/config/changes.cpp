@@ -5,15 +5,21 @@
 
 namespace kiban::coordinator {
 
-std::vector<std::string> changes_of_tensors(const RunFile& saved, const RunFile& now) {
+std::vector<std::string> changes_of_import(const RunFile& saved, const RunFile& now) {
     std::vector<std::string> changes = forbidden_changes(saved, now);
     std::erase_if(changes, [&](const std::string& change) {
-        const bool of_tensors =
-            (change.starts_with("model.") && !change.starts_with("model.rope_theta:")) ||
-            change.starts_with("data.tokenizer:") || change.starts_with("train.optimizer.name:") ||
+        const bool of_weights =
+            change.starts_with("model.") || change.starts_with("data.tokenizer:") ||
+            change.starts_with("train.optimizer.name:") ||
             (saved.model.layout == ModelLayout::gpt2 && change.starts_with("data.sequence_length:"));
-        return !of_tensors;
+        return !of_weights;
     });
+    return changes;
+}
+
+std::vector<std::string> changes_of_tensors(const RunFile& saved, const RunFile& now) {
+    std::vector<std::string> changes = changes_of_import(saved, now);
+    std::erase_if(changes, [](const std::string& change) { return change.starts_with("model.rope_theta:"); });
     return changes;
 }
 

@@ -15,6 +15,10 @@ namespace kiban::coordinator {
 /// now Y" lines.
 std::vector<std::string> changes_of_tensors(const RunFile& saved, const RunFile& now);
 
+/// Of those that forbid a resume those that also forbid to begin with imported weights: they were trained elsewhere
+/// with all that the model is, rope_theta too.
+std::vector<std::string> changes_of_import(const RunFile& saved, const RunFile& now);
+
 /// Whether the changes make the rows of the run others: sources, holdout, length of a row, seed.
 bool changes_rows(const RunFile& saved, const RunFile& now);
 

@@ -92,13 +92,21 @@ std::map<std::string, int> room_on_hosts(LauncherKind launcher, const Environmen
     return room;
 }
 
+std::string short_host(const std::string& name) {
+    const bool is_address = name.find_first_not_of("0123456789.") == std::string::npos;
+    return is_address ? name : name.substr(0, name.find('.'));
+}
+
 std::set<std::string> dispensable_hosts(const std::map<std::string, int>& room, const std::set<std::string>& excluded,
                                         int workers) {
+    const auto is_out = [&excluded](const std::string& host) {
+        return std::ranges::count(excluded, short_host(host), short_host) != 0;
+    };
     int all = 0;
-    for (const auto& [host, here] : room) all += excluded.contains(host) ? 0 : here;
+    for (const auto& [host, here] : room) all += is_out(host) ? 0 : here;
     std::set<std::string> hosts;
     for (const auto& [host, here] : room) {
-        if (!excluded.contains(host) && all - here >= workers) hosts.insert(host);
+        if (!is_out(host) && all - here >= workers) hosts.insert(host);
     }
     return hosts;
 }

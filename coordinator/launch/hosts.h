@@ -16,6 +16,9 @@ namespace kiban::coordinator {
 /// slots=2" a line). srun: the nodes of the allocation (SLURM_JOB_NODELIST, SLURM_JOB_CPUS_PER_NODE). Empty: not known.
 std::map<std::string, int> room_on_hosts(LauncherKind launcher, const Environment& environment, int threads_per_worker);
 
+/// "n1" of "n1.cluster.org": a host calls itself by one name, the launcher by another. A number keeps its dots.
+std::string short_host(const std::string& name);
+
 /// Hosts without which, besides `excluded`, there is still room for the workers.
 std::set<std::string> dispensable_hosts(const std::map<std::string, int>& room, const std::set<std::string>& excluded,
                                         int workers);

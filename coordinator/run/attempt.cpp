@@ -13,7 +13,6 @@
 
 #include "coordinator/launch/first_death.h"
 #include "coordinator/launch/hosts.h"
-#include "coordinator/protocol/whereabouts.h"
 #include "coordinator/protocol/wire.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
@@ -140,7 +139,10 @@ void Attempt::handle(const Arrival& arrival) {
         if (arrival.rank == 0) end_.output = finished->output;
         if (membership_.all_finished()) deadline_ = monotonic_seconds() + kAfterFinishSeconds;
     } else if (!end_.failure) {  // what the others say after a failure changes nothing any more
-        if (const auto* step = std::get_if<StepReport>(&arrival.message)) pace_.add(step->step_seconds);
+        if (const auto* step = std::get_if<StepReport>(&arrival.message)) {
+            pace_.add(step->step_seconds);
+            watch_.step_done();
+        }
         tell_mode(arrival.rank, [&] { mode_.on_message(channel_, arrival.rank, arrival.message); });
     }
 }
@@ -311,12 +313,21 @@ std::optional<Place> Attempt::place_of_end() const {
     const int looked_at = std::max(place.rank, 0);  // no one named: they are all in the same step
     if (looked_at >= setup_.launch.workers) return std::nullopt;
     const Member& member = membership_.members()[static_cast<std::size_t>(looked_at)];
-    if (place.rank >= 0 && member.hello) place.host = member.hello->host;
-    const auto there = read_whereabouts(whereabouts_file(setup_.log_dir, looked_at));
-    if (!there && !member.hello) return std::nullopt;
-    place.phase = there ? there->phase : member.heartbeat.phase;
-    place.step = there ? there->step : member.heartbeat.step;
-    if (there) place.position = there->position;
+    auto there = place_of_worker(member, read_whereabouts(whereabouts_file(setup_.log_dir, looked_at)));
+    if (!there) return std::nullopt;
+    there->rank = place.rank;
+    if (place.rank < 0 || !member.hello) there->host = place.host;
+    return there;
+}
+
+std::optional<Place> place_of_worker(const Member& member, const std::optional<Whereabouts>& written) {
+    const bool written_is_later = written && written->step >= member.heartbeat.step;
+    if (!written_is_later && !member.hello) return std::nullopt;
+    Place place;
+    if (member.hello) place.host = member.hello->host;
+    place.phase = written_is_later ? written->phase : member.heartbeat.phase;
+    place.step = written_is_later ? written->step : member.heartbeat.step;
+    if (written_is_later) place.position = written->position;
     return place;
 }
 

@@ -19,6 +19,7 @@
 #include "coordinator/launch/launcher.h"
 #include "coordinator/launch/process_id.h"
 #include "coordinator/protocol/coordinator_channel.h"
+#include "coordinator/protocol/whereabouts.h"
 #include "coordinator/run/membership.h"
 #include "coordinator/run/policy.h"
 #include "coordinator/run/progress_watch.h"
@@ -80,6 +81,10 @@ struct AttemptSetup {
     SuperviseConfig supervise = {};
     StepPace* pace = nullptr;  // of the attempts before, too; none: its own
 };
+
+/// Where a worker was: as it wrote down itself, or as it said last where that is later (its file may be unwritable, or
+/// not be seen from here). nullopt: nobody knows.
+std::optional<Place> place_of_worker(const Member& member, const std::optional<Whereabouts>& written);
 
 class Attempt {
   public:

@@ -11,6 +11,7 @@
 #include "checkpoint/state.h"
 #include "coordinator/config/changes.h"
 #include "coordinator/run/good_checkpoint.h"
+#include "coordinator/run/history.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/lease.h"
 #include "coordinator/run/run_directory.h"
@@ -109,6 +110,7 @@ checkpoint::RunState state_for(const Fork& fork, bool other_rows) {
     state.data_digest.clear();
     state.position = 0;
     state.best_eval_loss = 0;
+    state.anomalies = nullptr;  // losses of other text are no measure for those of this one
     KIBAN_CHECK(checkpoint::is_unbound(state), "a fork with other rows is bound to its parent's");
     return state;
 }
@@ -130,6 +132,10 @@ void tell(const Fork& fork, const ForkResult& result, const RunDirectory& direct
                            {"step", result.step},
                            {"checkpoint", fork.checkpoint.filename().string()},
                            {"changes", result.changes}});
+    if (!result.other_rows) {  // the same rows would crash this run, too
+        for (const auto& entry : left_out_entries(read_journal(RunDirectory(fork.parent).journal())))
+            journal.add("rows_left_out", entry);
+    }
     RunStatus status;
     status.run = fork.now.run.name;
     status.run_id = run_id;

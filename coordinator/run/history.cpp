@@ -84,6 +84,20 @@ std::vector<data::RowRange> left_out_rows(const std::vector<nlohmann::json>& jou
     return rows;
 }
 
+std::vector<nlohmann::json> left_out_entries(const std::vector<nlohmann::json>& journal) {
+    std::vector<nlohmann::json> entries;
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "started_over") entries.clear();
+        if (event != "rows_left_out") continue;
+        entries.push_back({{"first", number(entry, "first")},
+                           {"count", number(entry, "count")},
+                           {"step", number(entry, "step")},
+                           {"why", text(entry, "why")}});
+    }
+    return entries;
+}
+
 std::vector<std::uint64_t> refused_steps(const std::vector<nlohmann::json>& journal) {
     std::vector<std::uint64_t> steps;
     for (const nlohmann::json& entry : journal) {

@@ -30,6 +30,9 @@ std::uint32_t starts_without_checkpoint(const std::vector<nlohmann::json>& journ
 /// Rows that were left out for good: of quarantined steps and of rollbacks.
 std::vector<data::RowRange> left_out_rows(const std::vector<nlohmann::json>& journal);
 
+/// Their entries in the journal: first, count, step, why.
+std::vector<nlohmann::json> left_out_entries(const std::vector<nlohmann::json>& journal);
+
 /// Steps of the surviving history that were refused.
 std::vector<std::uint64_t> refused_steps(const std::vector<nlohmann::json>& journal);
 

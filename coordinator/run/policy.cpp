@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "coordinator/job/anomaly.h"
+#include "coordinator/launch/hosts.h"
 #include "monitoring/error.h"
 #include "monitoring/run_metrics.h"
 
@@ -133,6 +134,7 @@ bool rolled_back(const Context& c) {
 bool checkpoint_rejected(const Context& c) {
     if (c.state.failed_loads < kFailedLoads || !c.event.older_checkpoint) return false;
     c.state.failed_loads = 0;
+    c.state.failed_starts = 0;  // the older one has not been tried
     c.decision.reject_checkpoint = true;
     return c.restart(
         fmt::format("{} attempts in a row ended while it was loaded: taking an older checkpoint", kFailedLoads));
@@ -162,13 +164,16 @@ bool same_again(const Context& c) {
 }
 
 bool host_excluded(const Context& c) {
-    const std::string host = c.end().place ? c.end().place->host : "";
+    const std::string host = short_host(c.end().place ? c.end().place->host : "");
     const std::uint32_t most = c.rules.supervise.max_host_failures;
-    if (most == 0 || host.empty() || c.state.crashes[host] < most || !c.event.dispensable.contains(host)) return false;
+    if (most == 0 || host.empty() || c.state.crashes[host] < most) return false;
+    const auto& hosts = c.event.dispensable;
+    const auto named = std::ranges::find(hosts, host, short_host);  // as the launcher calls it
+    if (named == hosts.end()) return false;
     c.state.crashes.erase(host);
-    c.state.excluded.insert(host);
-    c.decision.exclude_host = host;
-    return c.restart(fmt::format("{} crashes on host '{}': going on without it", most, host));
+    c.state.excluded.insert(*named);
+    c.decision.exclude_host = *named;
+    return c.restart(fmt::format("{} crashes on host '{}': going on without it", most, *named));
 }
 
 bool no_progress(const Context& c) {
@@ -217,7 +222,8 @@ void note(PolicyState& state, const PolicyEvent& event, const PolicyRules& rules
     state.failed_starts = event.progress || end.began ? 0 : state.failed_starts + 1;
     const bool loading = !end.began && end.place && end.place->phase == "loading" && is_crash(signature.cause);
     state.failed_loads = loading ? state.failed_loads + 1 : 0;
-    if (is_crash(signature.cause) && end.place && !end.place->host.empty()) ++state.crashes[end.place->host];
+    if (is_crash(signature.cause) && end.place && !end.place->host.empty())
+        ++state.crashes[short_host(end.place->host)];
 }
 
 double backoff(const PolicyState& state, const PolicyEvent& event, const SuperviseConfig& rules) {

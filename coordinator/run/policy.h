@@ -76,7 +76,7 @@ struct PolicyState {
     std::uint32_t failed_loads = 0;       // in a row, while the same checkpoint was loaded
     std::optional<Signature> last;        // of the end before, when nothing durable was added since
     std::set<std::uint64_t> quarantined;  // steps whose rows are left out
-    std::map<std::string, std::uint32_t> crashes;  // by host
+    std::map<std::string, std::uint32_t> crashes;  // by short_host()
     std::set<std::string> excluded;                // hosts
     std::vector<std::uint64_t> rollbacks;          // steps from which training was rolled back
 };

@@ -6,14 +6,16 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <numeric>
 #include <string_view>
 #include <tuple>
+
+#include "monitoring/error.h"
 
 namespace kiban::coordinator {
 namespace {
 
-constexpr double kPaceFactor = 5;    // times the slowest usual step
+constexpr double kPaceFactor = 5;  // times the slowest usual step
+constexpr std::uint64_t kFirstSteps = 5;
 constexpr double kQuietSeconds = 3;  // without a heartbeat: a suspect
 constexpr double kSpanSeconds = 10;  // of a straggler's measurement, at least
 constexpr std::uint64_t kSpanSteps = 10;
@@ -59,28 +61,36 @@ void ProgressWatch::excuse(double seconds) {
 double ProgressWatch::limit(const std::string& phase, const StepPace& pace) const {
     const double of_pace = kPaceFactor * pace.slowest_usual();
     if (phase == "data") return std::max(config_.data_seconds, of_pace);
+    if (phase == "preflight") return config_.data_seconds;  // small pieces of work, a disk among them
     if (phase == "prepare" || phase == "generate")
         return std::numeric_limits<double>::infinity();  // a task may be long
     if (std::ranges::count(kStepPhases, phase) == 0) return config_.slow_phase_seconds;
-    if (!pace.known()) return std::max(config_.first_steps_seconds, of_pace);
+    if (steps_ < kFirstSteps) return std::max(config_.first_steps_seconds, of_pace);
     return std::max(config_.hang_seconds, of_pace);
 }
 
 std::optional<Hang> ProgressWatch::look(const std::vector<Member>& members, const StepPace& pace, double now) const {
     if (config_.hang_seconds == 0 || members.empty()) return std::nullopt;
     double shortest = now;
+    bool all_finished = true;
     for (std::size_t rank = 0; rank < members.size(); ++rank) {
-        if (!members[rank].hello || members[rank].finished) return std::nullopt;
+        if (!members[rank].hello) return std::nullopt;
+        if (members[rank].finished) continue;
+        all_finished = false;
         const double stood = now - clocks_[rank].moved;
         if (stood <= limit(clocks_[rank].phase, pace)) return std::nullopt;
         shortest = std::min(shortest, stood);
     }
+    if (all_finished) return std::nullopt;
     return describe_hang(members, shortest, now);
 }
 
 Hang describe_hang(const std::vector<Member>& members, double stood_seconds, double now) {
-    std::vector<std::size_t> order(members.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::vector<std::size_t> order;
+    for (std::size_t rank = 0; rank < members.size(); ++rank) {
+        if (!members[rank].finished) order.push_back(rank);
+    }
+    KIBAN_CHECK(!order.empty(), "nobody is left that could hang");
     const auto behind = [&](std::size_t rank) {  // who waits in a collective waits for somebody else
         const Heartbeat& beat = members[rank].heartbeat;
         return std::tuple(now - members[rank].last_heard < kQuietSeconds, beat.step, beat.collective,
@@ -91,7 +101,7 @@ Hang describe_hang(const std::vector<Member>& members, double stood_seconds, dou
     std::vector<std::string> places;
     for (const std::size_t rank : order) {
         if (places.size() == kNamed) {
-            places.push_back(fmt::format("and {} more", members.size() - kNamed));
+            places.push_back(fmt::format("and {} more", order.size() - kNamed));
             break;
         }
         const Member& member = members[rank];

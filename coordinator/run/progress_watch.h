@@ -22,12 +22,10 @@ namespace kiban::coordinator {
 class StepPace {
   public:
     void add(double seconds);
-    bool known() const { return seconds_.size() >= kFewest; }
     /// 99th percentile; 0: no step yet.
     double slowest_usual() const;
 
   private:
-    static constexpr std::size_t kFewest = 5;
     static constexpr std::size_t kMost = 256;
     std::deque<double> seconds_;
 };
@@ -43,11 +41,14 @@ class ProgressWatch {
     ProgressWatch(const SuperviseConfig& config, int workers, double now);
 
     void heartbeat(int rank, const Heartbeat& heartbeat, double now);
+    /// A step was done. The first ones of an attempt are slow, whatever the pace of those before.
+    void step_done() { ++steps_; }
     /// This process did not run for a while: it cannot tell what the workers did meanwhile.
     void excuse(double seconds);
     /// Seconds without progress after which a worker in this phase is beyond its limit.
     double limit(const std::string& phase, const StepPace& pace) const;
-    /// nullopt: somebody moves, or has time left; before all workers are in, and once one has finished, too.
+    /// nullopt: somebody moves, or has time left; before all workers are in, and once all have finished, too. Who has
+    /// finished waits for nobody, and nobody for it.
     std::optional<Hang> look(const std::vector<Member>& members, const StepPace& pace, double now) const;
 
   private:
@@ -59,9 +60,11 @@ class ProgressWatch {
     };
     SuperviseConfig config_;
     std::vector<Clock> clocks_;  // by rank
+    std::uint64_t steps_ = 0;    // done in this attempt
 };
 
-/// "worker 1 (process 7 on h1) in 'reduce' of step 5, collective 31, ..." for all, the suspect first.
+/// "worker 1 (process 7 on h1) in 'reduce' of step 5, collective 31, ..." for all that have not
+/// finished, the suspect first.
 Hang describe_hang(const std::vector<Member>& members, double stood_seconds, double now);
 
 /// Names workers whose own time in a step is far above the others'.

@@ -150,8 +150,8 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
     const checkpoint::CheckpointReader reader(newest->directory);
     const checkpoint::RunState state = checkpoint::run_state_from_json(reader.state());
     const RunFile saved = parse_saved_run_file(state.run_file, coordinator.run_file.base, newest->directory.string());
-    // Of imported weights nothing was trained: only what says what the stored tensors are is fixed.
-    const auto forbidden = checkpoint::is_import(state) ? changes_of_tensors(saved, coordinator.run_file)
+    // Of imported weights nothing was trained: only what says what the weights are is fixed.
+    const auto forbidden = checkpoint::is_import(state) ? changes_of_import(saved, coordinator.run_file)
                                                         : forbidden_changes(saved, coordinator.run_file);
     if (!forbidden.empty()) {
         throw ConfigError(

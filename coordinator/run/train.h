@@ -100,8 +100,8 @@ class TrainMode : public AttemptMode {
 };
 
 /// Where to go back to when steps from `first_refused` on were refused: the newest promoted checkpoint before it, else
-/// the newest one; before `loaded` where that is set, since what was loaded is suspect. Of `steps`, newest first, the
-/// index; nullopt when there is none. Pure.
+/// the newest one; before `loaded` where that is set, since what was loaded is suspect. The oldest one where all are
+/// later. Of `steps`, newest first, the index; nullopt when there is none. Pure.
 std::optional<std::size_t> rollback_target(const std::vector<std::uint64_t>& steps, const std::vector<bool>& promoted,
                                            std::uint64_t first_refused, std::optional<std::uint64_t> loaded);
 

@@ -4,6 +4,7 @@
 
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
+#include "coordinator/run/good_checkpoint.h"
 #include "coordinator/run/train.h"
 #include "monitoring/error.h"
 #include "monitoring/log.h"
@@ -41,8 +42,8 @@ void TrainMode::forget_refused_after(std::uint64_t step) {
 
 bool TrainMode::has_older_checkpoint() const {
     if (!start_) return false;
-    const auto all = checkpoint::list_checkpoints(session_.directory.root());
-    return std::ranges::any_of(all, [this](const auto& one) { return one.step < start_->step; });
+    const auto good = good_checkpoints(session_.directory.root());
+    return std::ranges::any_of(good, [this](const auto& one) { return one.step < start_->step; });
 }
 
 void TrainMode::leave_out(const data::RowRange& rows, std::uint64_t step, const char* why) {
@@ -78,7 +79,7 @@ void TrainMode::roll_back() {
     for (const std::uint64_t step : training_.refused) {
         if (step + config.window_steps > last.step) first = std::min(first, step);
     }
-    const auto candidates = checkpoint::list_checkpoints(root);
+    const auto candidates = good_checkpoints(root);
     const auto promoted_names = checkpoint::promoted_checkpoints(root);
     std::vector<std::uint64_t> steps;
     std::vector<bool> promoted;
@@ -94,9 +95,10 @@ void TrainMode::roll_back() {
     if (target) {
         const checkpoint::CheckpointReader reader(candidates[*target].directory);
         begin = std::max(begin, checkpoint::run_state_from_json(reader.state()).position);
-        for (std::size_t newer = 0; newer < *target; ++newer) {
+        for (const auto& newer : checkpoint::list_checkpoints(root)) {  // damaged ones, too
+            if (newer.directory == candidates[*target].directory) break;
             checkpoint::reject_checkpoint(
-                root, candidates[newer],
+                root, newer,
                 fmt::format("rolled back to step {}: steps from {} on were refused", steps[*target], first));
         }
     }
@@ -121,8 +123,9 @@ std::optional<std::size_t> rollback_target(const std::vector<std::uint64_t>& ste
         if (promoted[i]) return i;
         if (!newest) newest = i;
     }
-    if (newest || !loaded) return newest;
-    return rollback_target(steps, promoted, first_refused, std::nullopt);  // there is nothing before what was loaded
+    if (newest || steps.empty()) return newest;
+    if (loaded) return rollback_target(steps, promoted, first_refused, std::nullopt);  // nothing is before it
+    return steps.size() - 1;
 }
 
 }  // namespace kiban::coordinator

@@ -3,6 +3,7 @@
 
 #include "coordinator/cli/readable.h"
 #include "coordinator/job/machine.h"
+#include "coordinator/launch/program.h"
 
 namespace kiban::coordinator {
 namespace {

@@ -307,6 +307,16 @@ TEST(RunFile, AnotherNumberOfSourcesIsAForbiddenChange) {
     EXPECT_EQ(forbidden_changes(saved, now), std::vector<std::string>{"data.sources: saved 1 of them, now 2"});
 }
 
+TEST(RunFile, RopeThetaOfImportedWeightsIsFixedAndThatOfAForkIsNot) {
+    const RunFile saved = parse(kSmallest, {"model.layout=llama"});
+    const RunFile now = parse(kSmallest, {"model.layout=llama", "model.rope_theta=5e5", "run.seed=2"});
+    EXPECT_EQ(changes_of_import(saved, now), std::vector<std::string>{"model.rope_theta: saved 10000.0, now 500000.0"});
+    EXPECT_EQ(changes_of_tensors(saved, now), std::vector<std::string>{});
+    const RunFile deeper = parse(kSmallest, {"model.layout=llama", "model.layers=7"});
+    EXPECT_EQ(changes_of_import(saved, deeper).size(), 1U);
+    EXPECT_EQ(changes_of_tensors(saved, deeper), changes_of_import(saved, deeper));
+}
+
 TEST(LiveKeys, ChangeTogetherOrNotAtAll) {
     RunFile file = parse_run_file("[[data.sources]]\npath = 'x'\n", ".", "test");
     const auto changes = change_live(file, {"checkpoint.keep=5", "launch.max_restarts=2"});

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the preflight makes of the workers' answers: the node that is at fault is named, and why.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "coordinator/job/preflight.h"
@@ -15,14 +16,14 @@ std::vector<PreflightRow> four() {
     std::vector<PreflightRow> rows;
     for (int rank = 0; rank < 4; ++rank) {
         rows.push_back({.rank = rank,
-                        .host = "n" + std::to_string(rank + 1),
+                        .host = fmt::format("n{}", rank + 1),
                         .kernels = "avx512",
                         .nonce = "secret",
                         .clock_seconds = 1000,
                         .memory_speed = 20e9,
                         .disk_speed = 1e9,
                         .link_speed = 10e9,
-                        .link_host = "n" + std::to_string((rank + 1) % 4 + 1),
+                        .link_host = fmt::format("n{}", (rank + 1) % 4 + 1),
                         .bits = "aaaa",
                         .step_seconds = 0.01});
     }

@@ -55,7 +55,7 @@ TEST(LaunchFacts, AnSrunWithoutPmixIsExplained) {
 
 TEST(LaunchFacts, ACoordinatorThatMpirunStartedIsOneOfMany) {
     LaunchFacts facts = good();
-    facts.open_mpi_rank = "4";
+    facts.open_mpi_rank = std::string("4");  // an assigned literal of one letter: GCC 12 warns for nothing
     EXPECT_EQ(finding(facts, "started by").kind, Kind::missing);
     EXPECT_TRUE(contains(finding(facts, "started by").text, "one of 4 processes"));
     facts.open_mpi_rank = "";

@@ -61,6 +61,17 @@ TEST(Hosts, OneIsDispensableWhereTheOthersHaveRoomForAllWorkers) {
     EXPECT_EQ(dispensable_hosts(room, {"n3"}, 4), (Set{"n1", "n2"}));
     EXPECT_EQ(dispensable_hosts(room, {"n3"}, 5), Set{});
     EXPECT_EQ(dispensable_hosts({}, {}, 1), Set{});
+    EXPECT_EQ(dispensable_hosts({{"n1.x.org", 4}, {"n2.x.org", 4}, {"n3.x.org", 2}}, {"n3"}, 5), Set{})
+        << "the third is out by its short name";
+    EXPECT_EQ(dispensable_hosts({{"10.0.0.1", 1}, {"10.0.0.2", 1}, {"10.0.0.3", 1}}, {"10.0.0.1"}, 1),
+              (Set{"10.0.0.2", "10.0.0.3"}));
+}
+
+TEST(Hosts, AShortNameEndsAtTheFirstDotAndAnAddressStaysWhole) {
+    EXPECT_EQ(short_host("n1.cluster.org"), "n1");
+    EXPECT_EQ(short_host("n1"), "n1");
+    EXPECT_EQ(short_host("10.0.0.1"), "10.0.0.1");
+    EXPECT_EQ(short_host(""), "");
 }
 
 TEST(Hosts, ExcludedOnesAreKeptFromTheLauncher) {

@@ -7,10 +7,13 @@
 #include <fstream>
 
 #include "checkpoint/commit.h"
+#include "checkpoint/copy.h"
 #include "checkpoint/imported.h"
 #include "checkpoint/reader.h"
 #include "coordinator/config/run_file.h"
+#include "coordinator/job/left_out.h"
 #include "coordinator/run/fork_run.h"
+#include "coordinator/run/history.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/run_directory.h"
 #include "data/digest.h"
@@ -112,6 +115,35 @@ TEST_F(ForkedRun, WithOtherRowsIsBoundToNoCorpusYet) {
     checkpoint::RunState now = state;  // of a worker that opens some corpus
     now.data_digest = "1234";
     EXPECT_NO_THROW(checkpoint::check_resumable(state, now));
+}
+
+TEST_F(ForkedRun, JudgesOtherTextByItsOwnLossesAlone) {
+    checkpoint::RunState trained = state_of(parent_.older_checkpoint);
+    trained.anomalies = {{"norms", {1.0, 2.0}}};
+    checkpoint::copy_checkpoint(parent_.older_checkpoint, parent_.run_dir, 2, checkpoint::to_json(trained),
+                                [] { return true; });
+    EXPECT_EQ(state_of(fork_run(options()).checkpoint).anomalies, trained.anomalies) << "the same rows";
+    std::ofstream(parent_.root / "other.txt") << "another text, of which no row was seen\n";
+    ForkOptions other = options({"data.sources.0.path=other.txt"});
+    other.run_dir = parent_.root / "runs/other";
+    EXPECT_TRUE(state_of(fork_run(other).checkpoint).anomalies.is_null());
+}
+
+TEST_F(ForkedRun, LeavesOutTheRowsThatItsParentLeavesOut) {
+    {
+        Journal journal(RunDirectory(parent_.run_dir).journal());
+        journal.add("rows_left_out", {{"first", 64}, {"count", 32}, {"step", 3}, {"why", "quarantine"}});
+        journal.add("rows_left_out", {{"first", 320}, {"count", 96}, {"step", 9}, {"why", "rollback"}});
+    }
+    fork_run(options());
+    const auto journal = read_journal(RunDirectory(fork_).journal());
+    EXPECT_EQ(to_json(left_out_rows(journal)).dump(), "[[64,32],[320,96]]");
+    EXPECT_EQ(policy_state(journal).quarantined, std::set<std::uint64_t>{3});
+    ForkOptions other = options({"run.seed=5"});
+    other.run_dir = parent_.root / "runs/other";
+    fork_run(other);
+    EXPECT_TRUE(left_out_rows(read_journal(RunDirectory(other.run_dir).journal())).empty())
+        << "its rows are others, whatever their numbers";
 }
 
 TEST_F(ForkedRun, MayNotChangeWhatTheStoredTensorsAre) {

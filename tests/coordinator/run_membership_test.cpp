@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include "coordinator/run/attempt.h"
 #include "coordinator/run/membership.h"
 #include "monitoring/error.h"
 
@@ -95,6 +96,29 @@ TEST(Membership, KeepsTheLatestHeartbeat) {
     members.heartbeat(0, {.phase = "save", .step = 4}, 1003);
     EXPECT_EQ(members.members()[0].heartbeat.phase, "save");
     EXPECT_EQ(members.members()[0].last_heard, 1003);
+}
+
+TEST(PlaceOfAWorker, IsWhatItWroteDownUnlessItsLastWordIsLater) {
+    Member member;
+    EXPECT_FALSE(place_of_worker(member, std::nullopt)) << "nobody knows";
+    const Whereabouts written{.phase = "backward", .step = 8, .position = 256};
+    EXPECT_EQ(place_of_worker(member, written)->phase, "backward");
+    EXPECT_EQ(place_of_worker(member, written)->host, "");
+
+    member.hello = hello(1);
+    member.heartbeat.phase = "forward";
+    member.heartbeat.step = 8;
+    const auto same = place_of_worker(member, written);
+    EXPECT_EQ(same->phase, "backward") << "a heartbeat is up to a second old";
+    EXPECT_EQ(same->position, 256U);
+    EXPECT_EQ(same->host, "here");
+
+    member.heartbeat.step = 9;
+    const auto later = place_of_worker(member, written);
+    EXPECT_EQ(later->phase, "forward");
+    EXPECT_EQ(later->step, 9U);
+    EXPECT_FALSE(later->position) << "where the rows of step 8 begin says nothing of step 9";
+    EXPECT_EQ(place_of_worker(member, std::nullopt)->step, 9U);
 }
 
 }  // namespace

@@ -271,6 +271,17 @@ TEST(Policy, ACheckpointThatCannotBeLoadedTwiceGivesWayToAnOlderOne) {
         << "the disk says nothing against the checkpoint";
 }
 
+TEST(Policy, AnOlderCheckpointHasAsManyAttemptsAsTheOneBeforeIt) {
+    Run run;
+    const AttemptEnd loading = at_step(launcher_ended(139), 0, "loading");
+    for (const char* rule : {"restart", "checkpoint_rejected", "restart", "checkpoint_rejected"})
+        EXPECT_EQ(run.ends(loading).rule, rule);
+    run.older_checkpoint = false;
+    EXPECT_EQ(run.ends(loading).rule, "restart");
+    EXPECT_EQ(run.ends(loading).rule, "restart");
+    EXPECT_EQ(run.ends(loading).rule, "no_progress");
+}
+
 TEST(Policy, AHostThatCrashesTwiceIsLeftOutWhereTheOthersHaveRoom) {
     Run run;
     run.progress = true;
@@ -284,6 +295,17 @@ TEST(Policy, AHostThatCrashesTwiceIsLeftOutWhereTheOthersHaveRoom) {
     EXPECT_EQ(run.state.excluded, std::set<std::string>{"h2"});
     full.dispensable.clear();
     EXPECT_EQ(full.ends(at_step(launcher_ended(137), 9, "forward", "h2")).exclude_host, "") << "no room without it";
+}
+
+TEST(Policy, AHostIsTheSameByItsShortNameAndByItsLongOne) {
+    Run run;
+    run.progress = true;
+    run.dispensable = {"h2.cluster.org", "h3"};
+    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 5, "forward", "h2")).exclude_host, "");
+    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 9, "forward", "h2.cluster.org")).exclude_host, "h2.cluster.org");
+    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 5, "forward", "h3.cluster.org")).exclude_host, "");
+    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 9, "forward", "h3.cluster.org")).exclude_host, "h3")
+        << "as the launcher calls it";
 }
 
 TEST(Policy, RollbacksEndWhereTheyDoNotHelp) {

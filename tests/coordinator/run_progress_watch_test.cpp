@@ -17,6 +17,7 @@ class Watched {
             members[rank].hello->pid = 100 + static_cast<int>(rank);
         }
         for (int i = 0; i < 100; ++i) pace.add(0.1);
+        for (int i = 0; i < 5; ++i) watch.step_done();
     }
 
     void beat(int rank, const char* phase, std::uint64_t step, std::uint64_t collective, double now) {
@@ -65,18 +66,27 @@ TEST(ProgressWatch, TheReportNamesWhoIsMostBehindFirst) {
 }
 
 TEST(ProgressWatch, EachPhaseHasItsLimitAndThoseOfAStepGrowWithTheSteps) {
-    const ProgressWatch watch({}, 1, 0);
+    ProgressWatch watch({}, 1, 0);
     StepPace none;
     StepPace slow;
     for (int i = 0; i < 100; ++i) slow.add(i < 2 ? 30.0 : 10.0);
     EXPECT_EQ(watch.limit("reduce", none), 300) << "nothing is known of the first steps";
     EXPECT_EQ(slow.slowest_usual(), 30);
+    EXPECT_EQ(watch.limit("forward", slow), 300)
+        << "those of another attempt say little of the first steps of this one";
+    for (int i = 0; i < 4; ++i) watch.step_done();
+    EXPECT_EQ(watch.limit("forward", slow), 300);
+    StepPace slower;
+    slower.add(100);
+    EXPECT_EQ(watch.limit("forward", slower), 500);
+    watch.step_done();
     EXPECT_EQ(watch.limit("forward", slow), 150);
     EXPECT_EQ(watch.limit("data", slow), 150);
     const Watched run(1);
     for (const char* phase : {"forward", "backward", "reduce", "optimizer"})
         EXPECT_EQ(run.watch.limit(phase, run.pace), 20) << phase;
-    EXPECT_EQ(run.watch.limit("data", run.pace), 120) << "a disk may be slow";
+    for (const char* phase : {"data", "preflight"})
+        EXPECT_EQ(run.watch.limit(phase, run.pace), 120) << phase << ": a disk may be slow";
     for (const char* phase : {"starting", "loading", "evaluate", "save", "done"})
         EXPECT_EQ(run.watch.limit(phase, run.pace), 1800) << phase;
     EXPECT_EQ(run.watch.limit("prepare", run.pace), std::numeric_limits<double>::infinity());
@@ -98,20 +108,35 @@ TEST(ProgressWatch, APauseOfTheCoordinatorIsNobodysHang) {
     EXPECT_TRUE(run.hangs(82));
 }
 
-TEST(ProgressWatch, NobodyHangsBeforeAllAreInNorOnceOneHasFinishedNorWhenToldNotToLook) {
+TEST(ProgressWatch, NobodyHangsBeforeAllAreInNorOnceAllHaveFinishedNorWhenToldNotToLook) {
     Watched run(2);
     run.beat(0, "forward", 5, 31, 1);
     run.beat(1, "forward", 5, 31, 1);
     ASSERT_TRUE(run.hangs(50));
-    run.members[1].finished = true;
+    for (Member& member : run.members) member.finished = true;
     EXPECT_FALSE(run.hangs(50));
-    run.members[1].finished = false;
+    for (Member& member : run.members) member.finished = false;
     run.members[1].hello.reset();
     EXPECT_FALSE(run.hangs(50));
     run.members[1].hello = Hello{};
     SuperviseConfig off;
     off.hang_seconds = 0;
     EXPECT_FALSE(ProgressWatch(off, 2, 0).look(run.members, run.pace, 1e6));
+}
+
+TEST(ProgressWatch, OneThatHasFinishedExcusesNobody) {
+    Watched run(3);
+    for (int rank = 0; rank < 3; ++rank) run.beat(rank, "reduce", 5, 31, 1);
+    run.beat(1, "done", 6, 31, 1);
+    run.members[1].finished = true;
+    run.beat(2, "reduce", 5, 32, 30);
+    EXPECT_FALSE(run.hangs(40)) << "one that is still at work has moved";
+    const auto hang = run.watch.look(run.members, run.pace, 51);
+    ASSERT_TRUE(hang);
+    EXPECT_EQ(hang->seconds, 21);
+    EXPECT_EQ(hang->suspect, 0);
+    EXPECT_EQ(hang->text.find("worker 1"), std::string::npos) << hang->text;
+    EXPECT_NE(hang->text.find("worker 2"), std::string::npos) << hang->text;
 }
 
 void busy(Stragglers& stragglers, const std::vector<double>& seconds_per_step, int steps) {

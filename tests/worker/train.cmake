@@ -59,6 +59,10 @@ add_test(NAME worker_train_test.aten.np2
 set_tests_properties(worker_train_test.aten.np2 PROPERTIES TIMEOUT 300 LABELS "unit;mpi" PROCESSORS 2
                      ENVIRONMENT "KIBAN_EXPECTED_RANKS=2;KIBAN_TEST_KERNELS=aten")
 
+kiban_test(worker_stacks_test
+  SOURCES train_stacks_test.cpp ${PROJECT_SOURCE_DIR}/worker/train/stacks.cpp
+  LINK kiban::monitoring)
+
 kiban_test(worker_process_test
   SOURCES train_process_test.cpp train_small_run.cpp
   LINK kiban::config kiban::protocol TIMEOUT 300)

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -26,8 +27,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kFrames = 64;
-constexpr int kFramesOfHandler = 2;  // the handler and the kernel's trampoline
-constexpr auto kPatience = std::chrono::seconds(1);
+constexpr int kFramesOfHandler = 2;                         // the handler and the kernel's trampoline
+constexpr auto kPatience = std::chrono::milliseconds(100);  // with one thread
+constexpr auto kPatienceInAll = std::chrono::seconds(2);
 
 // What the handler fills. One request at a time; a thread that answers too late finds another request, or none.
 struct Request {
@@ -75,15 +77,19 @@ std::string frames_text(int count) {
     return text;
 }
 
+void wait_for_frames(Clock::time_point until) {
+    while (request.count == 0 && Clock::now() < until) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+// One that does not answer takes its own time, not that of those after it.
 std::string stack_of(int thread, Clock::time_point until) {
     request.count = 0;
     request.thread = thread;
     if (::syscall(SYS_tgkill, ::getpid(), thread, SIGUSR2) != 0) return "    (it has ended)\n";
-    while (request.count == 0 && Clock::now() < until) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    wait_for_frames(std::min(until, Clock::now() + kPatience));
     int turn = thread;
     if (request.thread.compare_exchange_strong(turn, 0)) return "    (it does not answer)\n";
-    while (request.count == 0 && Clock::now() < until + kPatience)  // it has begun
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    wait_for_frames(until);  // it has begun
     return frames_text(request.count);
 }
 
@@ -99,11 +105,12 @@ void prepare_stacks() {
 }
 
 std::string stacks_of_all_threads() {
-    const Clock::time_point until = Clock::now() + kPatience;
+    const Clock::time_point until = Clock::now() + kPatienceInAll;
     const int self = static_cast<int>(::syscall(SYS_gettid));
     std::string text;
     for (const int thread : threads_of_this_process()) {
         if (thread == self) continue;
+        if (Clock::now() >= until) return text + "  (there was no time for the other threads)\n";
         text += fmt::format("  thread {} '{}'\n{}", thread, name_of(thread), stack_of(thread, until));
     }
     return text;

@@ -13,8 +13,8 @@ namespace kiban::worker {
 /// Installs the handler; before there are threads. Loads what backtrace() needs, so that the handler allocates nothing.
 void prepare_stacks();
 
-/// The stacks of all threads, one after the other, at most 64 frames each. Waits at most a second in all. One thread at
-/// a time.
+/// The stacks of all threads, one after the other, at most 64 frames each. Waits at most 100 ms for one that does not
+/// answer and two seconds in all. One thread at a time.
 std::string stacks_of_all_threads();
 
 }  // namespace kiban::worker
