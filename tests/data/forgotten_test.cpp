@@ -82,6 +82,15 @@ TEST(Forgotten, IdentitiesThatTheCorpusHasNotChangeNothing) {
     EXPECT_EQ(read_all(before, false).targets, read_all(after, false).targets);
 }
 
+TEST(Forgotten, IdentitiesThatTheCorpusHasNotAreTold) {
+    const TempDirectory directory;
+    const Manifest manifest = of_letters(directory);
+    std::set<DocumentId> asked = letters_of("aqz");  // z is held out
+    EXPECT_TRUE(missing_from(manifest, asked).empty());
+    asked.insert(document_id_of("nobody"));
+    EXPECT_EQ(missing_from(manifest, asked), std::set<DocumentId>{document_id_of("nobody")});
+}
+
 TEST(Forgotten, TheListHoldsOneIdentityALine) {
     const TempDirectory directory;
     const std::array<DocumentId, 2> ids = {document_id_of("a"), document_id_of("b")};
