@@ -34,6 +34,7 @@ struct Corpus::Impl {
          const RowLayout& layout, const std::set<DocumentId>& forgotten)
         : manifest(std::move(manifest_)),
           sequence_length(length),
+          packing(layout.packing),
           shards(open_shards(manifest)),
           order(order_of(weights, seed, layout)) {
         if (!forgotten.empty()) hide(forgotten);
@@ -86,6 +87,7 @@ struct Corpus::Impl {
 
     Manifest manifest;
     std::uint32_t sequence_length;
+    Packing packing;
     std::vector<Shard> shards;
     std::vector<StreamReader> train;  // by source
     std::vector<StreamReader> holdout;
@@ -105,6 +107,7 @@ const Manifest& Corpus::manifest() const { return impl_->manifest; }
 const SampleOrder& Corpus::order() const { return impl_->order; }
 std::uint32_t Corpus::vocabulary() const { return impl_->manifest.vocabulary; }
 std::uint32_t Corpus::sequence_length() const { return impl_->sequence_length; }
+Packing Corpus::packing() const { return impl_->packing; }
 std::uint64_t Corpus::train_rows() const { return impl_->train_rows; }
 std::uint64_t Corpus::holdout_rows() const { return impl_->holdout_rows; }
 

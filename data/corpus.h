@@ -35,8 +35,8 @@ struct RowLayout {
 class Corpus {
   public:
     /// `weights` per source of the manifest; the tokens of `forgotten` documents are hidden (data/forgotten.h).
-    /// DataError when a stream has fewer than 2 tokens or a shard does not open. With best-fit packing all documents are
-    /// looked at here (about 0.1 s a million, 24 bytes each).
+    /// DataError when a stream has fewer than 2 tokens or a shard does not open. With best-fit packing all documents
+    /// are looked at here (about 0.1 s a million, 24 bytes each).
     Corpus(Manifest manifest, const std::vector<double>& weights, std::uint32_t sequence_length, std::uint64_t seed,
            RowLayout layout = {}, const std::set<DocumentId>& forgotten = {});
     ~Corpus();
@@ -46,6 +46,7 @@ class Corpus {
     const SampleOrder& order() const;
     std::uint32_t vocabulary() const;
     std::uint32_t sequence_length() const;
+    Packing packing() const;
     std::uint64_t train_rows() const;    // of one epoch over all sources
     std::uint64_t holdout_rows() const;  // over all sources, in the manifest's order
 

@@ -38,7 +38,7 @@ json corpus_identity(const DataConfig& config, const std::optional<Tokenizer>& t
     if (config.clean.active()) {
         json clean = to_json(config.clean);
         clean["anonymise"].erase("key_file");  // its id says which key it is
-        clean["anonymise"].erase("salt");      // comes from this
+        clean["anonymise"].erase("salt");      // comes from the key
         clean["rules"] = kRuleVersion;
         identity["clean"] = std::move(clean);
     }

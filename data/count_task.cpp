@@ -116,6 +116,7 @@ json count(const json& task, const std::filesystem::path& corpus) {
     UnitWords words(staging_directory(corpus));
     const auto splitter = SplitterFactory({kLlama3Pattern}).make();
     CountSink sink(words, *splitter);
+    const auto evaluation = evaluation_of(task);
     json result{{"unit", task.at("unit")}, {"leaves", ""}};
     for (std::size_t i = 0; i < task.at("pieces").size(); ++i) {
         const Piece piece = piece_from_json(task.at("pieces").at(i));
@@ -124,13 +125,13 @@ json count(const json& task, const std::filesystem::path& corpus) {
         if (counted == 0) continue;
         if (counted == all && held_out_below == 0) {
             sink.start(nullptr, ~std::uint64_t{0});
-            with_cleaning(task, sink, [&](DocumentSink& first) { read_documents(piece, first); });
+            with_cleaning(task, evaluation, sink, [&](DocumentSink& first) { read_documents(piece, first); });
             continue;
         }
         Survey survey(held_out_below);
-        with_cleaning(task, survey, [&](DocumentSink& first) { read_documents(piece, first); });
+        with_cleaning(task, evaluation, survey, [&](DocumentSink& first) { read_documents(piece, first); });
         sink.start(&survey, share_of(survey.text_bytes(), counted, all));
-        with_cleaning(task, sink, [&](DocumentSink& first) { read_documents(piece, first); });
+        with_cleaning(task, evaluation, sink, [&](DocumentSink& first) { read_documents(piece, first); });
         if (piece.part_of_document()) result["leaves"] = to_hex(survey.last_leaves());
     }
     words.publish(name, result);

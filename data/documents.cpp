@@ -13,6 +13,7 @@
 
 #include "data/tar.h"
 #include "monitoring/error.h"
+#include "monitoring/nesting.h"
 
 namespace kiban::data {
 namespace {
@@ -105,6 +106,11 @@ std::uint64_t line_number(const Text& text, std::uint64_t offset) {
 std::string text_of(const Text& text, const Line& line) {
     if (line.text.size() > kRecordBytes) {
         refuse(text, line, fmt::format("expected a line of at most {} bytes, found a longer one", kRecordBytes));
+    }
+    if (monitoring::nests_deeper_than(line.text, monitoring::kMostNesting)) {
+        refuse(text, line,
+               fmt::format("expected at most {} brackets and braces in one another, found more",
+                           monitoring::kMostNesting));
     }
     nlohmann::json record;
     try {
@@ -199,6 +205,10 @@ class MemberAgain : public InputStream {
 
 void read_member(const Piece& piece, const TarMember& member, TarReader& tar, DocumentSink& sink) {
     const std::string name = fmt::format("{}: {}", piece.path.string(), member.name);
+    if (is_tar(member.name)) {
+        throw DataError("cannot read '{}': an archive within an archive is not read; unpack '{}' before", name,
+                        piece.path.string());
+    }
     const Codec codec = codec_of(member.name);
     std::unique_ptr<InputStream> decompressed;
     if (codec != Codec::none) decompressed = decompress(tar, codec, name);

@@ -31,6 +31,14 @@ std::set<DocumentId> read_forgotten(const std::filesystem::path& file) {
     return documents;
 }
 
+std::set<DocumentId> missing_from(const Manifest& manifest, std::set<DocumentId> documents) {
+    for (const ManifestShard& shard : manifest.shards) {
+        if (documents.empty()) break;
+        for (const DocumentId& id : Shard(manifest.directory / shard.file).documents().ids) documents.erase(id);
+    }
+    return documents;
+}
+
 std::vector<TokenRange> ranges_of(const std::set<DocumentId>& documents, const Stream& stream,
                                   const std::vector<Shard>& shards) {
     std::vector<TokenRange> ranges;

@@ -21,6 +21,10 @@ namespace kiban::data {
 /// no such file, DataError with the line for anything else in it.
 std::set<DocumentId> read_forgotten(const std::filesystem::path& file);
 
+/// Those of `documents` of which the corpus has no token (a wrong digit, or a document that was left out or changed
+/// before it became tokens); reads the table of documents of each shard.
+std::set<DocumentId> missing_from(const Manifest& manifest, std::set<DocumentId> documents);
+
 struct TokenRange {  // tokens [begin, end) of a stream
     std::uint64_t begin = 0;
     std::uint64_t end = 0;

@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 
+#include "data/tar.h"
 #include "monitoring/error.h"
 #include "monitoring/log.h"
 
@@ -118,7 +119,7 @@ InputFile describe(const Found& found, const std::filesystem::path& path, const 
                    .bytes = static_cast<std::uint64_t>(found.status.st_size),
                    .codec = codec_of(path)};
     file.modified_ns = found.status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + found.status.st_mtim.tv_nsec;
-    file.tar = path.extension() == ".tgz" || without_codec(path).extension() == ".tar";
+    file.tar = is_tar(path);
     if (source.format == "jsonl") file.format = Format::jsonl;
     if (source.format == "auto") file.format = file.tar ? Format::by_name : format_of(path);
     return file;

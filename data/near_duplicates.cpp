@@ -191,9 +191,13 @@ void BandKeySink::add(std::span<const std::byte> text) {
     next_.add(text);
 }
 
-void BandKeySink::end(bool complete) { next_.end(complete); }
+void BandKeySink::end(bool complete) {
+    next_.end(complete);
+    if (staged_() < keys_.size()) keys_.pop_back();
+}
 
 void BandKeySink::publish(const std::filesystem::path& corpus, std::uint64_t unit) const {
+    KIBAN_CHECK(keys_.size() == staged_(), "{} keys of {} staged documents", keys_.size(), staged_());
     std::vector<std::uint64_t> by_band;
     by_band.reserve(keys_.size() * kBands);
     for (std::size_t band = 0; band < kBands; ++band) {

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <vector>
 
 #include "data/clean/min_hash.h"
@@ -17,10 +18,12 @@
 
 namespace kiban::data {
 
-/// Passes documents on, each of which comes in one part, and keeps their keys.
+/// Passes documents on, each of which comes in one part, and keeps the keys of those that were staged: of a document
+/// that gives no token (SentencePiece makes none of white space) there is none, and it has no number in its unit.
 class BandKeySink : public DocumentSink {
   public:
-    explicit BandKeySink(DocumentSink& next) : next_(next) {}
+    /// `staged`: how many documents `next` has staged until now.
+    BandKeySink(DocumentSink& next, std::function<std::uint64_t()> staged) : next_(next), staged_(std::move(staged)) {}
 
     void begin(const Piece& piece, std::uint64_t offset) override;
     void add(std::span<const std::byte> text) override;
@@ -31,7 +34,8 @@ class BandKeySink : public DocumentSink {
 
   private:
     DocumentSink& next_;
-    std::vector<BandKeys> keys_;  // one a document
+    std::function<std::uint64_t()> staged_;
+    std::vector<BandKeys> keys_;  // one a staged document
 };
 
 /// The tasks "band" and "cluster" of data/tasks.h.

@@ -53,13 +53,14 @@ struct Preparation::Impl {
             inputs.push_back(list_inputs(source, base));
             for (const InputFile& file : inputs.back()) {
                 inputs_identity.push_back({encode_name(file.path.string()), file.bytes, file.modified_ns});
+                // Before archives were read such a file was one text: what was made of it then has another name.
+                if (file.tar) inputs_identity.back().push_back("tar");
             }
         }
         find_evaluation(base, inputs_identity);
         find_key(base);
         const json identity = corpus_identity(config, tokenizer);
         config_sha256 = sha256(identity.dump());
-        if (config.clean.anonymise != AnonymiseConfig{}) config.clean.anonymise.salt = config_sha256;
         const std::string name = sha256(json{{"config", identity}, {"inputs", inputs_identity}}.dump());
         directory = std::filesystem::absolute(corpora_dir).lexically_normal() / name.substr(0, 16);
         if (adopt_published()) return;
@@ -83,6 +84,9 @@ struct Preparation::Impl {
         if (anonymise.key_file.empty()) return;
         anonymise.key_file = std::filesystem::absolute(base / anonymise.key_file).lexically_normal().string();
         anonymise.key_id = key_id_of(anonymise.key_file);
+        // Of the key alone: were it the configuration's, another source would change the text of all the others, and
+        // with it what is held out.
+        anonymise.salt = anonymise.key_id;
     }
 
     void read_tokenizer(const std::filesystem::path& base) {
@@ -221,7 +225,8 @@ struct Preparation::Impl {
     bool wanted() const {
         switch (wave) {
             case Wave::evaluate: return !evaluation.empty();
-            case Wave::count: return !tokenizer && !std::filesystem::exists(tokenizer_file(directory, config.tokenizer));
+            case Wave::count:
+                return !tokenizer && !std::filesystem::exists(tokenizer_file(directory, config.tokenizer));
             case Wave::train: return trains;
             case Wave::deduplicate: return config.clean.deduplicate != "none";
             case Wave::link:

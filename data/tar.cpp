@@ -79,6 +79,11 @@ std::uint64_t padding_of(std::uint64_t bytes) { return (kBlock - bytes % kBlock)
 
 }  // namespace
 
+bool is_tar(const std::filesystem::path& name) {
+    const std::filesystem::path stem = codec_of(name) == Codec::none ? name : name.stem();
+    return name.extension() == ".tgz" || stem.extension() == ".tar";
+}
+
 std::optional<TarMember> TarReader::next() {
     pass(left_ + padding_);
     left_ = padding_ = 0;

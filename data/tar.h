@@ -6,12 +6,16 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 
 #include "data/input_stream.h"
 
 namespace kiban::data {
+
+/// .tar (below .gz or .zst too) and .tgz.
+bool is_tar(const std::filesystem::path& name);
 
 struct TarMember {
     std::string name;          // as in the archive

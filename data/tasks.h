@@ -28,6 +28,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "data/clean/counts.h"
@@ -35,6 +36,8 @@
 #include "data/tokenizer.h"
 
 namespace kiban::data {
+
+class NgramSet;
 
 std::filesystem::path published_manifest(const std::filesystem::path& corpus);
 std::filesystem::path staging_directory(const std::filesystem::path& corpus);
@@ -58,9 +61,11 @@ nlohmann::json run_evaluation(const nlohmann::json& task);
 nlohmann::json run_count(const nlohmann::json& task);
 nlohmann::json run_train(const nlohmann::json& task);
 
+/// What the documents of a task are compared with, read from disk; null when that is nothing.
+std::shared_ptr<const NgramSet> evaluation_of(const nlohmann::json& task);
 /// `sink` behind the cleaning that a task asks for. `work` reads documents into what it is given.
-CleanCounts with_cleaning(const nlohmann::json& task, DocumentSink& sink,
-                          const std::function<void(DocumentSink&)>& work);
+CleanCounts with_cleaning(const nlohmann::json& task, const std::shared_ptr<const NgramSet>& evaluation,
+                          DocumentSink& sink, const std::function<void(DocumentSink&)>& work);
 nlohmann::json run_tokenize(const nlohmann::json& task);
 nlohmann::json run_shard(const nlohmann::json& task);
 

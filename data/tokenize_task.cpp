@@ -53,6 +53,8 @@ class UnitSink : public DocumentSink {
         writer_.add(document_);
     }
 
+    std::uint64_t documents() const { return documents_; }
+
     json result(std::uint64_t unit) const {
         return {{"unit", unit},
                 {"documents", documents_},
@@ -91,11 +93,11 @@ json tokenize(const json& task, const std::filesystem::path& corpus) {
     UnitSink sink(writer, tokenizer, task.at("held_out_below").get<std::uint64_t>());
     const json& clean = task.at("clean");
     const bool near = !clean.empty() && clean.at("deduplicate") == "near";
-    BandKeySink keyed(sink);
-    const CleanCounts cleaned =
-        with_cleaning(task, near ? static_cast<DocumentSink&>(keyed) : sink, [&](DocumentSink& first) {
-            for (const json& piece : task.at("pieces")) read_documents(piece_from_json(piece), first);
-        });
+    BandKeySink keyed(sink, [&sink] { return sink.documents(); });
+    DocumentSink& last = near ? static_cast<DocumentSink&>(keyed) : sink;
+    const CleanCounts cleaned = with_cleaning(task, evaluation_of(task), last, [&](DocumentSink& first) {
+        for (const json& piece : task.at("pieces")) read_documents(piece_from_json(piece), first);
+    });
     json result = sink.result(unit);
     if (!clean.empty()) result["cleaned"] = to_json(cleaned);
     if (near) keyed.publish(corpus, unit);
@@ -146,18 +148,20 @@ void check_unicode(const std::string& planned) {
         planned, unicode_version());
 }
 
-CleanCounts with_cleaning(const json& task, DocumentSink& sink, const std::function<void(DocumentSink&)>& work) {
+std::shared_ptr<const NgramSet> evaluation_of(const json& task) {
+    if (task.at("clean").empty()) return nullptr;
+    if (clean_config_from_json(task.at("clean")).contamination.files.empty()) return nullptr;
+    const std::filesystem::path corpus = decode_name(task.at("directory").get<std::string>());
+    return std::make_shared<const NgramSet>(NgramSet::load(evaluation_file(corpus)));
+}
+
+CleanCounts with_cleaning(const json& task, const std::shared_ptr<const NgramSet>& evaluation, DocumentSink& sink,
+                          const std::function<void(DocumentSink&)>& work) {
     if (task.at("clean").empty()) {
         work(sink);
         return {};
     }
-    const CleanConfig config = clean_config_from_json(task.at("clean"));
-    std::shared_ptr<const NgramSet> evaluation;
-    if (!config.contamination.files.empty()) {
-        const std::filesystem::path corpus = decode_name(task.at("directory").get<std::string>());
-        evaluation = std::make_shared<const NgramSet>(NgramSet::load(evaluation_file(corpus)));
-    }
-    Cleaner cleaner(config, std::move(evaluation), sink);
+    Cleaner cleaner(clean_config_from_json(task.at("clean")), evaluation, sink);
     work(cleaner);
     return cleaner.counts();
 }

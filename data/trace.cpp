@@ -38,7 +38,13 @@ DocumentId identity_of(std::string_view text) {
 
 }  // namespace
 
-CorpusTrace::CorpusTrace(const Corpus& corpus) : corpus_(corpus), files_(read_inputs(corpus.manifest())) {}
+CorpusTrace::CorpusTrace(const Corpus& corpus) : corpus_(corpus), files_(read_inputs(corpus.manifest())) {
+    if (corpus.packing() == Packing::concat) return;
+    throw DataError(
+        "cannot trace the corpus '{}': its rows are packed of whole documents, and only rows that follow "
+        "the stream of tokens are traced",
+        corpus.manifest().directory.string());
+}
 
 const ShardDocuments& CorpusTrace::documents_of(std::uint32_t shard) {
     const auto there = documents_.find(shard);

@@ -44,7 +44,7 @@ struct TracedDocument {  // one of the places where its tokens stand; equal docu
 
 class CorpusTrace {
   public:
-    /// `corpus` must outlive it.
+    /// `corpus` must outlive it. DataError for one with best-fit packing, whose rows do not follow the stream.
     explicit CorpusTrace(const Corpus& corpus);
 
     TracedRow row_at(std::uint64_t position);

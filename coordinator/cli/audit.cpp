@@ -54,7 +54,7 @@ int audit(const fs::path& path) {
     for (const data::ManifestSource& source : manifest.sources) print_source(source, manifest, report);
     fmt::print("{} shards, {} documents, {} of text, {} lines of the audit log: as the manifest has them\n",
                report.shards, count_text(report.documents), bytes_text(report.text_bytes), report.log_lines);
-    if (!manifest.has_audit()) fmt::print("nothing was to be anonymised\n");
+    if (!manifest.has_audit()) fmt::print("nothing was to be anonymised; its text was not looked at\n");
     constexpr std::size_t kShown = 20;
     for (std::size_t i = 0; i < report.residuals.size() && i < kShown; ++i) {
         const data::Residual& residual = report.residuals[i];

@@ -14,8 +14,11 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/named_run.h"
 #include "coordinator/cli/readable.h"
+#include "coordinator/run/history.h"
+#include "coordinator/run/journal.h"
 #include "coordinator/run/run_directory.h"
 #include "data/corpus.h"
+#include "data/forgotten.h"
 #include "data/manifest.h"
 #include "monitoring/curve.h"
 #include "monitoring/error.h"
@@ -31,6 +34,12 @@ struct TraceOptions {
     std::string document;
 };
 
+// As the run last read it.
+std::set<data::DocumentId> forgotten_by(const RunDirectory& directory) {
+    if (!fs::exists(directory.forgotten())) return {};
+    return data::read_forgotten(directory.forgotten());
+}
+
 data::Corpus corpus_of(const RunDirectory& directory, const RunFile& run_file) {
     const CorpusReference reference = read_corpus_reference(directory);
     data::Manifest manifest = data::Manifest::load(reference.manifest);
@@ -40,7 +49,20 @@ data::Corpus corpus_of(const RunDirectory& directory, const RunFile& run_file) {
     }
     std::vector<double> weights;
     for (const data::SourceConfig& source : run_file.data.sources) weights.push_back(source.weight);
-    return {std::move(manifest), weights, run_file.data.sequence_length, run_file.run.seed};
+    const auto forgotten = forgotten_by(directory);
+    return {std::move(manifest), weights, run_file.data.sequence_length, run_file.run.seed, {}, forgotten};
+}
+
+// Wrong evidence is worse than none: behind a refused step, or rows that were left out, a step's number does not say
+// its rows.
+void require_order(const RunDirectory& directory, std::uint64_t steps, std::uint64_t batch_rows) {
+    const std::uint64_t rows = rows_in_order(read_journal(directory.journal()));
+    if (steps <= rows / batch_rows) return;
+    throw DataError(
+        "cannot trace step {} of '{}': expected a run whose steps took the rows of the order one after the other, "
+        "found rows refused or left out from row {} on (its journal's step_refused and rows_left_out); steps up to {} "
+        "can be traced",
+        steps, directory.root().string(), rows, rows / batch_rows);
 }
 
 RunFile run_file_of_run(const RunDirectory& directory) {
@@ -95,7 +117,10 @@ int trace_document(const std::string& id, const RunDirectory& directory, const R
         fmt::print("the corpus holds no document {}\n", id);
         return kExitData;
     }
+    if (forgotten_by(directory).contains(data::ids_from_hex(id).at(0)))
+        fmt::print("forgotten: since the run last started its tokens are not read\n");
     const std::uint64_t done = steps_done(directory);
+    require_order(directory, done, run_file.train.batch_rows);
     std::vector<std::uint64_t> steps;
     for (const data::TracedDocument& place : places) {
         fmt::print("{}{}  {} tokens  {}:{}  {} token {}\n", corpus.manifest().sources[place.source].name,
@@ -121,6 +146,7 @@ int trace(const TraceOptions& options) {
     if (!options.document.empty()) return trace_document(options.document, directory, run_file, corpus);
     if (options.step == 0)
         throw UsageError("--step is 0, expected at least 1: the update that makes step 1 is the first");
+    require_order(directory, options.step, run_file.train.batch_rows);
     trace_step(options.step, run_file, corpus);
     return kExitDone;
 }

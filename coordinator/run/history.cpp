@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/run/history.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "coordinator/config/changes.h"
 #include "monitoring/error.h"
 #include "monitoring/exit_codes.h"
@@ -96,6 +99,18 @@ std::vector<nlohmann::json> left_out_entries(const std::vector<nlohmann::json>& 
                            {"why", text(entry, "why")}});
     }
     return entries;
+}
+
+std::uint64_t rows_in_order(const std::vector<nlohmann::json>& journal) {
+    constexpr std::uint64_t kAll = std::numeric_limits<std::uint64_t>::max();
+    std::uint64_t rows = kAll;
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "started_over") rows = kAll;
+        if (event == "step_refused") rows = std::min(rows, number(entry, "position"));
+        if (event == "rows_left_out") rows = std::min(rows, number(entry, "first"));
+    }
+    return rows;
 }
 
 std::vector<std::uint64_t> refused_steps(const std::vector<nlohmann::json>& journal) {

@@ -33,6 +33,11 @@ std::vector<data::RowRange> left_out_rows(const std::vector<nlohmann::json>& jou
 /// Their entries in the journal: first, count, step, why.
 std::vector<nlohmann::json> left_out_entries(const std::vector<nlohmann::json>& journal);
 
+/// How many rows from the first one on were surely trained on in the order's own order, so that step S made its update
+/// with the rows (S - 1) B .. S B - 1 when S B is at most that: up to the first that a refused step passed over or that
+/// was left out. The largest number there is when there is none.
+std::uint64_t rows_in_order(const std::vector<nlohmann::json>& journal);
+
 /// Steps of the surviving history that were refused.
 std::vector<std::uint64_t> refused_steps(const std::vector<nlohmann::json>& journal);
 

@@ -11,6 +11,7 @@
 #include "coordinator/run/start.h"
 #include "coordinator/run/train.h"
 #include "coordinator/run/upkeep.h"
+#include "data/forgotten.h"
 #include "data/manifest.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
@@ -87,6 +88,34 @@ void take_up_changes(Coordinator& coordinator) {
     coordinator.board->status.steps = extended;
 }
 
+// Keeps the list beside the run, where kiban trace finds it, and tells what of it the corpus does not hold: whoever
+// asks for a document to be forgotten must hear of a digit that is wrong, or of a list that is another corpus'.
+void take_up_forgotten(Coordinator& coordinator, const data::Manifest& manifest) {
+    const RunFile& run_file = coordinator.run_file;
+    if (run_file.data.forget.empty()) {
+        std::filesystem::remove(coordinator.directory.forgotten());
+        return;
+    }
+    const auto forgotten = data::read_forgotten(run_file.base / run_file.data.forget);
+    std::string lines;
+    for (const data::DocumentId& id : forgotten) lines += data::to_hex(std::span(&id, 1)) + "\n";
+    monitoring::publish(coordinator.directory.forgotten(), lines);
+    const auto missing = data::missing_from(manifest, forgotten);
+    if (missing.empty()) return;
+    constexpr std::size_t kShown = 20;
+    std::vector<std::string> shown;
+    for (const data::DocumentId& id : missing) {
+        if (shown.size() == kShown) break;
+        shown.push_back(data::to_hex(std::span(&id, 1)));
+    }
+    coordinator.board->journal.add("forget_unknown",
+                                   {{"list", run_file.data.forget}, {"count", missing.size()}, {"documents", shown}});
+    monitoring::log_warning(
+        "'{}' (data.forget) names {} documents that the corpus does not hold, so nothing is hidden for them: {}; ask "
+        "kiban trace RUN_DIR --step S for identities",
+        run_file.data.forget, missing.size(), fmt::join(shown, ", "));
+}
+
 int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
     const RunFile& run_file = coordinator.run_file;
     Board& board = *coordinator.board;
@@ -100,8 +129,10 @@ int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
     if (prepared.decision.kind != Decision::Kind::done) return leave(coordinator, prepared);
 
     const auto manifest_file = coordinator.preparation.manifest_file();
-    const std::string digest = data::Manifest::load(manifest_file).digest();
+    const data::Manifest manifest = data::Manifest::load(manifest_file);
+    const std::string digest = manifest.digest();
     const auto newest = check_resume(coordinator, digest);
+    take_up_forgotten(coordinator, manifest);
     write_corpus_reference(coordinator.directory, {manifest_file, digest});
     monitoring::publish(coordinator.directory.run_file(), to_toml(run_file));
     board.metrics().set_identity(identity_of(run_file, digest));

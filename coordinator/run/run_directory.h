@@ -20,9 +20,10 @@ class RunDirectory {
     std::string open_or_create();
 
     const std::filesystem::path& root() const { return root_; }
-    std::filesystem::path run_file() const { return root_ / "run.toml"; }   // resolved
-    std::filesystem::path identity() const { return root_ / "run.json"; }   // {format, run}
-    std::filesystem::path corpus() const { return root_ / "corpus.json"; }  // {format, manifest, digest}
+    std::filesystem::path run_file() const { return root_ / "run.toml"; }        // resolved
+    std::filesystem::path identity() const { return root_ / "run.json"; }        // {format, run}
+    std::filesystem::path corpus() const { return root_ / "corpus.json"; }       // {format, manifest, digest}
+    std::filesystem::path forgotten() const { return root_ / "forgotten.txt"; }  // data.forget, as last read
     std::filesystem::path journal() const { return root_ / "journal.jsonl"; }
     std::filesystem::path status() const { return root_ / "status.json"; }
     std::filesystem::path curve() const { return root_ / "curve"; }

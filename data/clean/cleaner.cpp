@@ -57,8 +57,10 @@ std::string Cleaner::clean() {
         if (text_.empty()) return "empty";
     }
     if (const auto broken = broken_rule(config_.filter, text_); !broken.empty()) return std::string(broken);
-    if (std::string reason = anonymise(); !reason.empty()) return reason;
+    Anonymiser::Counts redacted;
+    if (std::string reason = anonymise(redacted); !reason.empty()) return reason;
     if (std::string reason = compare_with_evaluation(); !reason.empty()) return reason;
+    count(redacted);
     const auto add = [&](const char* what, std::uint64_t count) {
         if (count > 0) counts_.changed[what] += count;
     };
@@ -70,9 +72,8 @@ std::string Cleaner::clean() {
 }
 
 // Fails closed: what cannot be looked at is not used.
-std::string Cleaner::anonymise() {
+std::string Cleaner::anonymise(Anonymiser::Counts& redacted) {
     if (!anonymiser_) return {};
-    std::map<std::string, Redaction> redacted;
     try {
         if (const auto kind = anonymiser_->apply(text_, redacted)) return fmt::format("personal_{}", name_of(*kind));
     } catch (const std::exception& failure) {
@@ -80,13 +81,16 @@ std::string Cleaner::anonymise() {
                                 offset_, piece_->path.string(), failure.what());
         return "anonymiser_failed";
     }
-    if (redacted.empty()) return {};
+    return {};
+}
+
+void Cleaner::count(const Anonymiser::Counts& redacted) {
+    if (redacted.empty()) return;
     const std::array<DocumentId, 1> id = {document_id_of(text_)};
     for (const auto& [kind, redaction] : redacted) {
         counts_.redacted[kind] += redaction;
         counts_.affected[kind].push_back(to_hex(id));
     }
-    return {};
 }
 
 // Counted by evaluation file whether or not the document goes.

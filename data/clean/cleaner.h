@@ -30,7 +30,9 @@ class Cleaner : public DocumentSink {
   private:
     /// The reason why the document is dropped; empty for one that stays, with its text cleaned.
     std::string clean();
-    std::string anonymise();
+    std::string anonymise(Anonymiser::Counts& redacted);
+    /// Of a document that stays.
+    void count(const Anonymiser::Counts& redacted);
     std::string compare_with_evaluation();
 
     CleanConfig config_;

@@ -45,7 +45,7 @@ struct AnonymiseConfig {  // an operator of data/privacy/anonymiser.h for each k
     std::string mac;
     std::string key_file;  // of pseudonyms: at least 32 bytes, kept outside of the data
     std::string key_id;    // not of the run file: names the key
-    std::string salt;      // not of the run file: of the corpus, so that two corpora have different pseudonyms
+    std::string salt;      // not of the run file: comes from key_id, so that nothing but the key changes pseudonyms
 
     bool operator==(const AnonymiseConfig&) const = default;
 };

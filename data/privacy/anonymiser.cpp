@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "data/bpe/unicode.h"
 #include "data/digest.h"
 #include "data/privacy/detect.h"
 #include "data/privacy/digits.h"
@@ -91,11 +92,18 @@ std::array<Operator, kKinds> operators_of(const AnonymiseConfig& config) {
     return operators;
 }
 
+KindSet taken_out_by(const std::array<Operator, kKinds>& operators) {
+    KindSet kinds;
+    for (std::size_t kind = 0; kind < kKinds; ++kind) kinds.set(kind, operators[kind] != Operator::keep);
+    return kinds;
+}
+
 std::string_view name_of(Operator op) { return kOperatorNames[static_cast<std::size_t>(op)]; }
 
 std::string key_id_of(const std::string& file) { return key_id(read_key(file)); }
 
-Anonymiser::Anonymiser(const AnonymiseConfig& config) : operators_(operators_of(config)), salt_(config.salt) {
+Anonymiser::Anonymiser(const AnonymiseConfig& config)
+    : operators_(operators_of(config)), taken_out_(taken_out_by(operators_)), salt_(config.salt) {
     if (std::ranges::find(operators_, Operator::pseudonym) == operators_.end()) return;
     key_ = read_key(config.key_file);
     if (const std::string id = key_id(key_); id != config.key_id) {
@@ -106,6 +114,9 @@ Anonymiser::Anonymiser(const AnonymiseConfig& config) : operators_(operators_of(
 
 std::optional<Kind> Anonymiser::apply(std::string& text, Counts& redacted) const {
     monitoring::fault_point("data.anonymise");
+    if (taken_out_.none()) return std::nullopt;
+    if (text.find('\0') != std::string::npos || !is_utf8(text))
+        throw DataError("expected text in UTF-8 without zero bytes, found other bytes (UTF-16, or no text)");
     Counts counts;
     for (int pass = 0;; ++pass) {
         if (pass == kMostPasses) throw DataError("personal data is still found after it was taken out {} times", pass);
@@ -121,9 +132,8 @@ Anonymiser::Pass Anonymiser::take_out(std::string& text, Counts& counts) const {
     std::string out;
     std::size_t kept = 0;
     Pass pass;
-    for (const Finding& finding : find_personal(text)) {
+    for (const Finding& finding : find_personal(text, taken_out_)) {
         const Operator op = operators_[static_cast<std::size_t>(finding.kind)];
-        if (op == Operator::keep) continue;
         if (op == Operator::drop) return {true, finding.kind};
         const std::string_view value = std::string_view(text).substr(finding.begin, finding.end - finding.begin);
         const std::string instead = replacement(finding.kind, value);

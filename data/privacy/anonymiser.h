@@ -2,8 +2,8 @@
 // Personal data taken out of texts, and the account of it, which holds no value.
 //
 // Operators of a kind: keep; redact (the kind's tag, "<EMAIL>"); mask (letters and digits become '*'); pseudonym (a tag
-// with 16 letters of HMAC-SHA-256 under a key outside the data, so that equal values of a corpus stay equal); drop (the
-// whole document goes). No operator can be undone.
+// with 16 letters of HMAC-SHA-256 under a key outside the data, so that equal values stay equal wherever it is used);
+// drop (the whole document goes). No operator can be undone.
 #pragma once
 
 #include <array>
@@ -22,10 +22,12 @@ namespace kiban::data {
 enum class Operator : std::uint8_t { keep, redact, mask, pseudonym, drop };
 
 inline constexpr std::string_view kRuleVersion =
-    "1";  // of detectors and operators: raise it when they find or write other things
+    "2";  // of detectors and operators: raise it when they find or write other things
 
 /// By kind. ConfigError for a word that is no operator.
 std::array<Operator, kKinds> operators_of(const AnonymiseConfig& config);
+/// The kinds that are not kept.
+KindSet taken_out_by(const std::array<Operator, kKinds>& operators);
 std::string_view name_of(Operator op);
 
 /// The first 16 hex digits of a digest that names the key in `file` and does not give it away. ConfigError for a key of
@@ -41,7 +43,8 @@ class Anonymiser {
 
     /// In place, again and again until nothing is found that was to be taken out: what stands in a value's place can
     /// move a number nearer to the words that name it. The kind for which the document is to be dropped, or nothing;
-    /// `redacted` counts what was taken out. DataError when it comes to no end.
+    /// `redacted` counts what was taken out. DataError when it comes to no end, and, where anything is to be taken out,
+    /// for a text that is not UTF-8 or has a zero byte (UTF-16 has): nothing would be found in it.
     std::optional<Kind> apply(std::string& text, Counts& redacted) const;
 
   private:
@@ -53,6 +56,7 @@ class Anonymiser {
     std::string replacement(Kind kind, std::string_view value) const;
 
     std::array<Operator, kKinds> operators_;
+    KindSet taken_out_;  // what is not kept
     std::string key_;
     std::string salt_;
 };

@@ -5,6 +5,7 @@
 
 #include "data/digest.h"
 #include "data/document_id.h"
+#include "data/documents.h"
 #include "data/privacy/audit_log.h"
 #include "data/privacy/detect.h"
 #include "data/shard.h"
@@ -23,15 +24,30 @@ void check_digest(const std::filesystem::path& file, const std::string& expected
 void check_files(const Manifest& manifest) {
     check_digest(manifest.directory / "inputs.jsonl", manifest.inputs_sha256);
     if (!manifest.tokenizer_sha256.empty())
-        check_digest(manifest.directory / "tokenizer.json", manifest.tokenizer_sha256);
+        check_digest(manifest.directory / Tokenizer::kept_as(manifest.tokenizer), manifest.tokenizer_sha256);
     for (const ManifestShard& shard : manifest.shards) check_digest(manifest.directory / shard.file, shard.sha256);
+}
+
+// Documents that were anonymised have at most kRecordBytes before and little more behind that; of a longer one parts
+// are looked at.
+constexpr std::size_t kMostBytes = 2 * kRecordBytes;
+
+KindSet taken_out_of(const Manifest& manifest) {
+    KindSet kinds;
+    for (std::size_t kind = 0; kind < kKinds; ++kind)
+        kinds.set(kind, manifest.anonymised.contains(std::string(kKindNames[kind])));
+    return kinds;
 }
 
 // The documents of one split of a source, put together over the borders of shards.
 class Rescan {
   public:
     Rescan(const Manifest& manifest, const ManifestSource& source, const Tokenizer& tokenizer, AuditReport& report)
-        : manifest_(manifest), source_(source), tokenizer_(tokenizer), report_(report) {}
+        : manifest_(manifest),
+          source_(source),
+          tokenizer_(tokenizer),
+          report_(report),
+          taken_out_(taken_out_of(manifest)) {}
 
     void read(const Stream& stream) {
         for (const Segment& segment : stream.segments) read(segment);
@@ -47,30 +63,48 @@ class Rescan {
                 ids_.push_back(id);
                 if (id == std::int64_t{tokenizer_.end_of_document()}) end_document();
             }
+            // Pieces of SentencePiece are decoded together.
+            if (!tokenizer_.sentence_piece()) decode();
+            if (text_.size() + ids_.size() * sizeof(ids_[0]) >= kMostBytes) look();
         }
     }
 
-    void end_document() {
-        if (ids_.empty()) return;
-        const std::string text = tokenizer_.decode(ids_);
+    void decode() {
+        text_ += tokenizer_.decode(ids_);
         ids_.clear();
-        ++report_.documents;
-        report_.text_bytes += text.size();
-        for (const Finding& finding : find_personal(text)) {
-            if (manifest_.anonymised.contains(std::string(name_of(finding.kind)))) {
-                const std::array<DocumentId, 1> id = {document_id_of(text)};
-                report_.residuals.push_back({to_hex(id), source_.name, finding.kind});
-            } else {
-                ++report_.kept[source_.name][std::string(name_of(finding.kind))];
-            }
+    }
+
+    void look() {
+        decode();
+        report_.text_bytes += text_.size();
+        for (const Finding& finding : find_personal(text_, taken_out_)) {
+            const std::array<DocumentId, 1> id = {document_id_of(text_)};
+            report_.residuals.push_back({to_hex(id), source_.name, finding.kind});
         }
+        // By itself, so that what is kept hides nothing that had to go.
+        if (!taken_out_.all()) {
+            for (const Finding& finding : find_personal(text_, ~taken_out_))
+                ++report_.kept[source_.name][std::string(name_of(finding.kind))];
+        }
+        text_.clear();
+        looked_at_ = true;
+    }
+
+    void end_document() {
+        if (ids_.empty() && text_.empty() && !looked_at_) return;
+        look();
+        looked_at_ = false;
+        ++report_.documents;
     }
 
     const Manifest& manifest_;
     const ManifestSource& source_;
     const Tokenizer& tokenizer_;
     AuditReport& report_;
-    std::vector<std::int64_t> ids_;
+    KindSet taken_out_;
+    std::vector<std::int64_t> ids_;  // behind text_
+    std::string text_;               // of the document at hand, what was not looked at
+    bool looked_at_ = false;         // a part of it
 };
 
 }  // namespace
@@ -85,6 +119,7 @@ AuditReport audit_corpus(const Manifest& manifest) {
         if (!text) throw DataError("the audit log '{}' is gone", file.string());
         report.log_lines = verified_audit_log(*text, manifest.audit, file.string()).size();
     }
+    if (!manifest.has_audit()) return report;
     const Tokenizer tokenizer = manifest.load_tokenizer();
     for (const ManifestSource& source : manifest.sources) {
         Rescan rescan(manifest, source, tokenizer, report);

@@ -23,7 +23,7 @@ struct Residual {          // personal data that was to be taken out and is ther
 
 struct AuditReport {
     std::uint64_t shards = 0;
-    std::uint64_t documents = 0;
+    std::uint64_t documents = 0;  // looked at: none of a corpus of which nothing was to be taken out
     std::uint64_t text_bytes = 0;
     std::uint64_t log_lines = 0;
     std::map<std::string, std::map<std::string, std::uint64_t>>
@@ -31,7 +31,8 @@ struct AuditReport {
     std::vector<Residual> residuals;
 };
 
-/// DataError names the first file, line or block that is not as the manifest has it.
+/// DataError names the first file, line or block that is not as the manifest has it. Of a document about 128 MiB are
+/// held at a time.
 AuditReport audit_corpus(const Manifest& manifest);
 
 }  // namespace kiban::data

@@ -15,7 +15,7 @@ namespace {
 
 class Scan {
   public:
-    explicit Scan(std::string_view text) : text_(text), marks_(text) {}
+    Scan(std::string_view text, const KindSet& wanted) : text_(text), wanted_(wanted), marks_(text) {}
 
     std::vector<Finding> all() {
         for (at_ = marks_.next(0); at_ < text_.size(); at_ = marks_.next(at_)) look();
@@ -30,14 +30,16 @@ class Scan {
             case '_':
             case '-':
             case 'A':
-            case 'J': return take(secret_at(text_, at_), 1);
+            case 'J': return take(wants(Kind::secret) ? secret_at(text_, at_) : std::nullopt, 1);
             case '\xEF': return look_at_wide();
             default: return look_at_digits();
         }
     }
 
+    bool wants(Kind kind) const { return wanted_.test(static_cast<std::size_t>(kind)); }
+
     void take(std::optional<Finding> finding, std::size_t otherwise) {
-        if (!finding) {
+        if (!finding || !wants(finding->kind)) {
             at_ += otherwise;
             return;
         }
@@ -49,12 +51,14 @@ class Scan {
     void look_at_digits() {
         const char before = at_ > 0 ? text_[at_ - 1] : ' ';
         const char before_that = at_ > 1 ? text_[at_ - 2] : ' ';
-        if (is_capital(before) && is_capital(before_that) && (at_ == 2 || !is_alnum(text_[at_ - 3]))) {
+        const bool behind_letters =
+            is_capital(before) && is_capital(before_that) && (at_ == 2 || !is_alnum(text_[at_ - 3]));
+        if (behind_letters && wants(Kind::iban)) {
             if (const auto iban = iban_at(text_, at_)) return take(iban, 1);
         }
         const bool begins = !is_alnum(before) || (before == 'T' && !is_alnum(before_that));
         if (begins) {
-            if (const auto number = number_at(text_, at_)) return take(number, 1);
+            if (const auto number = number_at(text_, at_, wanted_)) return take(number, 1);
             if (before != '.' || !is_alnum(before_that)) {
                 if (const auto address = ipv4_at(text_, at_)) return take(address, 1);
             }
@@ -78,7 +82,7 @@ class Scan {
         if (inside) {
             at_ += 3;
         } else {
-            take(number_at(text_, at_), 3);
+            take(number_at(text_, at_, wanted_), 3);
         }
     }
 
@@ -105,6 +109,7 @@ class Scan {
     }
 
     std::string_view text_;
+    KindSet wanted_;
     Marks marks_;
     std::size_t at_ = 0;
     std::vector<Finding> findings_;
@@ -112,6 +117,6 @@ class Scan {
 
 }  // namespace
 
-std::vector<Finding> find_personal(std::string_view text) { return Scan(text).all(); }
+std::vector<Finding> find_personal(std::string_view text, const KindSet& wanted) { return Scan(text, wanted).all(); }
 
 }  // namespace kiban::data

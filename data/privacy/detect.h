@@ -10,7 +10,8 @@
 
 namespace kiban::data {
 
-/// In the order of the text; no two overlap.
-std::vector<Finding> find_personal(std::string_view text);
+/// Of the kinds that are wanted, in the order of the text; no two overlap. Other kinds are as if they did not exist:
+/// none hides what is wanted.
+std::vector<Finding> find_personal(std::string_view text, const KindSet& wanted = all_kinds());
 
 }  // namespace kiban::data

@@ -47,6 +47,19 @@ Digit digit_at(std::string_view text, std::size_t at) {
     return {static_cast<char>('0' + (last - 0x90)), 3};
 }
 
+Plain plain_at(std::string_view text, std::size_t at) {
+    if (at >= text.size()) return {};
+    const auto first = static_cast<unsigned char>(text[at]);
+    if (first < 0x80) return {text[at], 1};
+    if (first != 0xEF || at + 2 >= text.size()) return {};
+    const auto second = static_cast<unsigned char>(text[at + 1]);
+    const auto third = static_cast<unsigned char>(text[at + 2]);
+    if ((second != 0xBC && second != 0xBD) || third < 0x80 || third > 0xBF) return {};
+    const unsigned code = 0xF000U + (second - 0x80U) * 0x40U + (third - 0x80U);
+    if (code < 0xFF01 || code > 0xFF5E) return {};
+    return {static_cast<char>(code - 0xFF01 + '!'), 3};
+}
+
 bool has_digits(std::string_view text, std::size_t at, std::size_t least) {
     std::size_t count = 0;
     for (std::size_t group = 0; group < DigitRun::kMostGroups; ++group) {

@@ -48,6 +48,13 @@ struct Digit {
 };
 Digit digit_at(std::string_view text, std::size_t at);
 
+/// The ASCII character that stands at `at`, also in its full-width form (U+FF01 to U+FF5E); bytes 0 for anything else.
+struct Plain {
+    char letter = 0;
+    std::size_t bytes = 0;
+};
+Plain plain_at(std::string_view text, std::size_t at);
+
 /// Whether digits_from() would give that many. Most numbers in a text are short.
 bool has_digits(std::string_view text, std::size_t at, std::size_t least);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -25,6 +26,9 @@ enum class Kind : std::uint8_t {
 inline constexpr std::array<std::string_view, 10> kKindNames = {
     "secret", "email", "iban", "card", "my_number", "corporate_number", "phone", "postal_code", "ip", "mac"};
 inline constexpr std::size_t kKinds = kKindNames.size();
+
+using KindSet = std::bitset<kKinds>;  // indexed by Kind
+inline KindSet all_kinds() { return KindSet().set(); }
 
 /// What stands in the place of one that is taken out.
 inline constexpr std::array<std::string_view, kKinds> kKindTags = {

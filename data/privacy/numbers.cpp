@@ -143,17 +143,22 @@ std::optional<Finding> phone_at(const DigitRun& run, std::size_t at) {
 
 }  // namespace
 
-std::optional<Finding> number_at(std::string_view text, std::size_t at) {
+std::optional<Finding> number_at(std::string_view text, std::size_t at, const KindSet& wanted) {
     constexpr std::size_t kLeastDigits = 7;
     if (!has_digits(text, at, kLeastDigits)) return std::nullopt;
     const DigitRun run = digits_from(text, at);
+    const auto wants = [&](Kind kind) { return wanted.test(static_cast<std::size_t>(kind)); };
     const auto found = [&](std::size_t groups, Kind kind) { return Finding{at, run.groups[groups - 1].end, kind}; };
-    if (const std::size_t groups = corporate_groups(run, at)) return found(groups, Kind::corporate_number);
-    if (const std::size_t groups = card_groups(run); groups != 0 && is_card_number(run.first(groups)))
+    if (const std::size_t groups = corporate_groups(run, at); groups != 0 && wants(Kind::corporate_number))
+        return found(groups, Kind::corporate_number);
+    if (const std::size_t groups = card_groups(run);
+        groups != 0 && wants(Kind::card) && is_card_number(run.first(groups)))
         return found(groups, Kind::card);
-    if (const std::size_t groups = my_number_groups(run, at)) return found(groups, Kind::my_number);
-    if (const auto phone = phone_at(run, at)) return phone;
-    if (is_postal_code(run, at)) return found(run.groups[0].length == 7 ? 1 : 2, Kind::postal_code);
+    if (const std::size_t groups = my_number_groups(run, at); groups != 0 && wants(Kind::my_number))
+        return found(groups, Kind::my_number);
+    if (const auto phone = phone_at(run, at); phone && wants(Kind::phone)) return phone;
+    if (wants(Kind::postal_code) && is_postal_code(run, at))
+        return found(run.groups[0].length == 7 ? 1 : 2, Kind::postal_code);
     return std::nullopt;
 }
 

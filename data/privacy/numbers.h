@@ -10,8 +10,8 @@
 namespace kiban::data {
 
 /// `at`: a digit before which stands no letter or digit (or the T of an invoice number); nothing when it is no personal
-/// number. The finding may begin before `at`, at a '+' or '('.
-std::optional<Finding> number_at(std::string_view text, std::size_t at);
+/// number of a kind that is wanted. The finding may begin before `at`, at a '+' or '('.
+std::optional<Finding> number_at(std::string_view text, std::size_t at, const KindSet& wanted);
 /// `at`: the first digit behind two capital letters before which stands no letter or digit.
 std::optional<Finding> iban_at(std::string_view text, std::size_t at);
 

@@ -63,6 +63,7 @@ constexpr std::string_view kBegin = "-----BEGIN ";
 constexpr std::string_view kPrivate = "PRIVATE KEY";
 constexpr std::string_view kEnd = "-----END ";
 constexpr std::size_t kMostLine = 80;
+constexpr std::size_t kMostWebToken = 8192;  // as much as servers take of a header; a longer one is no token
 
 bool is_of(char letter, std::string_view also) {
     return is_alnum(letter) || also.find(letter) != std::string_view::npos;
@@ -89,11 +90,13 @@ std::optional<Finding> web_token_at(std::string_view text, std::size_t at) {
     std::size_t end = at;
     std::array<std::size_t, 2> dots{};
     std::size_t parts = 0;
-    while (end < text.size() && (is_of(text[end], "_-") || (text[end] == '.' && parts < 2))) {
+    while (end < text.size() && end - at <= kMostWebToken &&
+           (is_of(text[end], "_-") || (text[end] == '.' && parts < 2))) {
         if (text[end] == '.') dots[parts++] = end;
         ++end;
     }
-    const bool formed = parts == 2 && text.substr(dots[0] + 1, 3) == "eyJ" && end - dots[1] > 10;
+    const bool formed =
+        end - at <= kMostWebToken && parts == 2 && text.substr(dots[0] + 1, 3) == "eyJ" && end - dots[1] > 10;
     return formed ? std::optional(Finding{at - 2, end, Kind::secret}) : std::nullopt;
 }
 

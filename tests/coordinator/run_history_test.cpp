@@ -81,6 +81,16 @@ TEST(LeftOutRows, AreThoseSinceTheRunStartedOver) {
     EXPECT_EQ(rows[1].count, 32U);
 }
 
+TEST(RowsInOrder, EndWithTheFirstThatWasRefusedOrLeftOutSinceTheRunStartedOver) {
+    const json at_160 = {{"event", "step_refused"}, {"step", 5}, {"position", 160}, {"rows", 32}};
+    EXPECT_EQ(rows_in_order({}), ~std::uint64_t{0});
+    EXPECT_EQ(rows_in_order({at_160}), 160U);
+    EXPECT_EQ(rows_in_order({at_160, left_out(96, "rollback", 4)}), 96U);
+    EXPECT_EQ(rows_in_order({left_out(96, "rollback", 4), at_160}), 96U);
+    EXPECT_EQ(rows_in_order({left_out(0, "quarantine", 1), {{"event", "started_over"}}, at_160}), 160U);
+    EXPECT_EQ(rows_in_order({at_160, {{"event", "started_over"}}}), ~std::uint64_t{0});
+}
+
 TEST(RefusedSteps, AreThoseOfTheSurvivingHistory) {
     const json resumed = {{"event", "training"}, {"from_step", 50}};
     const std::vector<std::uint64_t> expected = {40, 61};

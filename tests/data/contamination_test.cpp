@@ -109,10 +109,25 @@ TEST(Contamination, OfDocumentsByEvaluationFilesIsTakenOutAndStatedByFile) {
         << "a text is compared as it is to become tokens, without the persons in it";
     const CleanCounts& cleaned = manifest.sources[0].cleaned;
     EXPECT_EQ(cleaned.dropped.at("contaminated"), 2u);
+    EXPECT_TRUE(cleaned.redacted.empty()) << "the one address was in a document that went";
     EXPECT_EQ(cleaned.contaminated, (std::map<std::string, std::uint64_t>{{"eval/one.jsonl", 1}, {"eval/two.txt", 1}}));
     EXPECT_EQ(manifest.evaluation,
               (ManifestEvaluation{13, "drop", {{"eval/one.jsonl", 2, 1, 8}, {"eval/two.txt", 1, 0, 2}}}));
     EXPECT_EQ(Manifest::load(manifest.directory / "manifest.json").to_json(), manifest.to_json());
+}
+
+// What is asked of documents to train on does not take texts out of the evaluation.
+TEST(Contamination, WithEvaluationTextsThatHoldWhatDropsADocumentIsFound) {
+    const TempDirectory directory;
+    DataConfig config = with_evaluation(directory);
+    directory.write("a.jsonl", line(counting(0, 50)) + line("Ask <EMAIL> for " + counting(2000, 11)));
+    for (std::string* op : {&config.clean.anonymise.all, &config.clean.anonymise.email}) {
+        *op = "drop";
+        const Manifest manifest = prepare_here(config, directory.path(), directory / "corpora");
+        EXPECT_EQ(manifest.sources[0].cleaned.dropped.at("contaminated"), 1u);
+        EXPECT_EQ(manifest.evaluation.files[1].documents, 1u);
+        *op = "redact";
+    }
 }
 
 TEST(Contamination, CanBeCountedOnly) {

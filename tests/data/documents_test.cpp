@@ -102,6 +102,8 @@ TEST(Documents, RefuseBadJsonlNamingFileAndLine) {
     EXPECT_EQ(refusal(directory, good + "\n[1]\n"),
               "cannot read '" + file + "' line 3: expected a JSON object, found array");
     EXPECT_NE(refusal(directory, good + "{\"text\":\"\xff\"}").find("line 2"), std::string::npos);
+    EXPECT_EQ(refusal(directory, good + "{\"text\":\"x\",\"y\":" + std::string(1'000'000, '[')),
+              "cannot read '" + file + "' line 2: expected at most 64 brackets and braces in one another, found more");
 }
 
 TEST(Documents, RefuseALineThatIsTooLongToHold) {

@@ -54,7 +54,7 @@ TEST(Forgotten, DocumentsAreNoTargetsAndNoContextAndNothingElseMoves) {
     const Manifest manifest = of_letters(directory);
     const std::string gone = "bcqz";  // neighbours, one over the border of a shard, one that is held out
     const Corpus before(manifest, {1}, kLength, 3);
-    const Corpus after(manifest, {1}, kLength, 3, letters_of(gone));
+    const Corpus after(manifest, {1}, kLength, 3, {}, letters_of(gone));
     EXPECT_EQ(after.train_rows(), before.train_rows());
     std::size_t hidden = 0;
     for (const bool holdout : {false, true}) {
@@ -78,8 +78,17 @@ TEST(Forgotten, IdentitiesThatTheCorpusHasNotChangeNothing) {
     const TempDirectory directory;
     const Manifest manifest = of_letters(directory);
     const Corpus before(manifest, {1}, kLength, 3);
-    const Corpus after(manifest, {1}, kLength, 3, {document_id_of("nobody")});
+    const Corpus after(manifest, {1}, kLength, 3, {}, {document_id_of("nobody")});
     EXPECT_EQ(read_all(before, false).targets, read_all(after, false).targets);
+}
+
+TEST(Forgotten, IdentitiesThatTheCorpusHasNotAreTold) {
+    const TempDirectory directory;
+    const Manifest manifest = of_letters(directory);
+    std::set<DocumentId> asked = letters_of("aqz");  // z is held out
+    EXPECT_TRUE(missing_from(manifest, asked).empty());
+    asked.insert(document_id_of("nobody"));
+    EXPECT_EQ(missing_from(manifest, asked), std::set<DocumentId>{document_id_of("nobody")});
 }
 
 TEST(Forgotten, TheListHoldsOneIdentityALine) {

@@ -256,6 +256,54 @@ TEST(AnonymisedCorpus, DocumentsAreDroppedWhereThatIsAsked) {
     EXPECT_FALSE(lines[1].contains("ids"));
 }
 
+TEST(AnonymisedCorpus, WhatIsNoTextIsLeftOut) {
+    const TempDirectory directory;
+    std::string wide = "\xFF\xFE";
+    for (const char letter : std::string("mail a@b.org")) wide += {letter, '\0'};
+    directory.write("t/a.txt", wide);
+    directory.write("t/b.txt", "mail c@d.org");
+    const Manifest manifest = prepare_here(anonymising("t", "redact"), directory.path(), directory / "corpora");
+    EXPECT_EQ(text_of(manifest), "mail <EMAIL>\n");
+    EXPECT_EQ(manifest.sources[0].cleaned.dropped.at("anonymiser_failed"), 1u);
+}
+
+TEST(AnonymisedCorpus, WithATrainedTokenizerPassesItsAudit) {
+    const TempDirectory directory;
+    write_planted(directory, 60);
+    DataConfig config = anonymising("planted.jsonl", "redact");
+    config.clean.anonymise.secret = "keep";
+    config.tokenizer = "bpe:300";
+    const AuditReport report = audit_corpus(prepare_here(config, directory.path(), directory / "corpora"));
+    EXPECT_EQ(report.documents, 60u);
+    EXPECT_TRUE(report.residuals.empty());
+    EXPECT_EQ(report.kept.at("planted.jsonl").at("secret"), 60u);
+}
+
+// Of a corpus of which nothing had to go only the files are compared.
+TEST(AnonymisedCorpus, IsLookedAtByTheAuditOnlyWhereSomethingHadToGo) {
+    const TempDirectory directory;
+    write_planted(directory, 5);
+    const Manifest manifest = prepare_here(config_of("planted.jsonl"), directory.path(), directory / "corpora");
+    const AuditReport report = audit_corpus(manifest);
+    EXPECT_EQ(report.shards, manifest.shards.size());
+    EXPECT_EQ(report.documents, 0u);
+}
+
+TEST(AnonymisedCorpus, KeepsItsPseudonymsWhenASourceIsAppended) {
+    const TempDirectory directory;
+    write_planted(directory, 40);
+    directory.write("key", std::string(40, 'k'));
+    directory.write("b.jsonl", "{\"text\":\"one more\"}\n");
+    DataConfig config = anonymising("planted.jsonl", "pseudonym");
+    config.clean.anonymise.key_file = "key";
+    config.holdout = {0.2, HoldoutBy::document};
+    const Manifest before = prepare_here(config, directory.path(), directory / "before");
+    config.sources.emplace_back().path = "b.jsonl";
+    const Manifest after = prepare_here(config, directory.path(), directory / "after");
+    EXPECT_EQ(tokens_of(after, after.sources[0].train), tokens_of(before, before.sources[0].train));
+    EXPECT_EQ(tokens_of(after, after.sources[0].holdout), tokens_of(before, before.sources[0].holdout));
+}
+
 TEST(AnonymisedCorpus, AnyFlippedByteIsFoundByTheAudit) {
     const TempDirectory directory;
     write_planted(directory, 30);

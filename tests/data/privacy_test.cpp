@@ -13,9 +13,9 @@ namespace kiban::data {
 namespace {
 
 // "kind:value" of each finding.
-std::vector<std::string> found(const std::string& text) {
+std::vector<std::string> found(const std::string& text, const KindSet& wanted = all_kinds()) {
     std::vector<std::string> all;
-    for (const Finding& finding : find_personal(text))
+    for (const Finding& finding : find_personal(text, wanted))
         all.push_back(
             fmt::format("{}:{}", name_of(finding.kind), text.substr(finding.begin, finding.end - finding.begin)));
     return all;
@@ -65,6 +65,48 @@ TEST(FindPersonal, AddressesOfPersons) {
               (Values{"email:taro_y@example.jp", "email:hanako＠example.co.jp"}));
     EXPECT_EQ(found("a@b @c.de x@localhost 3@4.5 user@ example.com @ e.g. a@-b.de"), Values{});
     EXPECT_EQ(found("mailto:a-b@c-d.xn--p1ai?subject=x"), Values{"email:a-b@c-d.xn--p1ai"});
+}
+
+TEST(FindPersonal, AddressesInFullWidthSignsAndInOtherAlphabets) {
+    EXPECT_EQ(found("宛先：ｂｏｂ．ｓ＠ｅｘａｍｐｌｅ．ｃｏ．ｊｐまで"),
+              Values{"email:ｂｏｂ．ｓ＠ｅｘａｍｐｌｅ．ｃｏ．ｊｐ"});
+    EXPECT_EQ(found("to bob@münchen.de, jürgen@example.org and иван@почта.рф."),
+              (Values{"email:bob@münchen.de", "email:jürgen@example.org", "email:иван@почта.рф"}));
+    EXPECT_EQ(found("taro@日本語.jpです。連絡先はtaro_y@example.jpです.次の行"),
+              (Values{"email:taro@日本語.jp", "email:taro_y@example.jp"}));
+    EXPECT_EQ(found("x@é ü@b @münchen.de a@b.ü bob@münchen 単価＠１２．５０"), Values{});
+}
+
+TEST(FindPersonal, AddressesOfMachinesBehindTheirName) {
+    EXPECT_EQ(found("MAC:00:1A:2b:3c:4D:5e ip:2001:db8::1, inet6:fe80::1 \"mac\":00:1A:2b:3c:4D:5f"),
+              (Values{"mac:00:1A:2b:3c:4D:5e", "ip:2001:db8::1", "ip:fe80::1", "mac:00:1A:2b:3c:4D:5f"}));
+    EXPECT_EQ(found("time:12:30:45 x::b:c:1 std::a1::b:c:d 1:2:3:4:5:6:7:8:9 arr[i:1::2]"), Values{});
+}
+
+// A kind that is kept must not hide one that has to go.
+TEST(FindPersonal, OfKindsThatAreNotWantedIsAsIfItWereNotThere) {
+    KindSet wanted = all_kinds();
+    wanted.reset(static_cast<std::size_t>(Kind::secret));
+    const std::string cut_off = "-----BEGIN PRIVATE KEY-----\nMIIE\nbob@example.org, 4111111111111111";
+    EXPECT_EQ(found(cut_off).size(), 1u);
+    EXPECT_EQ(found(cut_off, wanted), (Values{"email:bob@example.org", "card:4111111111111111"}));
+    EXPECT_EQ(found("https://bob:pw1@example.org/", wanted), Values{"email:pw1@example.org"});
+    wanted.reset(static_cast<std::size_t>(Kind::iban));
+    wanted.reset(static_cast<std::size_t>(Kind::card));
+    EXPECT_EQ(found("DE89370400440532013000 4111-1111-1111-1111", wanted), Values{});
+    EXPECT_EQ(found("法人番号 4111111111111111 02: 1.2.3.4", KindSet()), Values{});
+}
+
+// A text that begins one at every fourth byte would else be read to its end each time.
+TEST(FindPersonal, WebTokensHaveABoundedLength) {
+    std::string text;
+    while (text.size() < (1u << 17)) text += "-eyJ";
+    EXPECT_EQ(found(text), Values{});
+    const auto token = [](std::size_t bytes) {
+        return "eyJ" + std::string(bytes, 'a') + ".eyJ" + "b1." + std::string(20, 'c');
+    };
+    EXPECT_EQ(found(token(8000)), Values{"secret:" + token(8000)});
+    EXPECT_EQ(found(token(9000)), Values{});
 }
 
 TEST(FindPersonal, AddressesOfMachines) {
@@ -183,6 +225,27 @@ TEST(Anonymiser, GivesEqualValuesOfACorpusEqualPseudonyms) {
     EXPECT_NE(anonymised(other, "bob@example.org"), made);
     EXPECT_NE(message_of<ConfigError>([&] { key_id_of((directory / "short").string()); }).find("at least 32"),
               std::string::npos);
+}
+
+TEST(Anonymiser, TakesOutWhatStandsWithinAKindThatIsKept) {
+    AnonymiseConfig config = all_of("redact");
+    config.secret = "keep";
+    EXPECT_EQ(anonymised(config, "-----BEGIN PRIVATE KEY-----\nMIIE\n" + kLetter),
+              "-----BEGIN PRIVATE KEY-----\nMIIE\nMail <EMAIL> or call <PHONE>, card <CARD>.");
+}
+
+// In UTF-16 no value would be found.
+TEST(Anonymiser, RefusesWhatIsNoText) {
+    std::map<std::string, Redaction> redacted;
+    std::string wide;
+    for (const char letter : kLetter) wide += {letter, '\0'};
+    for (const std::string& text : {wide, std::string("caf\xE9 bob@example.org")}) {
+        std::string left = text;
+        EXPECT_NE(message_of<DataError>([&] { Anonymiser(all_of("redact")).apply(left, redacted); }).find("UTF-8"),
+                  std::string::npos);
+        EXPECT_FALSE(Anonymiser(all_of("keep")).apply(left, redacted));
+        EXPECT_EQ(left, text);
+    }
 }
 
 // RFC 4231 gives HMAC-SHA-256 its test vectors; this is the definition, by another program.

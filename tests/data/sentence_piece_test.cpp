@@ -12,6 +12,7 @@
 #include "bpe_reference.h"
 #include "data/digest.h"
 #include "data/prepare.h"
+#include "data/privacy/audit.h"
 #include "data/shard.h"
 #include "data/tokenizer.h"
 #include "files.h"
@@ -172,6 +173,45 @@ TEST_F(SentencePieceCorpus, KeepsItsModelAndDecodesToItsText) {
     EXPECT_EQ(kept.decode(tokens_of(manifest, manifest.sources[1].train)), expected);
     flip_byte(manifest.directory / "tokenizer.model", 40);
     EXPECT_THROW(manifest.load_tokenizer(), DataError);
+}
+
+// White space alone has no piece: such a document is none, and its neighbours keep their places.
+TEST_F(SentencePieceCorpus, LeavesOutNearDuplicatesBesideDocumentsWithoutTokens) {
+    const std::string first = words(900, 1);
+    const std::string second = words(900, 2);
+    const std::string third = words(900, 3);
+    std::string lines;
+    for (const std::string& text : {first, std::string("   "), std::string(" "), second, second + " again.", third})
+        lines += nlohmann::json{{"text", text}}.dump() + "\n";
+    directory_.write("n.jsonl", lines);
+    directory_.write("plain.model", trained({{"model_type", "unigram"}}));
+    DataConfig config = config_of("n.jsonl");
+    config.tokenizer = "plain.model";
+    config.clean.deduplicate = "near";
+    const Manifest manifest = prepare_here(config, directory_.path(), directory_ / "corpora");
+    EXPECT_EQ(manifest.sources[0].cleaned.dropped.at("near_duplicate"), 1u);
+    EXPECT_EQ(manifest.sources[0].documents, 3u);
+    const Tokenizer kept = manifest.load_tokenizer();
+    std::vector<std::int64_t> expected;
+    for (const std::string& text : {first, second, third}) {
+        for (const std::uint32_t id : kept.encode(text)) expected.push_back(id);
+        expected.push_back(kept.end_of_document());
+    }
+    EXPECT_EQ(tokens_of(manifest, manifest.sources[0].train), expected);
+}
+
+TEST_F(SentencePieceCorpus, PassesItsAudit) {
+    directory_.write("m.jsonl", nlohmann::json{{"text", "mail bob@example.org"}}.dump() + "\n");
+    DataConfig config = config_of("m.jsonl");
+    config.tokenizer = "given/my.model";
+    config.clean.anonymise.all = "redact";
+    const Manifest manifest = prepare_here(config, directory_.path(), directory_ / "corpora");
+    const AuditReport report = audit_corpus(manifest);
+    EXPECT_EQ(report.documents, 1u);
+    EXPECT_TRUE(report.residuals.empty());
+    flip_byte(manifest.directory / "tokenizer.model", 40);
+    EXPECT_NE(message_of<DataError>([&] { audit_corpus(manifest); }).find("tokenizer.model' was changed"),
+              std::string::npos);
 }
 
 TEST_F(SentencePieceCorpus, IsTheSameForAnyOrderOfTasks) {

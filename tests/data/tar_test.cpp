@@ -4,6 +4,8 @@
 
 #include <cstdlib>
 
+#include "data/corpus_identity.h"
+#include "data/digest.h"
 #include "data/documents.h"
 #include "data/prepare.h"
 #include "monitoring/error.h"
@@ -170,6 +172,34 @@ TEST(Sources, AreAccountedForInTheManifest) {
     EXPECT_EQ(told.sources[0].id, plain.sources[0].id) << "what is said of a text does not change its order";
     EXPECT_NE(told.digest(), plain.digest());
     EXPECT_NE(told.to_json().find("\"version\":3"), std::string::npos);
+}
+
+TEST(Tar, WithinATarIsRefused) {
+    for (const char* name : {"t/inner.tar", "t/inner.tgz", "t/inner.tar.gz"}) {
+        const TempDirectory directory;
+        directory.write(name, "whatever it holds");
+        tar_of(directory, "--format=pax");
+        EXPECT_NE(message_of<DataError>([&] { read(directory, "made.tar"); }).find("an archive within an archive"),
+                  std::string::npos)
+            << name;
+    }
+}
+
+// What was made of an archive when it was taken for one text is not found again under the same name.
+TEST(Tar, IsPartOfTheNameOfACorpus) {
+    const TempDirectory directory;
+    directory.write("t/a.txt", words(1000, 1));
+    tar_of(directory, "--format=pax");
+    const auto corpus = [&](const std::string& file) {
+        return Preparation(config_of(file), directory.path(), directory / "corpora").manifest_file();
+    };
+    const auto as_archive = corpus("made.tar");
+    EXPECT_EQ(as_archive, corpus("made.tar"));
+    nlohmann::json identity = corpus_identity(config_of("made.tar"), Tokenizer("bytes"));
+    const auto status = list_inputs(config_of("made.tar").sources[0], directory.path()).at(0);
+    const nlohmann::json before = {{"config", identity},
+                                   {"inputs", {{status.path.string(), status.bytes, status.modified_ns}}}};
+    EXPECT_NE(as_archive.parent_path().filename().string(), sha256(before.dump()).substr(0, 16));
 }
 
 TEST(Sources, AreNotUsedAfterTheirLastDay) {

@@ -145,5 +145,15 @@ TEST(Trace, ASourceThatIsAppendedMovesNoRowOfTheOthers) {
         ASSERT_EQ(rows[position], before.order().at(position)) << position;
 }
 
+TEST(CorpusTrace, RefusesPackedRows) {
+    const TempDirectory directory;
+    const Sources made = two_sources(directory);
+    const Manifest manifest = prepare_here(made.config, directory.path(), directory / "corpora");
+    const Corpus packed(manifest, std::vector<double>(manifest.sources.size(), 1), 16, 3,
+                        {.packing = Packing::best_fit});
+    EXPECT_NE(message_of<DataError>([&] { CorpusTrace trace(packed); }).find("packed of whole documents"),
+              std::string::npos);
+}
+
 }  // namespace
 }  // namespace kiban::data

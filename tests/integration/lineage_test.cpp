@@ -69,10 +69,30 @@ TEST_F(Lineage, OfAStepAndOfADocumentAgreeAndAForgottenOneIsNotReadAgain) {
     const Ended gone_on = train(60, {"--set", "data.forget=forget"});
     EXPECT_EQ(gone_on.exit_code, 0) << gone_on.output;
     EXPECT_EQ(last_step("run"), 60U);
+    EXPECT_FALSE(contains(gone_on.output, "does not hold")) << gone_on.output;
+    EXPECT_EQ(kiban({"trace", run(), "--step", "30"}).output, step.output);
+    EXPECT_TRUE(contains(kiban({"trace", run(), "--document", id}).output, "forgotten: since the run last started"));
+    std::ofstream(dir_ / "forget") << id << "\n" << std::string(32, '7') << "\n";
+    const Ended unknown = train(62, {"--set", "data.forget=forget"});
+    EXPECT_EQ(unknown.exit_code, 0) << unknown.output;
+    EXPECT_TRUE(contains(unknown.output, "1 documents that the corpus does not hold")) << unknown.output;
+    EXPECT_TRUE(contains(monitoring::read_text(dir_ / "run" / "journal.jsonl"), "forget_unknown"));
     std::ofstream(dir_ / "forget") << "nonsense\n";
     const Ended refused = train(80, {"--set", "data.forget=forget"});
     EXPECT_EQ(refused.exit_code, 65) << refused.output;
     EXPECT_TRUE(contains(refused.output, "line 1: expected a document's identity")) << refused.output;
+}
+
+TEST_F(Lineage, OfARunThatRefusedAStepIsToldUpToThereOnly) {
+    ASSERT_EQ(train(4).exit_code, 0);
+    ASSERT_EQ(kiban({"trace", run(), "--step", "4"}).exit_code, 0);
+    std::ofstream(dir_ / "run" / "journal.jsonl", std::ios::app)
+        << R"({"event":"step_refused","position":0,"rows":1,"step":1,"time":"x"})"
+        << "\n";
+    const Ended step = kiban({"trace", run(), "--step", "4"});
+    EXPECT_EQ(step.exit_code, 65) << step.output;
+    EXPECT_TRUE(contains(step.output, "found rows refused or left out from row 0 on")) << step.output;
+    EXPECT_EQ(kiban({"trace", run(), "--document", identity(0)}).exit_code, 65);
 }
 
 TEST_F(Lineage, TheAuditOfARunFindsNothingLeftAndAnyChangeOfItsLog) {
