@@ -44,7 +44,7 @@ void fill_shard(ShardWritten& written) {
 
 std::vector<std::string> corpus() {
     return {frame(nullptr),
-            frame_of<Hello>([](Hello& hello) { hello.host = "h"; }),
+            frame_of<Hello>([](Hello& hello) { hello.host = "a-host"; }),
             frame_of<Heartbeat>([](Heartbeat& beat) { beat.phase = "forward"; }),
             frame_of<StepReport>(fill_step),
             frame_of<StageRequest>([](StageRequest& request) {
@@ -60,7 +60,7 @@ std::vector<std::string> corpus() {
             frame_of<Task>([](Task& task) {
                 task.task = {{"id", 1}};
             }),
-            frame_of<Stop>([](Stop& stop) { stop.reason = "r"; }),
+            frame_of<Stop>([](Stop& stop) { stop.reason = "a reason"; }),
             "[]",
             R"({"run":5,"attempt":3})",
             R"({"run":"run","attempt":-3})",

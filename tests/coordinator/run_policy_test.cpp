@@ -29,7 +29,7 @@ AttemptEnd at_step(AttemptEnd end, std::uint64_t step, const char* phase = "forw
 }
 
 // Decides one end after another; nothing durable comes in between unless the event says so.
-class Run {
+class Story {
   public:
     PolicyRules rules;
     double now = 0;
@@ -99,7 +99,7 @@ TEST(Policy, DecidesByTheClassOfTheEnd) {
         {"never came", missing, Kind::restart, 0, "start_timeout", "restart"},
     };
     for (const Row& row : rows) {
-        Run run;
+        Story run;
         const Decision decision = run.ends(row.end);
         EXPECT_EQ(decision.kind, row.kind) << row.name;
         EXPECT_EQ(decision.exit_code, row.code) << row.name;
@@ -139,7 +139,7 @@ TEST(Policy, AStopThatWasAskedForIsKeptWhenTheAttemptFailsFirst) {
 }
 
 TEST(Policy, BacksOffTwiceAsLongEachTimeUntilSomethingDurableIsAdded) {
-    Run run;
+    Story run;
     run.rules.max_restarts = 100;
     for (const double expected : {0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0})
         EXPECT_DOUBLE_EQ(run.ends(at_step(launcher_ended(137), 7 + run.state.fruitless.size())).backoff_seconds,
@@ -151,13 +151,13 @@ TEST(Policy, BacksOffTwiceAsLongEachTimeUntilSomethingDurableIsAdded) {
 }
 
 TEST(Policy, TheBudgetCountsRestartsWithoutAnythingDurableInAWindow) {
-    Run run;
+    Story run;
     run.rules.max_restarts = 3;
     for (std::uint64_t step = 1; step <= 3; ++step) {
         run.now += 60;
         EXPECT_EQ(run.ends(at_step(launcher_ended(137), step)).kind, Kind::restart);
     }
-    Run later = run;
+    Story later = run;
     const Decision spent = run.ends(at_step(launcher_ended(137), 4));
     EXPECT_EQ(spent.kind, Kind::stop);
     EXPECT_EQ(spent.exit_code, kExitNoProgress);
@@ -170,13 +170,13 @@ TEST(Policy, TheBudgetCountsRestartsWithoutAnythingDurableInAWindow) {
 }
 
 TEST(Policy, ACrashLoopAtStartUpEndsAfterThreeAttempts) {
-    Run run;
+    Story run;
     EXPECT_EQ(run.ends(launcher_ended(139)).kind, Kind::restart);
     EXPECT_EQ(run.ends(launcher_ended(139)).kind, Kind::restart);
     const Decision third = run.ends(launcher_ended(139));
     EXPECT_EQ(third.rule, "no_progress");
     EXPECT_EQ(third.exit_code, kExitNoProgress);
-    Run other;
+    Story other;
     EXPECT_EQ(other.ends(launcher_ended(139)).kind, Kind::restart);
     EXPECT_EQ(other.ends(at_step(launcher_ended(139), 3)).kind, Kind::restart) << "it did a step";
     EXPECT_EQ(other.ends(launcher_ended(139)).kind, Kind::restart);
@@ -184,7 +184,7 @@ TEST(Policy, ACrashLoopAtStartUpEndsAfterThreeAttempts) {
 }
 
 TEST(Policy, TheSameEndAtTheSameStepTwiceLeavesOutItsRowsAndAThirdTimeStops) {
-    Run run;
+    Story run;
     const AttemptEnd end = at_step(launcher_ended(139), 57);
     EXPECT_FALSE(run.ends(end).quarantine);
     const Decision second = run.ends(end);
@@ -198,30 +198,30 @@ TEST(Policy, TheSameEndAtTheSameStepTwiceLeavesOutItsRowsAndAThirdTimeStops) {
 
 TEST(Policy, NoRowsAreLeftOutForWhatTheyCannotHaveDone) {
     for (const char* phase : {"save", "evaluate", "loading", "done"}) {
-        Run run;
+        Story run;
         const AttemptEnd end = at_step(launcher_ended(139), 57, phase);
         run.ends(end);
         EXPECT_FALSE(run.ends(end).quarantine) << phase;
     }
-    Run unknown;
+    Story unknown;
     AttemptEnd end = at_step(launcher_ended(139), 57);
     end.place->position.reset();
     unknown.ends(end);
     EXPECT_FALSE(unknown.ends(end).quarantine) << "nobody knows which";
-    Run apart;
+    Story apart;
     apart.ends(at_step(launcher_ended(139), 57));
     EXPECT_FALSE(apart.ends(at_step(launcher_ended(139), 58)).quarantine) << "another step";
     EXPECT_FALSE(apart.ends(at_step(launcher_ended(137), 58)).quarantine) << "another end";
     apart.progress = true;
     EXPECT_FALSE(apart.ends(at_step(launcher_ended(137), 58)).quarantine) << "a checkpoint in between";
-    Run never;
+    Story never;
     never.rules.supervise.max_quarantines = 0;
     never.ends(at_step(launcher_ended(139), 57));
     EXPECT_FALSE(never.ends(at_step(launcher_ended(139), 57)).quarantine) << "told not to";
 }
 
 TEST(Policy, PoisonWithoutEndStopsTheRun) {
-    Run run;
+    Story run;
     run.rules.max_restarts = 100;
     for (std::uint64_t step = 10; step < 13; ++step) {
         run.ends(at_step(launcher_ended(139), step));
@@ -234,10 +234,10 @@ TEST(Policy, PoisonWithoutEndStopsTheRun) {
 }
 
 TEST(Policy, TheSameBrokenInvariantWithoutRowsToBlameIsNotTriedAThirdTime) {
-    Run run;
+    Story run;
     run.ends(failed("InternalError", kExitInternal, "loss is nan"));
-    Run other = run;
-    Run later = run;
+    Story other = run;
+    Story later = run;
     const Decision decision = run.ends(failed("InternalError", kExitInternal, "loss is nan"));
     EXPECT_EQ(decision.kind, Kind::stop);
     EXPECT_EQ(decision.exit_code, kExitInternal);
@@ -247,7 +247,7 @@ TEST(Policy, TheSameBrokenInvariantWithoutRowsToBlameIsNotTriedAThirdTime) {
 }
 
 TEST(Policy, AFullDiskIsTriedTwice) {
-    Run run;
+    Story run;
     EXPECT_EQ(run.ends(failed("IoError", kExitIo, "no space for a")).kind, Kind::restart);
     const Decision decision = run.ends(failed("IoError", kExitIo, "no space for b"));
     EXPECT_EQ(decision.kind, Kind::stop);
@@ -256,23 +256,23 @@ TEST(Policy, AFullDiskIsTriedTwice) {
 }
 
 TEST(Policy, ACheckpointThatCannotBeLoadedTwiceGivesWayToAnOlderOne) {
-    Run run;
+    Story run;
     const AttemptEnd loading = at_step(launcher_ended(139), 0, "loading");
     EXPECT_FALSE(run.ends(loading).reject_checkpoint);
-    Run alone = run;
+    Story alone = run;
     const Decision second = run.ends(loading);
     EXPECT_TRUE(second.reject_checkpoint);
     EXPECT_EQ(second.rule, "checkpoint_rejected");
     alone.older_checkpoint = false;
     EXPECT_FALSE(alone.ends(loading).reject_checkpoint) << "there is no other";
-    Run refused;
+    Story refused;
     refused.ends(at_step(failed("IoError", kExitIo, "m", 0), 0, "loading"));
     EXPECT_FALSE(refused.ends(at_step(failed("IoError", kExitIo, "m", 0), 0, "loading")).reject_checkpoint)
         << "the disk says nothing against the checkpoint";
 }
 
 TEST(Policy, AnOlderCheckpointHasAsManyAttemptsAsTheOneBeforeIt) {
-    Run run;
+    Story run;
     const AttemptEnd loading = at_step(launcher_ended(139), 0, "loading");
     for (const char* rule : {"restart", "checkpoint_rejected", "restart", "checkpoint_rejected"})
         EXPECT_EQ(run.ends(loading).rule, rule);
@@ -283,12 +283,12 @@ TEST(Policy, AnOlderCheckpointHasAsManyAttemptsAsTheOneBeforeIt) {
 }
 
 TEST(Policy, AHostThatCrashesTwiceIsLeftOutWhereTheOthersHaveRoom) {
-    Run run;
+    Story run;
     run.progress = true;
     run.dispensable = {"h2"};
     EXPECT_EQ(run.ends(at_step(launcher_ended(137), 5, "forward", "h2")).exclude_host, "");
     EXPECT_EQ(run.ends(at_step(launcher_ended(137), 6, "forward", "h1")).exclude_host, "");
-    Run full = run;
+    Story full = run;
     const Decision decision = run.ends(at_step(launcher_ended(137), 9, "forward", "h2"));
     EXPECT_EQ(decision.exclude_host, "h2");
     EXPECT_EQ(decision.rule, "host_excluded");
@@ -298,7 +298,7 @@ TEST(Policy, AHostThatCrashesTwiceIsLeftOutWhereTheOthersHaveRoom) {
 }
 
 TEST(Policy, AHostIsTheSameByItsShortNameAndByItsLongOne) {
-    Run run;
+    Story run;
     run.progress = true;
     run.dispensable = {"h2.cluster.org", "h3"};
     EXPECT_EQ(run.ends(at_step(launcher_ended(137), 5, "forward", "h2")).exclude_host, "");
@@ -309,11 +309,11 @@ TEST(Policy, AHostIsTheSameByItsShortNameAndByItsLongOne) {
 }
 
 TEST(Policy, RollbacksEndWhereTheyDoNotHelp) {
-    Run run;
+    Story run;
     run.progress = true;
     for (std::uint64_t step = 100; step < 400; step += 100)
         EXPECT_TRUE(run.ends(failed("SpikeError", kExitInternal, "m", step)).roll_back);
-    Run far = run;
+    Story far = run;
     const Decision decision = run.ends(failed("NonFiniteError", kExitInternal, "m", 400));
     EXPECT_EQ(decision.kind, Kind::stop);
     EXPECT_EQ(decision.exit_code, kExitNoProgress);

@@ -53,7 +53,12 @@ class RollingBack : public ::testing::Test {
     }
     void refuse(std::uint64_t step) {
         training_.refused.push_back(step);
-        training_.last_refused = StepRefused{.step = step, .position = 1000, .rows = 12, .roll_back = true};
+        StepRefused refused;
+        refused.step = step;
+        refused.position = 1000;
+        refused.rows = 12;
+        refused.roll_back = true;
+        training_.last_refused = refused;
     }
     Steps left() const {
         Steps steps;

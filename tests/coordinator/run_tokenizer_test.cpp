@@ -51,7 +51,8 @@ class TokenizerOfARun : public ::testing::Test {
     data::Manifest prepare(const std::string& tokenizer) const {
         data::DataConfig config;
         config.tokenizer = tokenizer;
-        config.sources = {{.path = "text.txt"}};
+        config.sources.resize(1);
+        config.sources[0].path = "text.txt";
         return data::prepare_here(config, root_, root_ / "corpora");
     }
 
