@@ -293,7 +293,9 @@ TEST(AnonymisedCorpus, KeepsItsPseudonymsWhenASourceIsAppended) {
     const TempDirectory directory;
     write_planted(directory, 40);
     directory.write("key", std::string(40, 'k'));
-    directory.write("b.jsonl", "{\"text\":\"one more\"}\n");
+    std::string more;
+    for (int i = 0; i < 30; ++i) more += fmt::format("{{\"text\":\"one more, number {}\"}}\n", i);
+    directory.write("b.jsonl", more);
     DataConfig config = anonymising("planted.jsonl", "pseudonym");
     config.clean.anonymise.key_file = "key";
     config.holdout = {0.2, HoldoutBy::document};
