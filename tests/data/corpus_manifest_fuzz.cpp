@@ -46,7 +46,7 @@ std::vector<std::string> corpus() {
 
 class Executor {
   public:
-    Executor() : directory_(fs::temp_directory_path() / ("kiban-manifest-fuzz-" + std::to_string(::getpid()))) {
+    Executor() : directory_(testing::fuzz_directory() / ("kiban-manifest-fuzz-" + std::to_string(::getpid()))) {
         fs::create_directories(directory_);
         std::ofstream(directory_ / "a.h5") << "1234567";
         std::ofstream(directory_ / "b.h5") << "123456789";

@@ -72,7 +72,7 @@ data::Codec codec_of(const std::string& bytes) {
 
 class Executor {
   public:
-    Executor() : file_(fs::temp_directory_path() / ("kiban-jsonl-fuzz-" + std::to_string(::getpid()))) {}
+    Executor() : file_(testing::fuzz_directory() / ("kiban-jsonl-fuzz-" + std::to_string(::getpid()))) {}
     ~Executor() {
         std::error_code ignored;
         fs::remove(file_, ignored);

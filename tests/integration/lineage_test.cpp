@@ -84,7 +84,7 @@ TEST_F(Lineage, OfAStepAndOfADocumentAgreeAndAForgottenOneIsNotReadAgain) {
 }
 
 TEST_F(Lineage, OfARunThatRefusedAStepIsToldUpToThereOnly) {
-    ASSERT_EQ(train(4).exit_code, 0);
+    ASSERT_EQ(train(20).exit_code, 0);
     ASSERT_EQ(kiban({"trace", run(), "--step", "4"}).exit_code, 0);
     std::ofstream(dir_ / "run" / "journal.jsonl", std::ios::app)
         << R"({"event":"step_refused","position":0,"rows":1,"step":1,"time":"x"})"
@@ -96,7 +96,7 @@ TEST_F(Lineage, OfARunThatRefusedAStepIsToldUpToThereOnly) {
 }
 
 TEST_F(Lineage, TheAuditOfARunFindsNothingLeftAndAnyChangeOfItsLog) {
-    ASSERT_EQ(train(2).exit_code, 0);
+    ASSERT_EQ(train(20).exit_code, 0);
     const Ended audit = kiban({"audit", run()});
     EXPECT_EQ(audit.exit_code, 0) << audit.output;
     EXPECT_TRUE(contains(audit.output, "0 of what was to be taken out is left")) << audit.output;

@@ -135,6 +135,12 @@ int run(const FuzzTarget& target, std::uint64_t executions, std::uint64_t seed) 
 
 }  // namespace
 
+std::filesystem::path fuzz_directory() {
+    const std::filesystem::path memory = "/dev/shm";
+    std::error_code error;
+    return std::filesystem::is_directory(memory, error) ? memory : std::filesystem::temp_directory_path();
+}
+
 int fuzz(const FuzzTarget& target, int argc, char** argv) {
     if (argc < 2) {
         fmt::print(stderr, "expected EXECUTIONS [SEED]\n");

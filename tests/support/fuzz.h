@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -22,6 +23,10 @@ struct FuzzTarget {
     /// Mends what would else end most executions at the first check (a length, a checksum).
     std::function<void(std::string& input)> mend = {};
 };
+
+/// A place for files that are written over thousands of times: in memory where the system has such a one, since a file
+/// system on a disk writes each out.
+std::filesystem::path fuzz_directory();
 
 /// `arguments`: EXECUTIONS [SEED]. The exit code: 0, or 1 when something was found or when fewer than one mutation in a
 /// thousand was accepted, since then nothing behind the first check is reached.
