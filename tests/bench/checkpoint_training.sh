@@ -6,7 +6,7 @@
 # that saves take at the interval that "auto" would choose for them and one failure a day. Goal: at most 0.5 %.
 #
 #   tests/bench/checkpoint_training.sh [ROUNDS]     KIBAN names the executable; default 2 rounds of 98 steps
-#   COPY=lazy POOL_MIB=64 SPREAD=0 ...              other ways to copy and write. TMPDIR chooses the disk
+#   COPY=lazy POOL_MIB=64 SPREAD=0 IO=cached ...    other ways to copy and write. TMPDIR chooses the disk
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 kiban=${KIBAN:-$here/../../build/release/bin/kiban}
@@ -36,6 +36,7 @@ interval_steps = 16
 copy = "${COPY:-auto}"
 pool_mib = ${POOL_MIB:-0}
 spread = ${SPREAD:-0.25}
+io = "${IO:-direct}"
 [data.holdout]
 fraction = 0.05
 [monitoring]

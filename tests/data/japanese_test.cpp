@@ -31,7 +31,8 @@ const std::string kAnonymised =
     "カードは<CARD>です。\n"
     "版は1.2.3、日付は2024-01-02、価格は１２３４円です。敬具\n";
 
-// The path of a source of Japanese text.
+// The path of a source of Japanese text: made up where the system was told to install no manual pages, as containers
+// are.
 std::string japanese_source(const TempDirectory& directory) {
     if (std::filesystem::is_directory(kPages)) return kPages;
     const std::array<std::string, 6> subjects = {"基盤", "設計", "計算機", "学習", "文書", "保存"};
