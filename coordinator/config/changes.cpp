@@ -28,6 +28,7 @@ bool changes_rows(const RunFile& saved, const RunFile& now) {
     return std::ranges::any_of(changes, [](const std::string& change) {
         return change.starts_with("run.seed:") ||
                (change.starts_with("data.") && !change.starts_with("data.corpora_dir:") &&
+                !change.starts_with("data.forget:") &&  // hides tokens, moves no row
                 !change.starts_with("data.tokenizer:"));
     });
 }

@@ -317,6 +317,14 @@ TEST(RunFile, RopeThetaOfImportedWeightsIsFixedAndThatOfAForkIsNot) {
     EXPECT_EQ(changes_of_tensors(saved, deeper), changes_of_import(saved, deeper));
 }
 
+TEST(Changes, AnotherSeedOrTextOrLengthMovesRowsAndAForgottenDocumentOrPlaceDoesNot) {
+    const RunFile saved = parse(kSmallest);
+    for (const char* moves : {"run.seed=4", "data.sequence_length=64"})
+        EXPECT_TRUE(changes_rows(saved, parse(kSmallest, {moves}))) << moves;
+    for (const char* stays : {"data.forget=gone.txt", "data.corpora_dir=elsewhere", "checkpoint.keep=9"})
+        EXPECT_FALSE(changes_rows(saved, parse(kSmallest, {stays}))) << stays;
+}
+
 TEST(LiveKeys, ChangeTogetherOrNotAtAll) {
     RunFile file = parse_run_file("[[data.sources]]\npath = 'x'\n", ".", "test");
     const auto changes = change_live(file, {"checkpoint.keep=5", "launch.max_restarts=2"});
