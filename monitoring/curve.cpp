@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "monitoring/curve_axis.h"
 #include "monitoring/curve_format.h"
 #include "monitoring/error.h"
 #include "monitoring/fault.h"
@@ -199,35 +200,56 @@ std::string open_metrics_number(double value) {
     return fmt::format("{}", value);
 }
 
+// Since 1970.
+std::uint64_t milliseconds_of(const CurveRow& row, CurveAxis axis) {
+    constexpr std::uint64_t kTokensOfAMillisecond = 100;
+    const std::uint64_t since = axis == CurveAxis::step ? 1000 * row.step : row.tokens / kTokensOfAMillisecond;
+    return 1000 * kVirtualEpochSeconds + since;
+}
+
+std::string time_text(std::uint64_t ms) {
+    return ms % 1000 == 0 ? fmt::format("{}", ms / 1000) : fmt::format("{}.{:03}", ms / 1000, ms % 1000);
+}
+
 template <typename Value>
 void write_family(std::ostream& out, const std::vector<CurveRow>& rows, const char* name, const char* help,
-                  const std::string& labels, Value value) {
+                  const std::string& labels, CurveAxis axis, Value value) {
     out << "# HELP " << name << ' ' << help << "\n# TYPE " << name << " gauge\n";
+    std::string last;  // sample, at its time
+    std::uint64_t last_ms = 0;
     for (const CurveRow& row : rows) {
         const auto sample = value(row);
         if (!sample) continue;
-        out << fmt::format("{}{{{}}} {} {}\n", name, labels, open_metrics_number(*sample),
-                           kVirtualEpochSeconds + row.step);
+        const std::uint64_t ms = milliseconds_of(row, axis);
+        if (ms != last_ms) out << last;
+        last = fmt::format("{}{{{}}} {} {}\n", name, labels, open_metrics_number(*sample), time_text(ms));
+        last_ms = ms;
     }
+    out << last;
 }
 
 }  // namespace
 
-void write_openmetrics(std::ostream& out, const std::vector<CurveRow>& rows, const std::string& run) {
+void write_openmetrics(std::ostream& out, const std::vector<CurveRow>& rows, const std::string& run, CurveAxis axis) {
     using Sample = std::optional<double>;
-    const std::string labels = fmt::format("run=\"{}\",axis=\"step\"", label_value(run));
-    write_family(out, rows, "kiban_train_loss_nats", "Mean loss per target token of the step", labels,
+    const std::string labels =
+        fmt::format("run=\"{}\",axis=\"{}\"", label_value(run), axis == CurveAxis::step ? "step" : "tokens");
+    write_family(out, rows, "kiban_train_loss_nats", "Mean loss per target token of the step", labels, axis,
                  [](const CurveRow& row) { return Sample(row.loss); });
     write_family(out, rows, "kiban_eval_loss_nats", "Mean loss per token on the holdout after the step",
-                 labels + ",split=\"holdout\"",
+                 labels + ",split=\"holdout\"", axis,
                  [](const CurveRow& row) { return std::isnan(row.eval_loss) ? Sample() : Sample(row.eval_loss); });
-    write_family(out, rows, "kiban_learning_rate", "Learning rate of the step", labels,
+    write_family(out, rows, "kiban_learning_rate", "Learning rate of the step", labels, axis,
                  [](const CurveRow& row) { return Sample(row.learning_rate); });
-    write_family(out, rows, "kiban_grad_norm", "Global gradient norm of the step before clipping", labels,
+    write_family(out, rows, "kiban_grad_norm", "Global gradient norm of the step before clipping", labels, axis,
                  [](const CurveRow& row) { return Sample(row.grad_norm); });
-    write_family(out, rows, "kiban_train_tokens_seen", "Target tokens trained, this step included", labels,
+    write_family(out, rows, "kiban_train_tokens_seen", "Target tokens trained, this step included", labels, axis,
                  [](const CurveRow& row) { return Sample(static_cast<double>(row.tokens)); });
     out << "# EOF\n";
+}
+
+void write_openmetrics(std::ostream& out, const std::vector<CurveRow>& rows, const std::string& run) {
+    write_openmetrics(out, rows, run, CurveAxis::step);
 }
 
 }  // namespace kiban::monitoring

@@ -62,17 +62,20 @@ struct MetricsServer::Impl {
     std::unique_ptr<prometheus::Exposer> exposer;
 };
 
-MetricsServer::MetricsServer(const RunMetrics& metrics, const std::string& listen) {
+MetricsServer::MetricsServer(const RunMetrics& metrics, const std::string& listen)
+    : MetricsServer(metrics.collectables(), listen, "monitoring.listen") {}
+
+MetricsServer::MetricsServer(const std::vector<std::shared_ptr<prometheus::Collectable>>& collectables,
+                             const std::string& listen, const char* option) {
     const ListenAddress address = parse_listen_address(listen);
     try {
         impl_ = std::make_unique<Impl>(address);
     } catch (const std::exception& error) {
         throw ConfigError(
-            "cannot serve metrics on '{}': {}; set monitoring.listen to another address, or its port to 0 for a free "
-            "one",
-            listen, why_not(address, error));
+            "cannot serve metrics on '{}': {}; set {} to another address, or its port to 0 for a free one", listen,
+            why_not(address, error), option);
     }
-    for (const auto& collectable : metrics.collectables()) impl_->exposer->RegisterCollectable(collectable);
+    for (const auto& collectable : collectables) impl_->exposer->RegisterCollectable(collectable);
 }
 
 MetricsServer::~MetricsServer() = default;

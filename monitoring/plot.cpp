@@ -70,13 +70,13 @@ std::optional<Frame> frame_of(const Plot& plot) {
     Range y;
     for (const PlotSeries& series : plot.series) {
         for (const PlotPoint& point : series.points) {
-            x.include(point.x, plot.log_x);
+            x.include(point.x, false);
             y.include(point.y, plot.log_y);
         }
     }
     if (x.empty() || y.empty()) return std::nullopt;
     Frame frame;
-    frame.x = {x.low, x.high, plot.log_x, kLeft, static_cast<double>(plot.width - kRight)};
+    frame.x = {x.low, x.high, false, kLeft, static_cast<double>(plot.width - kRight)};
     frame.y = {y.low, y.high, plot.log_y, static_cast<double>(plot.height - kBottom), kTop};
     if (frame.x.high <= frame.x.low) frame.x.high = frame.x.low + 1;
     const bool starts_at_zero = !plot.log_y && y.low >= 0 && y.low < 0.15 * y.high;
@@ -102,9 +102,7 @@ void draw_axes(Buffer& out, const Plot& plot, const Frame& frame) {
         emit(out, "<text class=\"tick\" x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n", kLeft - 8, at + 4,
              short_number(tick));
     }
-    const auto x_ticks =
-        plot.log_x ? log_ticks(frame.x.low, frame.x.high) : linear_ticks(frame.x.low, frame.x.high, plot.width / 90);
-    for (const double tick : x_ticks) {
+    for (const double tick : linear_ticks(frame.x.low, frame.x.high, plot.width / 90)) {
         const double at = frame.x.pixel(tick);
         emit(out, "<line class=\"mark\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{}\" y2=\"{}\"/>", at, at, bottom, bottom + 4);
         emit(out, "<text class=\"tick\" x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", at, bottom + 18,
@@ -174,17 +172,11 @@ void draw_series(Buffer& out, const Plot& plot, const PlotSeries& series, const 
     const bool marked = series.style == PlotSeries::Style::kMarked;
     std::vector<PlotPoint> drawable;
     std::copy_if(series.points.begin(), series.points.end(), std::back_inserter(drawable),
-                 [&](const PlotPoint& point) { return (!plot.log_x || point.x > 0) && (!plot.log_y || point.y > 0); });
+                 [&](const PlotPoint& point) { return !plot.log_y || point.y > 0; });
     const auto columns = static_cast<std::size_t>((plot.width - kLeft - kRight) / kPixelsPerBucket);
-    const auto buckets = down_sample(drawable, columns, plot.log_x);
-    // The page's script reads the values back from here for its tool-tip.
-    emit(out, "<g class=\"series {} run-{}\" data-name=\"{}\" data-points=\"", marked ? "marked" : "curve",
-         series.color, escape_html(series.name));
-    for (const PlotBucket& bucket : buckets) {
-        emit(out, "{:.0f},{:.5g},{:.1f},{:.1f} ", bucket.x, bucket.mean, frame.x.pixel(bucket.x),
-             frame.y.pixel(bucket.mean));
-    }
-    emit(out, "\">\n");
+    const auto buckets = down_sample(drawable, columns);
+    emit(out, "<g class=\"series {} run-{}\" data-name=\"{}\">\n", marked ? "marked" : "curve", series.color,
+         escape_html(series.name));
     draw_band(out, buckets, frame);
     if (!buckets.empty()) draw_line(out, buckets, frame);
     if (marked && buckets.size() <= kMaxMarks) {
@@ -201,10 +193,8 @@ void draw_series(Buffer& out, const Plot& plot, const PlotSeries& series, const 
 
 std::string plot_svg(const Plot& plot) {
     Buffer out;
-    emit(out,
-         "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\" data-log-x=\"{}\" data-left=\"{}\" "
-         "data-right=\"{}\">\n",
-         plot.width, plot.height, escape_html(plot.title), plot.log_x ? 1 : 0, kLeft, plot.width - kRight);
+    emit(out, "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">\n", plot.width, plot.height,
+         escape_html(plot.title));
     if (const auto frame = frame_of(plot)) {
         draw_axes(out, plot, *frame);
         // Strong lines lie over thin ones.
@@ -214,7 +204,6 @@ std::string plot_svg(const Plot& plot) {
             }
         }
         draw_marks(out, plot, *frame);
-        emit(out, "<line class=\"cursor\" x1=\"0\" x2=\"0\" y1=\"{}\" y2=\"{}\"/>\n", kTop, plot.height - kBottom);
     } else {
         emit(out, "<text class=\"empty\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">nothing recorded yet</text>\n",
              plot.width / 2, plot.height / 2);
@@ -223,16 +212,15 @@ std::string plot_svg(const Plot& plot) {
     return fmt::to_string(out);
 }
 
-std::vector<PlotBucket> down_sample(const std::vector<PlotPoint>& points, std::size_t buckets, bool log_x) {
+std::vector<PlotBucket> down_sample(const std::vector<PlotPoint>& points, std::size_t buckets) {
     std::vector<PlotBucket> out;
     if (points.empty() || buckets == 0) return out;
-    const auto place = [&](double x) { return log_x ? std::log10(x) : x; };
-    const double begin = place(points.front().x);
-    const double span = std::max(place(points.back().x) - begin, std::numeric_limits<double>::min());
+    const double begin = points.front().x;
+    const double span = std::max(points.back().x - begin, std::numeric_limits<double>::min());
     std::size_t current = buckets;  // none yet
     for (const PlotPoint& point : points) {
         if (!std::isfinite(point.y)) continue;
-        const double share = (place(point.x) - begin) / span;
+        const double share = (point.x - begin) / span;
         const auto index = std::min(static_cast<std::size_t>(share * static_cast<double>(buckets)), buckets - 1);
         if (index != current) out.emplace_back();
         current = index;

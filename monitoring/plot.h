@@ -42,7 +42,6 @@ struct Plot {
     std::vector<PlotMark> marks;
     int width = 520;  // of the view box
     int height = 260;
-    bool log_x = false;
     bool log_y = false;
 };
 
@@ -58,8 +57,8 @@ struct PlotBucket {
     std::size_t count = 0;
 };
 
-/// At most `buckets` of them, equally wide in x or, when log_x, in log x; points that are not finite are left out.
-std::vector<PlotBucket> down_sample(const std::vector<PlotPoint>& points, std::size_t buckets, bool log_x);
+/// At most `buckets` of them, equally wide in x; points that are not finite are left out.
+std::vector<PlotBucket> down_sample(const std::vector<PlotPoint>& points, std::size_t buckets);
 
 /// Round numbers inside [low, high], about `count` of them.
 std::vector<double> linear_ticks(double low, double high, int count);

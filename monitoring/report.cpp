@@ -9,126 +9,42 @@
 #include <ctime>
 #include <functional>
 #include <limits>
-#include <optional>
 
-#include "monitoring/detect/curve_watch.h"
 #include "monitoring/file.h"
 #include "monitoring/plot.h"
-#include "monitoring/report_style.h"
+#include "monitoring/report/assets.h"
+#include "monitoring/report/data.h"
+#include "monitoring/report/tables.h"
 
 namespace kiban::monitoring {
 namespace {
 
-using Rows = std::vector<CurveRow>;
-using Events = std::vector<std::vector<detect::Event>>;  // of each run
+using Stories = std::vector<CurveStory>;
+using ValueOf = std::function<std::optional<double>(const CurveRows&, std::size_t)>;
 
-// Tokens of a row are a running sum, so a rate needs the row of the step before.
-std::optional<double> tokens_per_second(const Rows& rows, std::size_t index) {
-    const CurveRow& row = rows[index];
-    const bool first = index == 0;
-    if (row.step != (first ? 1 : rows[index - 1].step + 1) || !(row.step_seconds > 0)) return std::nullopt;
-    return static_cast<double>(row.tokens - (first ? 0 : rows[index - 1].tokens)) / row.step_seconds;
-}
-
-std::vector<PlotPoint> points_of(const Rows& rows, const std::function<std::optional<double>(std::size_t)>& value) {
+std::vector<PlotPoint> points_of(const CurveRows& rows, const ValueOf& value_of) {
     std::vector<PlotPoint> points;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-        if (const auto y = value(i)) points.push_back({static_cast<double>(rows[i].step), *y});
+        if (const auto y = value_of(rows, i)) points.push_back({static_cast<double>(rows[i].step), *y});
     }
     return points;
 }
 
-std::optional<double> median(std::vector<double> values) {
-    if (values.empty()) return std::nullopt;
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
-}
-
-std::string thousands(std::uint64_t value) {
-    std::string text = std::to_string(value);
-    for (std::size_t at = text.size(); at > 3;) text.insert(at -= 3, 1, ',');
-    return text;
-}
-
-std::string or_dash(const std::optional<double>& value, const char* suffix = "") {
-    return value ? fmt::format("{:.5g}{}", *value, suffix) : "–";
-}
-
 std::size_t color_of(std::size_t run) { return run % kReportColors; }
 
-struct Summary {
-    std::optional<double> loss;
-    std::optional<double> best_eval;
-    std::uint64_t best_eval_step = 0;
-    std::optional<double> rate;
-    double hours = 0;
-};
-
-Summary summarize(const Rows& rows) {
-    Summary summary;
-    std::vector<double> rates;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-        summary.hours += rows[i].step_seconds / 3600;
-        if (const auto rate = tokens_per_second(rows, i)) rates.push_back(*rate);
-        if (std::isfinite(rows[i].eval_loss) && rows[i].eval_loss < summary.best_eval.value_or(HUGE_VAL)) {
-            summary.best_eval = rows[i].eval_loss;
-            summary.best_eval_step = rows[i].step;
-        }
-    }
-    if (!rows.empty()) summary.loss = rows.back().loss;
-    summary.rate = median(std::move(rates));
-    return summary;
+// Of one run: with several, the still lines would belong to nobody.
+std::vector<double> rules_of(const std::vector<ReportRun>& runs) {
+    if (runs.size() != 1) return {};
+    const auto steps = restarts_of(runs[0].curve.rows);
+    return {steps.begin(), steps.end()};
 }
 
-std::string duration_text(double hours) {
-    if (hours >= 1) return fmt::format("{:.1f} h", hours);
-    return hours * 60 >= 1 ? fmt::format("{:.1f} min", hours * 60) : fmt::format("{:.1f} s", hours * 3600);
-}
-
-std::string summary_table(const std::vector<ReportRun>& runs) {
-    std::string out =
-        "<section class=\"card scroll\"><table><tr><th>Run</th><th>Steps</th><th>Tokens</th><th>Training loss</th>"
-        "<th>Best holdout loss</th><th>Tokens/s</th><th>Time in steps</th><th>Repeated steps</th></tr>\n";
-    for (std::size_t i = 0; i < runs.size(); ++i) {
-        const Rows& rows = runs[i].curve.rows;
-        const Summary summary = summarize(rows);
-        const std::string best =
-            summary.best_eval ? fmt::format("{:.4f} at {}", *summary.best_eval, thousands(summary.best_eval_step))
-                              : "–";
-        out += fmt::format("<tr class=\"run-{}\"><td class=\"value\">{}</td>", color_of(i), escape_html(runs[i].name));
-        for (const std::string& cell :
-             {rows.empty() ? std::string("0") : thousands(rows.back().step),
-              rows.empty() ? std::string("0") : short_number(static_cast<double>(rows.back().tokens)),
-              or_dash(summary.loss), best, summary.rate ? short_number(std::round(*summary.rate)) : std::string("–"),
-              duration_text(summary.hours), thousands(runs[i].curve.superseded_rows)}) {
-            out += fmt::format("<td class=\"value\">{}</td>", cell);
-        }
-        out += "</tr>\n";
-    }
-    return out + "</table></section>\n";
-}
-
-// Steps at which another attempt took over, of one run: with several, the lines would belong to nobody.
-std::vector<double> restarts_of(const std::vector<ReportRun>& runs) {
-    std::vector<double> steps;
-    if (runs.size() != 1) return steps;
-    const Rows& rows = runs[0].curve.rows;
-    for (std::size_t i = 1; i < rows.size(); ++i) {
-        if (rows[i].attempt != rows[i - 1].attempt) steps.push_back(static_cast<double>(rows[i - 1].step));
-    }
-    return steps;
-}
-
-// Events of one run that concern, or do not concern, the gradient norm; of several runs they would belong to nobody.
-std::vector<PlotMark> marks_of(const Events& events, bool of_norm) {
+std::vector<PlotMark> marks_of(const Stories& stories, bool of_norm) {
     std::vector<PlotMark> marks;
-    if (events.size() != 1) return marks;
-    for (const detect::Event& event : events[0]) {
+    if (stories.size() != 1) return marks;
+    for (const detect::Event& event : stories[0].events) {
         if ((event.series == detect::Series::grad_norm) != of_norm) continue;
-        const bool alarm = event.kind == detect::EventKind::spike || event.kind == detect::EventKind::divergence ||
-                           event.kind == detect::EventKind::spike_lingering;
-        marks.push_back({static_cast<double>(event.step), alarm, describe(event)});
+        marks.push_back({static_cast<double>(event.step), is_alarm(event), describe(event)});
     }
     return marks;
 }
@@ -146,108 +62,162 @@ bool covers_decades(const Plot& plot) {
     return high > 30 * low;
 }
 
-std::string card(Plot plot, bool wide) {
+struct CardText {
+    const char* kind;   // what page.js calls it
+    bool wide = false;  // over the whole page
+    bool saves = false;
+    bool restarts = false;
+    bool events = false;
+    std::string more_keys = {};
+};
+
+std::string keys_of(const Plot& plot, const CardText& text) {
     std::string keys;
-    bool beside = false;  // strong lines among the thin ones: the thin ones step back
     for (const PlotSeries& series : plot.series) {
+        if (plot.series.size() == 1) break;  // the page's title names it
         const bool marked = series.style == PlotSeries::Style::kMarked;
-        beside = beside || marked;
-        if (plot.series.size() == 1) continue;  // the page's title names it
         keys += fmt::format("<span class=\"key run-{}\"><i class=\"{}\"></i>{}</span>", series.color,
                             marked ? "marked" : "curve", escape_html(series.name));
     }
-    const char* const restarts = plot.rules.empty() ? "" : "<span class=\"key\">┊ restart</span>";
-    const char* const events = plot.marks.empty() ? "" : "<span class=\"key\">▴ event</span>";
-    std::string out = fmt::format(
-        "<section class=\"card{}\"><div class=\"head\"><h2>{}</h2><span class=\"unit\">{}</span><div "
-        "class=\"keys\">{}{}{}</div></div>\n",
-        wide ? " wide" : "", escape_html(plot.title), escape_html(plot.unit), keys, restarts, events);
-    for (const bool log_x : {false, true}) {
-        plot.log_x = log_x;
-        out += fmt::format("<div class=\"plot {}{}\">{}</div>\n", log_x ? "log-steps" : "linear-steps",
-                           beside ? " beside" : "", plot_svg(plot));
-    }
-    return out + "</section>\n";
+    if (text.restarts) keys += "<span class=\"key\">┊ restart</span>";
+    if (text.saves) keys += "<span class=\"key\">╷ checkpoint</span>";
+    if (text.events) keys += "<span class=\"key\">▴ event</span>";
+    return keys + text.more_keys;
 }
 
-std::string loss_card(const std::vector<ReportRun>& runs, const Events& events) {
+// The drawing is what a reader without the script sees; the script replaces it.
+std::string card(const Plot& plot, const CardText& text) {
+    return fmt::format(
+        "<section class=\"card{}\" data-kind=\"{}\"><div class=\"head\"><h2>{}</h2><span class=\"unit\">{}{}over "
+        "<span class=\"axis-label\">steps</span></span><button type=\"button\" aria-pressed=\"{}\" hidden>log</button>"
+        "<div class=\"keys\">{}</div></div>\n<div class=\"plot still\">{}</div>\n</section>\n",
+        text.wide ? " wide" : "", text.kind, escape_html(plot.title), escape_html(plot.unit),
+        plot.unit.empty() ? "" : ", ", plot.log_y, keys_of(plot, text), plot_svg(plot));
+}
+
+bool any(const std::vector<ReportRun>& runs, const std::function<bool(const ReportRun&)>& has) {
+    return std::any_of(runs.begin(), runs.end(), has);
+}
+
+bool any_restarts(const std::vector<ReportRun>& runs) {
+    return any(runs, [](const ReportRun& run) { return !restarts_of(run.curve.rows).empty(); });
+}
+
+bool any_saves(const std::vector<ReportRun>& runs) {
+    return any(runs, [](const ReportRun& run) { return !run.saves.empty(); });
+}
+
+bool any_events(const Stories& stories, bool of_norm) {
+    return std::any_of(stories.begin(), stories.end(), [&](const CurveStory& story) {
+        return std::any_of(story.events.begin(), story.events.end(), [&](const detect::Event& event) {
+            return (event.series == detect::Series::grad_norm) == of_norm;
+        });
+    });
+}
+
+// Of the phases that occur, but for plain learning, which is drawn as next to nothing.
+std::string phase_keys(const Stories& stories) {
+    std::string keys;
+    for (const detect::Phase phase :
+         {detect::Phase::plateau, detect::Phase::memorised, detect::Phase::early_sign, detect::Phase::diverging}) {
+        const bool there = std::any_of(stories.begin(), stories.end(), [&](const CurveStory& story) {
+            return std::any_of(story.phases.begin(), story.phases.end(),
+                               [&](const auto& entry) { return entry.second == phase; });
+        });
+        if (!there) continue;
+        std::string word(detect::word_of(phase));
+        std::replace(word.begin(), word.end(), '_', ' ');
+        keys +=
+            fmt::format("<span class=\"key phase-{}\"><i class=\"box\"></i>{}</span>", detect::word_of(phase), word);
+    }
+    return keys;
+}
+
+std::string loss_card(const std::vector<ReportRun>& runs, const Stories& stories) {
     Plot plot;
     plot.title = "Loss";
     plot.unit = "nats per token";
     plot.width = 1060;
     plot.height = 380;
-    plot.rules = restarts_of(runs);
-    plot.marks = marks_of(events, /*of_norm=*/false);
+    plot.rules = rules_of(runs);
+    plot.marks = marks_of(stories, /*of_norm=*/false);
     for (std::size_t i = 0; i < runs.size(); ++i) {
-        const Rows& rows = runs[i].curve.rows;
+        const CurveRows& rows = runs[i].curve.rows;
         const std::string prefix = runs.size() == 1 ? "" : runs[i].name + ", ";
-        plot.series.push_back({prefix + "training", color_of(i), PlotSeries::Style::kCurve,
-                               points_of(rows, [&](std::size_t row) { return std::optional(rows[row].loss); })});
-        auto holdout = points_of(rows, [&](std::size_t row) {
-            return std::isnan(rows[row].eval_loss) ? std::nullopt : std::optional(rows[row].eval_loss);
+        plot.series.push_back(
+            {prefix + "training", color_of(i), PlotSeries::Style::kCurve,
+             points_of(rows, [](const CurveRows& all, std::size_t row) { return std::optional(all[row].loss); })});
+        auto holdout = points_of(rows, [](const CurveRows& all, std::size_t row) {
+            return std::isnan(all[row].eval_loss) ? std::nullopt : std::optional(all[row].eval_loss);
         });
         if (holdout.empty()) continue;
         const std::size_t color = runs.size() == 1 ? 1 : color_of(i);
         plot.series.push_back({prefix + "holdout", color, PlotSeries::Style::kMarked, std::move(holdout)});
     }
-    return card(std::move(plot), true);
+    return card(plot, {.kind = "loss",
+                       .wide = true,
+                       .saves = any_saves(runs),
+                       .restarts = any_restarts(runs),
+                       .events = any_events(stories, false),
+                       .more_keys = phase_keys(stories)});
 }
 
-template <typename Value>
-std::string curve_card(const std::vector<ReportRun>& runs, const char* title, const char* unit, Value value,
-                       std::vector<PlotMark> marks = {}) {
+struct CurveKind {
+    const char* kind;
+    const char* title;
+    const char* unit;
+    ValueOf value_of;
+};
+
+std::string curve_card(const std::vector<ReportRun>& runs, const CurveKind& kind, std::vector<PlotMark> marks = {},
+                       bool events = false) {
     Plot plot;
-    plot.title = title;
-    plot.unit = unit;
-    plot.rules = restarts_of(runs);
+    plot.title = kind.title;
+    plot.unit = kind.unit;
+    plot.rules = rules_of(runs);
     plot.marks = std::move(marks);
     for (std::size_t i = 0; i < runs.size(); ++i) {
-        const Rows& rows = runs[i].curve.rows;
-        plot.series.push_back({runs[i].name, color_of(i), PlotSeries::Style::kCurve,
-                               points_of(rows, [&](std::size_t row) { return value(rows, row); })});
+        plot.series.push_back(
+            {runs[i].name, color_of(i), PlotSeries::Style::kCurve, points_of(runs[i].curve.rows, kind.value_of)});
     }
-    plot.log_y = covers_decades(plot) && std::string_view(title) == "Gradient norm";
-    return card(std::move(plot), false);
+    plot.log_y = covers_decades(plot) && std::string_view(kind.kind) == "norm";
+    return card(plot, {.kind = kind.kind, .events = events});
 }
 
-std::string plots(const std::vector<ReportRun>& runs, const Events& events) {
+std::string plots(const std::vector<ReportRun>& runs, const Stories& stories) {
     using Value = std::optional<double>;
-    return "<div class=\"plots\">" + loss_card(runs, events) +
-           curve_card(runs, "Learning rate", "",
-                      [](const Rows& rows, std::size_t row) { return Value(rows[row].learning_rate); }) +
-           curve_card(
-               runs, "Gradient norm", "before clipping",
-               [](const Rows& rows, std::size_t row) { return Value(rows[row].grad_norm); },
-               marks_of(events, /*of_norm=*/true)) +
-           curve_card(runs, "Throughput", "tokens per second", tokens_per_second) +
-           curve_card(runs, "Tokens", "target tokens trained",
-                      [](const Rows& rows, std::size_t row) { return Value(static_cast<double>(rows[row].tokens)); }) +
+    return "<div class=\"plots\">" + loss_card(runs, stories) +
+           curve_card(runs, {"rate", "Learning rate", "",
+                             [](const CurveRows& rows, std::size_t i) { return Value(rows[i].learning_rate); }}) +
+           curve_card(runs,
+                      {"norm", "Gradient norm", "before clipping",
+                       [](const CurveRows& rows, std::size_t i) { return Value(rows[i].grad_norm); }},
+                      marks_of(stories, /*of_norm=*/true), any_events(stories, true)) +
+           curve_card(runs, {"speed", "Throughput", "tokens per second", tokens_per_second}) +
+           curve_card(runs, {"tokens", "Tokens", "target tokens trained",
+                             [](const CurveRows& rows, std::size_t i) {
+                                 return Value(static_cast<double>(rows[i].tokens));
+                             }}) +
            "</div>\n";
 }
 
-std::string list_of(const std::string& run, std::size_t count, const char* what, const std::string& items) {
-    if (count == 0) return {};
-    return fmt::format("<details class=\"card\"><summary>{}: {} {}</summary><ol>\n{}</ol></details>\n",
-                       escape_html(run), count, what, items);
+std::string choice(const char* label, const char* name, const std::vector<std::pair<const char*, const char*>>& values,
+                   std::string_view chosen) {
+    std::string out = fmt::format("<fieldset class=\"choice\"><span>{}</span>", label);
+    for (const auto& [value, text] : values) {
+        out += fmt::format("<label><input type=\"radio\" name=\"{}\" value=\"{}\"{}><em>{}</em></label>", name, value,
+                           value == chosen ? " checked" : "", text);
+    }
+    return out + "</fieldset>\n";
 }
 
-std::string details(const ReportRun& run, const std::vector<detect::Event>& curve_events, bool open) {
-    std::string out;
-    if (!run.facts.empty()) {
-        out += fmt::format("<details class=\"card\"{}><summary>{}: facts</summary><dl>\n", open ? " open" : "",
-                           escape_html(run.name));
-        for (const auto& [key, value] : run.facts) {
-            out += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape_html(key), escape_html(value));
-        }
-        out += "</dl></details>\n";
-    }
-    std::string found;
-    for (const detect::Event& event : curve_events) found += fmt::format("<li>{}</li>\n", escape_html(describe(event)));
-    out += list_of(run.name, curve_events.size(), "events on the curve", found);
-    std::string events;
-    for (const std::string& event : run.events) events += fmt::format("<li>{}</li>\n", escape_html(event));
-    out += list_of(run.name, run.events.size(), "events", events);
-    return out;
+std::string bar() {
+    return "<div class=\"bar\" hidden>" +
+           choice("Over", "axis", {{"step", "Steps"}, {"tokens", "Tokens"}, {"time", "Time"}}, "step") +
+           choice("Axis", "scale", {{"linear", "Linear"}, {"log", "Log"}}, "linear") +
+           choice("Smoothing", "smooth", {{"off", "Off"}, {"light", "Light"}, {"strong", "Strong"}}, "light") +
+           choice("Theme", "theme", {{"auto", "Auto"}, {"light", "Light"}, {"dark", "Dark"}}, "auto") +
+           "<button type=\"button\" id=\"whole\" hidden>Whole range</button></div>\n";
 }
 
 std::string as_of(const std::vector<ReportRun>& runs) {
@@ -265,19 +235,19 @@ std::string as_of(const std::vector<ReportRun>& runs) {
 void write_report(const std::filesystem::path& file, const std::vector<ReportRun>& runs) {
     std::string title;
     for (const ReportRun& run : runs) title += (title.empty() ? "" : " · ") + escape_html(run.name);
-    std::string page = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n";
-    page += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
-    page += fmt::format("<title>{}</title>\n<style>{}</style>\n</head>\n<body>\n<div class=\"sheet\">\n", title,
-                        kReportStyle);
-    page +=
-        "<input class=\"switch\" type=\"checkbox\" id=\"log-steps\"><label class=\"switch-label\" "
-        "for=\"log-steps\">log steps</label>\n";
-    page += fmt::format("<header><h1>{}</h1><p class=\"under\">{}</p></header>\n<main>\n", title, as_of(runs));
-    Events events;
-    for (const ReportRun& run : runs) events.push_back(detect::events_of(run.curve.rows));
-    page += summary_table(runs) + plots(runs, events);
-    for (std::size_t i = 0; i < runs.size(); ++i) page += details(runs[i], events[i], runs.size() == 1);
-    page += fmt::format("</main>\n</div>\n<script>{}</script>\n</body>\n</html>\n", kReportScript);
+    std::string page = fmt::format(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+        "content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n<style>{}</style>\n</head>\n<body>\n<div "
+        "class=\"sheet\">\n<header><h1>{}</h1><p class=\"under\">{}</p></header>\n<main>\n",
+        title, kReportStyle, title, as_of(runs));
+    Stories stories;
+    for (const ReportRun& run : runs) stories.push_back(story_of(run.curve.rows));
+    page += summary_table(runs) + bar() + plots(runs, stories);
+    for (const ReportRun& run : runs) page += time_by_rank(run);
+    for (std::size_t i = 0; i < runs.size(); ++i) page += details_of(runs[i], stories[i], runs.size() == 1);
+    page += fmt::format("</main>\n</div>\n<script type=\"application/json\" id=\"runs\">{}</script>\n",
+                        report_data(runs, stories));
+    page += fmt::format("<script>{}</script>\n</body>\n</html>\n", kReportScript);
     publish(file, page);
 }
 

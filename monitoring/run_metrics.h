@@ -91,7 +91,7 @@ class RunMetrics {
     void checkpoint_written(std::uint64_t bytes, double seconds);
     void checkpoint_stalled(double seconds);
     void checkpoint_skipped();
-    /// Steps between checkpoints, chosen for an automatic interval.
+    /// Steps between checkpoints, as set or as chosen for an automatic interval.
     void checkpoint_interval(std::uint64_t steps);
     /// A cause is a word of a small set (signal, exit, heartbeat, ...), never a message: after 15 of them come
     /// "other"s.
@@ -121,13 +121,11 @@ class RunMetrics {
 
     /// Prometheus text format 0.0.4, as served.
     std::string text() const;
+    std::vector<std::shared_ptr<prometheus::Collectable>> collectables() const;
 
   private:
-    friend class MetricsServer;
     struct Impl;
     class Snapshot;
-
-    std::vector<std::shared_ptr<prometheus::Collectable>> collectables() const;
 
     std::unique_ptr<Impl> impl_;
     std::shared_ptr<Snapshot> snapshot_;
@@ -137,6 +135,9 @@ class RunMetrics {
 class MetricsServer {
   public:
     MetricsServer(const RunMetrics& metrics, const std::string& listen);  // "127.0.0.1:9464"; port 0 picks a free one
+    /// `option`: what a person sets to listen elsewhere.
+    MetricsServer(const std::vector<std::shared_ptr<prometheus::Collectable>>& collectables, const std::string& listen,
+                  const char* option);
     ~MetricsServer();
     int port() const;
 

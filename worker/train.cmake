@@ -5,7 +5,7 @@ kiban_room(comm
   SOURCES comm/comm_thread.cpp comm/flat_exchange.cpp comm/group.cpp comm/handle.cpp comm/mpi_environment.cpp
           comm/node_exchange.cpp comm/nodes.cpp
           comm/point_to_point.cpp comm/shared_counter.cpp comm/shared_exchange.cpp comm/shared_window.cpp comm/staged_verbs.cpp
-          comm/traffic.cpp comm/tree_sum.cpp comm/verbs.cpp
+          comm/trace.cpp comm/traffic.cpp comm/tree_sum.cpp comm/verbs.cpp
   LINK kiban::monitoring MPI::MPI_CXX)
 
 kiban_room(trainer

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kiban save | stop | extend | set RUN_DIR: asks the run's coordinator through its directory and says what came of it.
+// kiban save | stop | extend | set | trace-steps RUN_DIR: asks the run's coordinator through its directory and says
+// what came of it.
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -56,6 +57,7 @@ std::string what_to_do(const std::string& verb, const AskOptions& options) {
     if (verb == "save") return "its newest checkpoint is what there is: kiban inspect " + dir;
     if (verb == "stop") return "there is nothing to stop";
     if (verb == "set") return "give its next start --set " + options.settings.front();
+    if (verb == "trace-steps") return "where the time went in all is in kiban report";
     return fmt::format("start it with kiban pretrain {} --set train.steps={}", (options.run_dir / "run.toml").string(),
                        options.steps);
 }
@@ -117,6 +119,10 @@ CLI::App* add_command(CLI::App& app, const std::string& verb, const char* what, 
         command->add_option("KEY=VALUE", options->settings, "live keys of the run file (coordinator/RUN_FILE.md)")
             ->required();
     }
+    if (verb == "trace-steps") {
+        options->steps = 5;
+        command->add_option("--steps", options->steps, "how many (5)");
+    }
     command->add_flag("--no-wait", options->no_wait, "ask, and do not wait for the answer");
     command->add_option("--timeout", options->timeout_seconds, "seconds to wait; 0: as long as the coordinator lives")
         ->check(CLI::NonNegativeNumber);
@@ -132,6 +138,8 @@ void add_ask_commands(CLI::App& app, int& exit_code) {
                 exit_code);
     add_command(app, "set", "changes live keys of a run that runs; later starts know it", exit_code);
     add_command(app, "extend", "more steps for a live run, which goes on", exit_code);
+    add_command(app, "trace-steps", "what each rank does when in the next steps of a live run, for Chrome or Perfetto",
+                exit_code);
 }
 
 }  // namespace kiban::coordinator

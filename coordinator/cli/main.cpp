@@ -27,6 +27,7 @@ void add_commands(CLI::App& app, int& exit_code) {
     add_status_command(app, exit_code);
     add_curve_command(app, exit_code);
     add_report_command(app, exit_code);
+    add_expose_command(app, exit_code);
     add_verify_command(app, exit_code);
     add_repair_command(app, exit_code);
     add_pin_command(app, exit_code);

@@ -119,14 +119,14 @@ RunView view_run(const RunDirectory& directory) {
     return view;
 }
 
-monitoring::ReportRun report_of(const RunDirectory& directory) {
-    monitoring::ReportRun report{
-        .name = name_of(directory), .curve = monitoring::read_curve(directory.curve()), .facts = {}, .events = {}};
+monitoring::ReportRun report_of(const RunDirectory& directory, const std::optional<WorkerPrice>& price) {
+    const auto file = run_file_of(directory);
+    ModelSize size;
+    if (file) size = model_size(file->model, vocabulary_of_run(directory, *file), file->data.sequence_length);
+    monitoring::ReportRun report = report_of_files(directory, name_of(directory), size.flops_per_token, price);
     const RunStatus status = view_run(directory).status;
-    if (const auto file = run_file_of(directory)) {
+    if (file) {
         const ModelConfig& model = file->model;
-        const std::int64_t vocabulary = vocabulary_of_run(directory, *file);
-        const ModelSize size = model_size(model, vocabulary, file->data.sequence_length);
         report.facts = {
             {"model", fmt::format("{} {}x{}", model.layout == ModelLayout::gpt2 ? "gpt2" : "llama", model.layers,
                                   model.d_model)},
@@ -144,7 +144,6 @@ monitoring::ReportRun report_of(const RunDirectory& directory) {
         report.facts.emplace_back("corpus", read_corpus_reference(directory).digest.substr(0, 16));
     if (!status.checkpoint.empty()) report.facts.emplace_back("last checkpoint", status.checkpoint);
     if (!status.run_id.empty()) report.facts.emplace_back("run id", status.run_id);
-    for (const auto& entry : read_journal(directory.journal())) report.events.push_back(describe(entry));
     return report;
 }
 

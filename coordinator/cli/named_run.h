@@ -10,6 +10,7 @@
 
 #include "coordinator/config/run_file.h"
 #include "coordinator/run/run_directory.h"
+#include "coordinator/run/run_report.h"
 #include "coordinator/run/status.h"
 #include "monitoring/report.h"
 
@@ -41,7 +42,7 @@ struct RunView {
 };
 RunView view_run(const RunDirectory& directory);
 
-/// Curve, facts and events for a report page.
-monitoring::ReportRun report_of(const RunDirectory& directory);
+/// All that is known of a run, for a report page.
+monitoring::ReportRun report_of(const RunDirectory& directory, const std::optional<WorkerPrice>& price);
 
 }  // namespace kiban::coordinator

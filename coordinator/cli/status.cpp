@@ -16,9 +16,13 @@
 
 #include "checkpoint/commit.h"
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/dashboard.h"
 #include "coordinator/cli/named_run.h"
 #include "coordinator/cli/readable.h"
+#include "coordinator/cli/terminal.h"
+#include "coordinator/protocol/wire.h"
 #include "coordinator/run/journal.h"
+#include "monitoring/curve.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -152,24 +156,57 @@ nlohmann::ordered_json json_of(const RunDirectory& directory, const RunView& vie
 }
 
 void show(const RunDirectory& directory, const RunView& view, const StatusOptions& options) {
-    const bool screen = options.watch && !options.json && ::isatty(STDOUT_FILENO) == 1;
     const std::string text =
         options.json ? json_of(directory, view)
                                .dump(options.watch ? -1 : 2, ' ', false, nlohmann::json::error_handler_t::replace) +
                            "\n"
                      : text_of(directory, view);
-    if (screen) std::fputs("\033[H\033[2J", stdout);
     std::fputs(text.c_str(), stdout);
     std::fflush(stdout);
 }
 
+bool goes_on(const RunView& view) { return view.life == Life::running || view.life == Life::unknown; }
+
+// The record, read again at most each second, and so seldom that reading a long one takes a twentieth of the time.
+class RecordedRows {
+  public:
+    explicit RecordedRows(const RunDirectory& directory) : directory_(directory) {}
+
+    const std::vector<monitoring::CurveRow>& now() {
+        const double before = monotonic_seconds();
+        if (before < next_) return rows_;
+        rows_ = monitoring::read_curve(directory_.curve()).rows;
+        const double after = monotonic_seconds();
+        next_ = after + std::max(1.0, 20 * (after - before));
+        return rows_;
+    }
+
+  private:
+    const RunDirectory& directory_;
+    std::vector<monitoring::CurveRow> rows_;
+    double next_ = 0;
+};
+
+// Until the run ends or the viewer leaves. True when the viewer left.
+bool watch_on_screen(const RunDirectory& directory) {
+    RecordedRows rows(directory);
+    const Terminal terminal;
+    for (RunView view = view_run(directory); goes_on(view); view = view_run(directory)) {
+        const auto events = last_events(directory, /*everything=*/false);
+        terminal.show(dashboard(view, life_text(view), rows.now(), events, terminal.screen()));
+        if (!terminal.wait(1)) return true;
+    }
+    return false;
+}
+
 void status(const StatusOptions& options) {
     const RunDirectory directory = named_run(options.run_dir);
+    const bool screen = options.watch && !options.json && ::isatty(STDOUT_FILENO) == 1;
+    if (screen && watch_on_screen(directory)) return;
     while (true) {
         const RunView view = view_run(directory);
         show(directory, view, options);
-        const bool goes_on = view.life == Life::running || view.life == Life::unknown;
-        if (!options.watch || !goes_on) return;
+        if (!options.watch || !goes_on(view)) return;
         std::this_thread::sleep_for(std::chrono::seconds(1));
     }
 }
@@ -182,7 +219,8 @@ void add_status_command(CLI::App& app, int& /*exit_code*/) {
     auto options = std::make_shared<StatusOptions>();
     command->add_option("RUN_DIR", options->run_dir, "run directory")->required();
     command->add_flag("--json", options->json, "for machines");
-    command->add_flag("--watch", options->watch, "again each second, until the run ends");
+    command->add_flag("--watch", options->watch,
+                      "again each second, until the run ends; in a terminal with its curves");
     command->callback([options] { status(*options); });
 }
 

@@ -28,6 +28,7 @@ void fields(V& v, Heartbeat& m) {
     v("resident_bytes", m.resident_bytes), v("optimizer_bytes", m.optimizer_bytes);
     v.may_be_absent("busy_seconds", m.busy_seconds);
     v.may_be_absent("busy_steps", m.busy_steps);
+    v.may_be_absent("phase_seconds", m.phase_seconds);
 }
 template <typename V>
 void fields(V& v, Traffic& m) {
@@ -77,6 +78,10 @@ void fields(V& v, Failure& m) {
     v("error", m.type), v("message", m.message), v("step", m.step), v("exit_code", m.exit_code);
 }
 template <typename V>
+void fields(V& v, TracedSteps& m) {
+    v("spans", m.spans);
+}
+template <typename V>
 void fields(V& v, Finished& m) {
     v("step", m.step), v("stopped", m.stopped), v("output", m.output);
 }
@@ -108,6 +113,10 @@ void fields(V& v, SaveSoon& m) {
 template <typename V>
 void fields(V&, ShowStacks&) {}
 template <typename V>
+void fields(V& v, TraceSteps& m) {
+    v("steps", m.steps);
+}
+template <typename V>
 void fields(V& v, Stop& m) {
     v("reason", m.reason);
 }
@@ -130,6 +139,7 @@ KIBAN_MESSAGE_TYPE(LoadResult, "load_result")
 KIBAN_MESSAGE_TYPE(StepRefused, "step_refused")
 KIBAN_MESSAGE_TYPE(Stacks, "stacks")
 KIBAN_MESSAGE_TYPE(Failure, "failure")
+KIBAN_MESSAGE_TYPE(TracedSteps, "traced_steps")
 KIBAN_MESSAGE_TYPE(Finished, "finished")
 KIBAN_MESSAGE_TYPE(Job, "job")
 KIBAN_MESSAGE_TYPE(Task, "task")
@@ -138,6 +148,7 @@ KIBAN_MESSAGE_TYPE(SaveResult, "save_result")
 KIBAN_MESSAGE_TYPE(SaveInterval, "save_interval")
 KIBAN_MESSAGE_TYPE(SaveSoon, "save_soon")
 KIBAN_MESSAGE_TYPE(ShowStacks, "show_stacks")
+KIBAN_MESSAGE_TYPE(TraceSteps, "trace_steps")
 KIBAN_MESSAGE_TYPE(Stop, "stop")
 #undef KIBAN_MESSAGE_TYPE
 

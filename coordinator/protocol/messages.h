@@ -3,9 +3,9 @@
 // from_json are the wire format. What comes from another run or attempt is refused by the channel, before it gets here.
 //
 //   worker -> coordinator   Hello, Heartbeat, StepReport, StageRequest, ShardWritten,
-//                           TaskRequest, TaskDone, LoadResult, StepRefused, Stacks, Failure, Finished
+//                           TaskRequest, TaskDone, LoadResult, StepRefused, Stacks, TracedSteps, Failure, Finished
 //
-//   coordinator -> worker   Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, ShowStacks, Stop
+//   coordinator -> worker   Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, ShowStacks, TraceSteps, Stop
 //
 // Start: every worker sends Hello, gets Job (its modes stand there). train: each loads the
 // checkpoint of the Job and verifies it, they agree over MPI, worker 0 sends LoadResult; when it failed the coordinator
@@ -47,8 +47,9 @@ struct Heartbeat {
     std::uint64_t collective = 0;  // sequence number
     std::uint64_t resident_bytes = 0;
     std::uint64_t optimizer_bytes = 0;
-    double busy_seconds = 0;       // own time in steps so far: reading rows and passes. May be absent, as the next
+    double busy_seconds = 0;       // own time in steps so far: reading rows and passes. May be absent, as the next two
     std::uint64_t busy_steps = 0;  // in so many steps
+    std::map<std::string, double> phase_seconds = {};  // since the process began, by phase
 };
 struct Traffic {            // of worker 0 with the group of that name (worker/comm/traffic.h)
     std::string group;      // world, data, tensor, layer, pipeline or tied
@@ -113,6 +114,9 @@ struct Failure {
     std::uint64_t step = 0;
     int exit_code = 70;
 };
+struct TracedSteps {       // from every worker, when the last step of a trace is over
+    nlohmann::json spans;  // [[track, name, step, begin, duration], ...], begin in ns since 1970, duration in ns
+};
 struct Finished {
     std::uint64_t step = 0;
     bool stopped = false;  // true: left early because of Stop, after a save
@@ -149,6 +153,9 @@ struct SaveSoon {  // to worker 0: a checkpoint at the next boundary at which no
     std::string reason;
 };
 struct ShowStacks {};
+struct TraceSteps {  // to worker 0: all workers record what they do in that many steps, from the next one on
+    std::uint64_t steps = 0;
+};
 struct Stop {  // save at the next boundary, then finish
     std::string reason;
 };
@@ -156,8 +163,9 @@ struct Stop {  // save at the next boundary, then finish
 // NOLINTEND(bugprone-exception-escape)
 
 using WorkerMessage = std::variant<Hello, Heartbeat, StepReport, StageRequest, ShardWritten, TaskRequest, TaskDone,
-                                   LoadResult, StepRefused, Stacks, Failure, Finished>;
-using CoordinatorMessage = std::variant<Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, ShowStacks, Stop>;
+                                   LoadResult, StepRefused, Stacks, TracedSteps, Failure, Finished>;
+using CoordinatorMessage =
+    std::variant<Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, ShowStacks, TraceSteps, Stop>;
 
 /// {"type": "step", ...}. from_json: ConfigError naming the missing, unknown or malformed field (messages are untrusted
 /// input).

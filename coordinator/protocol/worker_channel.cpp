@@ -286,6 +286,11 @@ void WorkerChannel::set_memory(std::uint64_t resident_bytes, std::uint64_t optim
     impl_->beat.optimizer_bytes = optimizer_bytes;
 }
 
+void WorkerChannel::set_phase_seconds(const std::map<std::string, double>& seconds) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->beat.phase_seconds = seconds;
+}
+
 bool WorkerChannel::lost() const { return impl_->lost; }
 
 }  // namespace kiban::coordinator

@@ -110,6 +110,7 @@ AttemptEnd Attempt::run() {
     if (!end_.finished) end_.launcher_errors = step_.last_error_lines(12);
     confirm_end_of_workers();
     if (!end_.finished) end_.place = place_of_end();
+    if (setup_.over) setup_.over(membership_);
     mode_.ended();
     end_.began = mode_.began();
     return end_;

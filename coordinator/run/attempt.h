@@ -72,10 +72,11 @@ struct AttemptSetup {
     std::filesystem::path log_dir;
     std::string run_id;
     std::uint32_t attempt = 0;
-    LaunchConfig launch;                          // resolved
-    std::function<void()> keep_lease;             // often, before anything is written; throws when it is lost
-    std::function<void(const Membership&)> tick;  // about once a second
-    RequestBox* requests = nullptr;               // of the operators; none: nobody can ask
+    LaunchConfig launch;                               // resolved
+    std::function<void()> keep_lease;                  // often, before anything is written; throws when it is lost
+    std::function<void(const Membership&)> tick;       // about once a second
+    std::function<void(const Membership&)> over = {};  // once, when all processes of the attempt are gone
+    RequestBox* requests = nullptr;                    // of the operators; none: nobody can ask
     TimeLimit time_limit = {};
     std::set<std::string> excluded_hosts = {};
     SuperviseConfig supervise = {};

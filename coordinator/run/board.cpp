@@ -6,15 +6,22 @@
 
 #include <array>
 #include <chrono>
-#include <utility>
 
 #include "coordinator/protocol/wire.h"
+#include "coordinator/run/time_spent.h"
+#include "monitoring/expose.h"
+#include "monitoring/file.h"
 #include "monitoring/log.h"
+#include "monitoring/rewrite.h"
 
 namespace kiban::coordinator {
 
 Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& identity, const std::string& listen)
-    : journal(directory.journal()), file_(directory.status()), metrics_(identity) {
+    : journal(directory.journal()),
+      directory_(directory),
+      file_(directory.status()),
+      targets_file_(directory.root() / "targets.json"),
+      metrics_(identity) {
     std::array<char, 256> host{};
     ::gethostname(host.data(), host.size() - 1);
     status.run = identity.run;
@@ -24,7 +31,26 @@ Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& ident
     status.state = "starting";
     if (listen.empty()) return;
     server_ = std::make_unique<monitoring::MetricsServer>(metrics_, listen);
-    status.metrics = fmt::format("http://{}:{}/metrics", listen.substr(0, listen.rfind(':')), server_->port());
+    const std::string address = listen.substr(0, listen.rfind(':'));
+    status.metrics = fmt::format("http://{}:{}/metrics", address, server_->port());
+    // Who listens on every address is reached by its name. No label: the series carry the run themselves.
+    const std::string target = fmt::format("{}:{}", address == "0.0.0.0" ? status.host : address, server_->port());
+    targets_ = nlohmann::json::array({nlohmann::json{{"targets", nlohmann::json::array({target})}}}).dump() + "\n";
+    try {
+        monitoring::publish(targets_file_, targets_);
+    } catch (const std::exception& error) {  // it informs; a run does not end for it
+        monitoring::log_warning("cannot tell Prometheus where the metrics are: {}", error.what());
+    }
+}
+
+// A coordinator that was overtaken leaves the file of the new one.
+Board::~Board() {
+    try {
+        if (!targets_.empty() && monitoring::read_text_if_exists(targets_file_) == targets_)
+            std::filesystem::remove(targets_file_);
+    } catch (const std::exception& error) {
+        monitoring::log_warning("cannot take '{}' away: {}", targets_file_.string(), error.what());
+    }
 }
 
 void Board::set_state(const std::string& state, const std::string& message) {
@@ -34,6 +60,7 @@ void Board::set_state(const std::string& state, const std::string& message) {
     if (!with_workers) metrics_.workers_gone();  // their attempt is over, however the last look at them went
     metrics_.set_state(state == "stopped" || state == "prepared" ? "done"
                                                                  : state);  // the endpoint goes with the process
+    if (!with_workers) write_metrics();
     write();
 }
 
@@ -62,6 +89,32 @@ void Board::tick(const Membership& members) {
         note_straggler(number, member);
     }
     write();
+    if (now < files_written_ + monitoring::kMetricsFileSeconds) return;
+    files_written_ = now;
+    write_files(members);
+}
+
+void Board::attempt_over(const Membership& members) { write_files(members); }
+
+void Board::write_files(const Membership& members) {
+    write_metrics();
+    try_to_write("where the time went", [&] { write_time_spent(directory_, status.attempt, members); });
+}
+
+// For `kiban expose` on a machine that cannot reach this one.
+void Board::write_metrics() {
+    try_to_write("the metrics",
+                 [this] { monitoring::rewrite(directory_.root() / monitoring::kMetricsFile, metrics_.text()); });
+}
+
+// They inform; a run does not end for them.
+void Board::try_to_write(const char* what, const std::function<void()>& write) {
+    try {
+        write();
+        unwritten_.erase(what);
+    } catch (const std::exception& error) {
+        if (unwritten_.insert(what).second) monitoring::log_warning("cannot write {}: {}", what, error.what());
+    }
 }
 
 void Board::note_straggler(int rank, const Member& member) {
@@ -78,12 +131,7 @@ void Board::note_straggler(int rank, const Member& member) {
 
 void Board::write() {
     status.wall_time = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-    try {
-        write_status(file_, status);
-        unwritten_ = false;
-    } catch (const std::exception& error) {  // it informs; a run does not end for it
-        if (!std::exchange(unwritten_, true)) monitoring::log_warning("cannot write the status: {}", error.what());
-    }
+    try_to_write("the status", [this] { write_status(file_, status); });
 }
 
 }  // namespace kiban::coordinator

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -17,8 +18,13 @@ namespace kiban::coordinator {
 
 class Board {
   public:
-    /// ConfigError when `listen` cannot be bound (empty: no /metrics).
+    /// ConfigError when `listen` cannot be bound (empty: no /metrics). While it lives, RUN/targets.json tells
+    /// Prometheus's file_sd where to scrape.
     Board(const RunDirectory& directory, const monitoring::RunIdentity& identity, const std::string& listen);
+
+    ~Board();
+    Board(const Board&) = delete;
+    Board& operator=(const Board&) = delete;
 
     RunStatus status;  // written at the next tick() at the latest
     Journal journal;
@@ -27,14 +33,23 @@ class Board {
     void set_state(const std::string& state, const std::string& message = {});
     /// About once a second: workers into status and metrics, status to disk.
     void tick(const Membership& members);
+    /// Where the time of the workers went is kept for the report.
+    void attempt_over(const Membership& members);
     void write();
 
   private:
     void note_straggler(int rank, const Member& member);
+    void write_files(const Membership& members);
+    void write_metrics();
+    void try_to_write(const char* what, const std::function<void()>& write);
 
     std::set<int> stragglers_;
+    RunDirectory directory_;
+    double files_written_ = 0;  // monotonic; metrics and the time of the workers, last
     std::filesystem::path file_;
-    bool unwritten_ = false;  // the last status could not be written
+    std::filesystem::path targets_file_;
+    std::string targets_;              // what was written there
+    std::set<std::string> unwritten_;  // what could not be written, and that was said
     monitoring::RunMetrics metrics_;
     std::unique_ptr<monitoring::MetricsServer> server_;  // for the whole life of the board
 };

@@ -8,6 +8,7 @@
 
 #include "coordinator/run/history.h"
 #include "coordinator/run/prepare.h"
+#include "coordinator/run/run_report.h"
 #include "coordinator/run/start.h"
 #include "coordinator/run/train.h"
 #include "coordinator/run/upkeep.h"
@@ -25,11 +26,9 @@ using monitoring::log_info;
 
 void write_final_report(Coordinator& coordinator, const TrainProgress& training) {
     const RunStatus& status = coordinator.board->status;
-    monitoring::ReportRun run{.name = coordinator.run_file.run.name,
-                              .curve = monitoring::read_curve(coordinator.directory.curve()),
-                              .facts = {},
-                              .events = {}};
     const auto identity = identity_of(coordinator.run_file, training.manifest_digest);
+    monitoring::ReportRun run =
+        report_of_files(coordinator.directory, coordinator.run_file.run.name, identity.flops_per_token);
     run.facts = {{"model", identity.model},
                  {"parameters", fmt::format("{}", identity.parameters_total)},
                  {"steps", fmt::format("{}", status.step)},
@@ -38,7 +37,6 @@ void write_final_report(Coordinator& coordinator, const TrainProgress& training)
                  {"corpus", training.manifest_digest.substr(0, 16)},
                  {"last checkpoint", status.checkpoint},
                  {"run id", coordinator.run_id}};
-    for (const auto& entry : read_journal(coordinator.directory.journal())) run.events.push_back(describe(entry));
     monitoring::write_report(coordinator.directory.report(), {run});
 }
 

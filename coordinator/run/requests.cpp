@@ -53,7 +53,9 @@ std::string who_am_i() {
     return fmt::format("{}@{}", user != nullptr ? user->pw_name : fmt::format("{}", ::geteuid()), host.data());
 }
 
-bool is_verb(const std::string& verb) { return verb == "save" || verb == "stop" || verb == "extend" || verb == "set"; }
+bool has_steps(const std::string& verb) { return verb == "extend" || verb == "trace-steps"; }
+
+bool is_verb(const std::string& verb) { return verb == "save" || verb == "stop" || verb == "set" || has_steps(verb); }
 
 // Text that goes into logs and the journal.
 std::string printable(std::string text) {
@@ -86,16 +88,16 @@ Request request_from(const json& content, const std::string& id) {
     Request request{.id = id, .verb = "", .steps = 0, .by = ""};
     const auto verb = content.find("verb");
     if (verb == content.end() || !verb->is_string() || !is_verb(verb->get<std::string>())) {
-        throw ConfigError("request '{}': expected verb save, stop, extend or set, found {}", id,
+        throw ConfigError("request '{}': expected verb save, stop, extend, set or trace-steps, found {}", id,
                           verb == content.end() ? "none" : shown(*verb));
     }
     request.verb = verb->get<std::string>();
     const auto steps = content.find("steps");
-    if (request.verb == "extend" && (steps == content.end() || !steps->is_number_unsigned())) {
+    if (has_steps(request.verb) && (steps == content.end() || !steps->is_number_unsigned())) {
         throw ConfigError("request '{}': expected a whole number of steps, found {}", id,
                           steps == content.end() ? "none" : shown(*steps));
     }
-    if (request.verb == "extend") request.steps = steps->get<std::uint64_t>();
+    if (has_steps(request.verb)) request.steps = steps->get<std::uint64_t>();
     if (request.verb == "set") request.settings = settings_of(content, id);
     const auto by = content.find("by");
     request.by = by != content.end() && by->is_string() ? printable(by->get<std::string>()) : "?";
@@ -122,7 +124,7 @@ std::string place_request(const fs::path& run_dir, Request request) {
     monitoring::make_directories(directory);
     request.id = new_id();
     json content = {{"verb", request.verb}, {"by", who_am_i()}};
-    if (request.verb == "extend") content["steps"] = request.steps;
+    if (has_steps(request.verb)) content["steps"] = request.steps;
     if (request.verb == "set") content["settings"] = request.settings;
     monitoring::publish(request_file(directory, request.id), content.dump() + "\n");
     return request.id;

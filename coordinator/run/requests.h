@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an operator asks of a live run, through its directory: RUN/requests/ID.json of `kiban save`, `stop`, `extend`
-// and `set`, which becomes ID.taken when the coordinator has it, and its ID.answer.json. Both appear whole or not at
-// all; who may write into the run directory may ask. Requests are untrusted input. One thread.
+// What an operator asks of a live run, through its directory: RUN/requests/ID.json of `kiban save`, `stop`, `extend`,
+// `set` and `trace-steps`, which becomes ID.taken when the coordinator has it, and its ID.answer.json. Both appear
+// whole or not at all; who may write into the run directory may ask. Requests are untrusted input. One thread.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ namespace kiban::coordinator {
 
 struct Request {
     std::string id;                          // file name without ending; place_request() makes it
-    std::string verb;                        // save | stop | extend | set
-    std::uint64_t steps = 0;                 // extend: train.steps from now on
+    std::string verb;                        // save | stop | extend | set | trace-steps
+    std::uint64_t steps = 0;                 // extend: train.steps from now on; trace-steps: how many
     std::string by;                          // user@host
     std::vector<std::string> settings = {};  // set: KEY=VALUE
 };

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/run/status.h"
 
-#include <unistd.h>
-
 #include <cmath>
 
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "monitoring/rewrite.h"
 
 namespace kiban::coordinator {
 
@@ -31,14 +30,7 @@ json to_json(const RunStatus& status) {
 
 void write_status(const std::filesystem::path& file, const RunStatus& status) {
     const std::string text = to_json(status).dump(2, ' ', false, json::error_handler_t::replace) + "\n";
-    const auto temporary = file.parent_path() / fmt::format(".status.json.{}.tmp", ::getpid());
-    monitoring::remove_file(temporary);
-    {
-        monitoring::File out = monitoring::File::create(temporary);
-        out.append(std::as_bytes(std::span(text)));
-        out.close();
-    }
-    monitoring::replace(temporary, file);
+    monitoring::rewrite(file, text);
 }
 
 std::optional<RunStatus> read_status(const std::filesystem::path& file) {

@@ -39,6 +39,7 @@ AttemptSetup setup_of(Session& session, std::uint32_t attempt) {
             .launch = session.run_file.launch,
             .keep_lease = [&session] { session.lease.renew(); },
             .tick = [&session](const Membership& members) { session.board.tick(members); },
+            .over = [&session](const Membership& members) { session.board.attempt_over(members); },
             .requests = &session.requests,
             .time_limit = session.time_limit,
             .excluded_hosts = session.excluded_hosts,

@@ -54,7 +54,8 @@ TrainMode::TrainMode(Session& session, TrainProgress& training, Upkeep& upkeep, 
                      training.curve.sync();
                      return rows_up_to(training.curve.rows(), step);
                  }}),
-      curve_events_(session.board) {
+      curve_events_(session.board),
+      trace_(session.directory.root() / "traces", session.run_file.launch.workers, session.requests) {
     training_.durable_progress = start_ ? start_->step + 1 : 0;
     training_.speed.restart();
     checkpoint::sweep_staging(session.directory.root());
@@ -83,6 +84,8 @@ void TrainMode::on_message(CoordinatorChannel& channel, int rank, const WorkerMe
         if (const auto outcome = save_.shard_written(channel, rank, *written)) on_outcome(*outcome);
     } else if (const auto* refused = std::get_if<StepRefused>(&message)) {
         on_refused(*refused);
+    } else if (const auto* traced = std::get_if<TracedSteps>(&message)) {
+        trace_.add(rank, traced->spans);
     } else {
         throw InternalError("worker {} sent a message that has no place in training", rank);
     }
@@ -242,6 +245,7 @@ void TrainMode::ended() {
     const auto outcome = save_.end();
     session_.lease.require_current();  // before anything is written
     if (outcome) note_save(*outcome);
+    trace_.end();
     training_.save_cost.forget();
     session_.board.status.checkpoint_queued = false;
     session_.board.metrics().checkpoint_ended();
@@ -298,7 +302,10 @@ void TrainMode::note_save(const SaveOutcome& outcome) {
 // Worker 0 is told when it changes by more than a tenth; the first is short, so that what a save costs is known soon.
 void TrainMode::choose_interval(CoordinatorChannel& channel) {
     const checkpoint::CheckpointConfig& config = session_.run_file.checkpoint;
-    if (!config.interval_steps.automatic) return;
+    if (!config.interval_steps.automatic) {
+        if (config.interval_steps.steps > 0) session_.board.metrics().checkpoint_interval(config.interval_steps.steps);
+        return;
+    }
     std::uint64_t steps = config.min_interval_steps;
     IntervalInput input;
     if (training_.save_cost.save_seconds() && training_.save_cost.step_seconds()) {

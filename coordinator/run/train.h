@@ -13,6 +13,7 @@
 #include "coordinator/run/interval.h"
 #include "coordinator/run/save.h"
 #include "coordinator/run/speed.h"
+#include "coordinator/run/step_trace.h"
 #include "coordinator/run/supervise.h"
 #include "coordinator/run/upkeep.h"
 #include "coordinator/run/wishes.h"
@@ -75,6 +76,7 @@ class TrainMode : public AttemptMode {
     void note_save(const SaveOutcome& outcome);
     void on_extension(CoordinatorChannel& channel, const Request& request);
     void on_setting(CoordinatorChannel& channel, const Request& request);
+    void on_trace(CoordinatorChannel& channel, const Request& request);
     void serve_wishes(CoordinatorChannel& channel);
     void answer_wishes(std::uint64_t step, const Answer& answer);
     std::string checkpoint_text() const;
@@ -92,6 +94,7 @@ class TrainMode : public AttemptMode {
     std::optional<checkpoint::CheckpointInfo> start_;
     SaveFlow save_;
     CurveEvents curve_events_;
+    StepTrace trace_;
     bool loaded_ = false;
     bool reported_ = false;                      // a step
     std::optional<std::uint64_t> refused_here_;  // position of the step that this attempt refused last

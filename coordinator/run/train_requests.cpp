@@ -18,6 +18,7 @@ bool TrainMode::request_stop(CoordinatorChannel& channel, const std::string& rea
 void TrainMode::on_request(CoordinatorChannel& channel, const Request& request) {
     if (request.verb == "extend") return on_extension(channel, request);
     if (request.verb == "set") return on_setting(channel, request);
+    if (request.verb == "trace-steps") return on_trace(channel, request);
     session_.board.journal.try_add("save_requested", {{"by", request.by}});
     training_.wishes.add(request.id, training_.step);
     if (!loaded_) return;
@@ -38,6 +39,17 @@ void TrainMode::answer_wishes(std::uint64_t step, const Answer& answer) {
 std::string TrainMode::checkpoint_text() const {
     const RunStatus& status = session_.board.status;
     return fmt::format("checkpoint of step {} is durable: {}", status.checkpoint_step, status.checkpoint);
+}
+
+void TrainMode::on_trace(CoordinatorChannel& channel, const Request& request) {
+    try {
+        if (!loaded_) throw ConfigError("the workers are starting; ask again when they train");
+        trace_.begin(request);
+    } catch (const Error& error) {
+        session_.requests.answer(request.id, {.done = false, .text = error.what()});
+        return;
+    }
+    channel.send(0, TraceSteps{request.steps});
 }
 
 // What only the coordinator looks at changes at once; the workers' job is as it was.

@@ -27,7 +27,7 @@ json through_text(const json& in) { return json::parse(in.dump()); }
 TEST(Messages, EveryWorkerMessageComesBackAsItWasSent) {
     const std::vector<WorkerMessage> all = {
         Hello{1, 2, "node", 4711, "0.1.0", "1.13.1", "Open MPI 4.1.4", "1.10.8", "SkylakeX", 2},
-        Heartbeat{"forward", 7, 99, 1u << 30, 1u << 20, 12.5, 6},
+        Heartbeat{"forward", 7, 99, 1u << 30, 1u << 20, 12.5, 6, {{"forward", 1.5}, {"reduce", 0.25}}},
         StepReport{3,
                    300,
                    100,
@@ -48,6 +48,7 @@ TEST(Messages, EveryWorkerMessageComesBackAsItWasSent) {
         StepRefused{4, 96, 32, "loss_spike", "its loss", 9.5, std::numeric_limits<double>::infinity(), true},
         Stacks{"  thread 7 'main'\n    poll\n"},
         Failure{"DataError", "cannot read \xE2\x80\x9Cx\xE2\x80\x9D", 4, 65},
+        TracedSteps{{{"phases", "forward", 7, 1'700'000'000'000'000'000, 250'000}}},
         Finished{12, true, "once upon\n\ta time"},
     };
     ASSERT_EQ(all.size(), std::variant_size_v<WorkerMessage>);
@@ -68,6 +69,7 @@ TEST(Messages, EveryCoordinatorMessageComesBackAsItWasSent) {
         SaveInterval{120},
         SaveSoon{"an operator"},
         ShowStacks{},
+        TraceSteps{5},
         Stop{"signal"}};
     ASSERT_EQ(all.size(), std::variant_size_v<CoordinatorMessage>);
     for (const CoordinatorMessage& message : all) {

@@ -5,6 +5,7 @@
 
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/board.h"
+#include "monitoring/file.h"
 #include "tests/monitoring/http.h"
 
 namespace kiban::coordinator {
@@ -64,6 +65,50 @@ TEST_F(BoardTest, AnIdentityThatBecomesKnownIsServedAtTheSamePort) {
     const std::string served = monitoring::http_get(port, "/metrics");
     EXPECT_NE(served.find("data_hash=\"da7a\""), std::string::npos) << served;
     EXPECT_NE(served.find("kiban_prepared_tokens_total{run=\"demo\"} 9\n"), std::string::npos) << served;
+}
+
+TEST_F(BoardTest, PrometheusIsToldWhereTheMetricsAreForAsLongAsTheyAreServed) {
+    const auto targets = [&] {
+        return monitoring::read_text_if_exists(directory_.root() / "targets.json").value_or("none");
+    };
+    {
+        Board board(directory_, identity(), "127.0.0.1:0");
+        const std::string port = board.status.metrics.substr(17, board.status.metrics.rfind('/') - 17);
+        EXPECT_EQ(targets(), fmt::format("[{{\"targets\":[\"127.0.0.1:{}\"]}}]\n", port));
+    }
+    EXPECT_EQ(targets(), "none");
+    {
+        Board board(directory_, identity(), "0.0.0.0:0");
+        EXPECT_EQ(targets().find("0.0.0.0"), std::string::npos) << "an address that can be reached: " << targets();
+        EXPECT_NE(targets().find("[\"" + board.status.host + ":"), std::string::npos) << targets();
+        monitoring::publish(directory_.root() / "targets.json", "of its successor");
+    }
+    EXPECT_EQ(targets(), "of its successor") << "who was overtaken takes nothing away";
+    std::filesystem::remove(directory_.root() / "targets.json");
+    const Board silent(directory_, identity(), "");
+    EXPECT_EQ(targets(), "none");
+}
+
+TEST_F(BoardTest, WhatIsServedIsWrittenIntoTheRunDirectoryToo) {
+    Board board(directory_, identity(), "");
+    board.set_state("training");
+    Membership members(1, 0, 60, 30);
+    Hello hello;
+    hello.world_size = 1;
+    hello.host = "node";
+    members.hello(hello, 1);
+    Heartbeat beat;
+    beat.phase_seconds = {{"forward", 1.5}};
+    members.heartbeat(0, beat, 1);
+    std::filesystem::create_directories(directory_.logs(board.status.attempt));
+    board.tick(members);
+    const auto metrics = [&] { return monitoring::read_text(directory_.root() / "metrics.prom"); };
+    EXPECT_NE(metrics().find("kiban_run_state{run=\"demo\",state=\"training\"} 1\n"), std::string::npos) << metrics();
+    EXPECT_NE(monitoring::read_text(directory_.logs(board.status.attempt) / "seconds.json").find("{\"forward\":1.5}"),
+              std::string::npos);
+    board.set_state("done");
+    EXPECT_NE(metrics().find("kiban_run_state{run=\"demo\",state=\"done\"} 1\n"), std::string::npos)
+        << "the end is there at once";
 }
 
 TEST_F(BoardTest, NoWorkerIsUpOnceTheAttemptIsOver) {

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // kiban save, stop and extend on whole runs, and the time limit: the curve is that of a run that nobody touched.
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <csignal>
+#include <map>
+#include <set>
 
 #include "checkpoint/commit.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/run_directory.h"
+#include "coordinator/run/time_spent.h"
 #include "monitoring/curve.h"
+#include "monitoring/file.h"
 #include "tests/integration/run_test.h"
 
 namespace kiban::testing {
@@ -58,6 +63,50 @@ TEST_F(Operator, ASaveIsDurableWhenItIsAnsweredAndTrainingGoesOn) {
         const Ended late = kiban({verb, path("run")});
         EXPECT_EQ(late.exit_code, 78) << late.output;
         EXPECT_TRUE(contains(late.output, "no coordinator drives it")) << late.output;
+    }
+}
+
+// The spans of one rank with this name, by step.
+std::map<std::uint64_t, double> microseconds_of(const nlohmann::json& trace, int rank, const std::string& name) {
+    std::map<std::uint64_t, double> found;
+    for (const auto& event : trace.at("traceEvents")) {
+        if (event.at("pid") == rank && event.at("name") == name && event.contains("args"))
+            found[event.at("args").value("step", std::uint64_t{0})] += event.value("dur", 0.0);
+    }
+    return found;
+}
+
+TEST_F(Operator, ATraceSaysWhatEachRankDidInTheStepsThatWereAskedForAndTheTimeByPhaseIsKept) {
+    const auto running = start(run_of("run", 100000));
+    ASSERT_TRUE(wait_for_step("run", 20, *running));
+    const Ended traced = kiban({"trace-steps", path("run"), "--steps", "3"});
+    ASSERT_EQ(traced.exit_code, 0) << traced.output;
+    const std::string file = traced.output.substr(0, traced.output.find('\n'));
+    const auto trace = nlohmann::json::parse(monitoring::read_text(file));
+    for (const int rank : {0, 1}) {
+        for (const char* phase : {"data", "forward and backward", "communication", "optimizer"}) {
+            const auto steps = microseconds_of(trace, rank, phase);
+            EXPECT_GE(steps.size(), 3U) << phase << " of rank " << rank;
+            EXPECT_LE(steps.size(), 4U) << "the end of the step before is in it";
+        }
+        std::set<std::string> others;
+        for (const auto& event : trace.at("traceEvents")) {
+            if (event.at("pid") == rank && event.value("cat", "") != "phases")
+                others.insert(event.at("name").get<std::string>());
+        }
+        EXPECT_TRUE(others.contains("forward 0") && others.contains("backward 0"));
+        EXPECT_TRUE(others.contains("reduce_scatter data")) << "an exchange of the communication thread";
+    }
+    const Ended many = kiban({"trace-steps", path("run"), "--steps", "101"});
+    EXPECT_EQ(many.exit_code, 78) << many.output;
+    EXPECT_TRUE(contains(many.output, "expected 1 to 100, found 101")) << many.output;
+    EXPECT_EQ(kiban({"stop", path("run")}).exit_code, 0);
+    EXPECT_EQ(running->wait(kPatienceSeconds), 75) << running->output();
+    const auto times = coordinator::read_time_spent(coordinator::RunDirectory(dir_ / "run"));
+    ASSERT_EQ(times.size(), 2U);
+    for (const auto& time : times) {
+        for (const char* phase : {"data", "forward", "backward", "reduce", "optimizer"})
+            EXPECT_GT(time.seconds.at(phase), 0) << phase << " of rank " << time.rank;
     }
 }
 

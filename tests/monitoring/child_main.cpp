@@ -16,8 +16,10 @@
 
 #include "monitoring/curve.h"
 #include "monitoring/error.h"
+#include "monitoring/expose.h"
 #include "monitoring/fault.h"
 #include "monitoring/file.h"
+#include "monitoring/rewrite.h"
 #include "monitoring/run_metrics.h"
 #include "tests/monitoring/simulated_run.h"
 #include "tests/monitoring/temp_directory.h"
@@ -139,6 +141,7 @@ void save_and_stumble(RunMetrics& metrics, std::uint64_t step) {
             metrics.worker_heartbeat_age(rank, 0.5);
             metrics.worker_memory(rank, 1 << 20, 1 << 10);
         }
+        if (step % 10 == 0) rewrite(directory / kMetricsFile, metrics.text());
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
 }

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "worker/comm/traffic_count.h"
 
@@ -27,6 +28,18 @@ Registry& registry() {
 TrafficCells& traffic_of(const std::string& group) {
     const std::lock_guard lock(registry().mutex);
     return registry().groups[group];
+}
+
+void trace_exchange(const TrafficCells& cells, Operation operation, TraceClock::time_point begin,
+                    TraceClock::time_point end) {
+    std::string name = kNames[static_cast<std::size_t>(operation)];
+    {
+        const std::lock_guard lock(registry().mutex);
+        for (const auto& [group, its_cells] : registry().groups) {
+            if (&its_cells == &cells) name += " " + group;
+        }
+    }
+    trace("exchanges", std::move(name), 0, begin, end);
 }
 
 std::vector<TrafficRow> traffic() {

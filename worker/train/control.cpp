@@ -1,17 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/train/control.h"
 
+#include <chrono>
 #include <optional>
 
 #include "coordinator/protocol/wire.h"
 #include "monitoring/log.h"
 #include "worker/comm/group.h"
+#include "worker/comm/trace.h"
 #include "worker/train/runtime.h"
 
 namespace kiban::worker {
 
 using coordinator::CoordinatorMessage;
 using coordinator::monotonic_seconds;
+
+namespace {
+
+TraceClock::time_point time_of(double monotonic) {  // the same clock
+    return TraceClock::time_point(
+        std::chrono::duration_cast<TraceClock::duration>(std::chrono::duration<double>(monotonic)));
+}
+
+}  // namespace
 
 Control::Control(coordinator::WorkerChannel& channel) : channel_(channel), phase_began_(monotonic_seconds()) {
     channel_.set_collective([] { return Group::collectives_begun(); });
@@ -42,9 +53,8 @@ void Control::enter(const char* phase, std::uint64_t step) {
         throw CommError("the coordinator is lost in phase '{}' of step {}: this worker stops and writes nothing more",
                         phase_, step_);
     const double now = monotonic_seconds();
-    seconds_[phase_] += now - phase_began_;
     note_own_time(now - phase_began_);
-    phase_began_ = now;
+    account(now);
     phase_ = phase;
     step_ = step;
     if (whereabouts_) whereabouts_->enter(phase, step);
@@ -52,18 +62,26 @@ void Control::enter(const char* phase, std::uint64_t step) {
     if (now - memory_told_ >= 1.0) {
         memory_told_ = now;
         channel_.set_memory(resident_bytes(), optimizer_bytes_);
+        channel_.set_phase_seconds(seconds_in_all_);
     }
 }
 
+void Control::account(double now) {
+    seconds_[phase_] += now - phase_began_;
+    seconds_in_all_[phase_] += now - phase_began_;
+    if (tracing()) trace("phases", phase_, step_, time_of(phase_began_), time_of(now));
+    phase_began_ = now;
+}
+
 void Control::attribute(const char* phase, double seconds) {
-    seconds_[phase] += seconds;
-    seconds_[phase_] -= seconds;
+    for (auto* map : {&seconds_, &seconds_in_all_}) {
+        (*map)[phase] += seconds;
+        (*map)[phase_] -= seconds;
+    }
 }
 
 std::map<std::string, double> Control::take_phase_seconds() {
-    const double now = monotonic_seconds();
-    seconds_[phase_] += now - phase_began_;
-    phase_began_ = now;
+    account(monotonic_seconds());
     return std::exchange(seconds_, {});
 }
 
@@ -83,11 +101,38 @@ bool Control::note(const CoordinatorMessage& message) {
         save_wished_ = true;
         return true;
     }
+    if (const auto* wish = std::get_if<coordinator::TraceSteps>(&message)) {
+        trace_steps_ = wish->steps;
+        return true;
+    }
     const auto* stop = std::get_if<coordinator::Stop>(&message);
     if (stop == nullptr) return false;
     monitoring::log_info("asked to save and stop: {}", stop->reason);
     stop_requested_ = true;
     return true;
+}
+
+bool Control::takes_trace_step() {
+    if (trace_steps_ == 0) return false;
+    --trace_steps_;
+    return true;
+}
+
+void Control::record(bool on) {
+    if (on == tracing()) return;
+    account(monotonic_seconds());  // spans begin and end with the trace
+    if (on) return start_trace();
+    const auto since_1970 = std::chrono::system_clock::now().time_since_epoch() - TraceClock::now().time_since_epoch();
+    const auto nanoseconds = [](auto duration) {
+        return std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
+    };
+    coordinator::TracedSteps traced{.spans = nlohmann::json::array()};
+    for (const TraceSpan& span : end_trace()) {
+        traced.spans.push_back(nlohmann::json::array({span.track, span.name, span.step,
+                                                      nanoseconds(span.begin.time_since_epoch() + since_1970),
+                                                      nanoseconds(span.end - span.begin)}));
+    }
+    channel_.send(traced);
 }
 
 bool Control::stop_requested() {

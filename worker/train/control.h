@@ -43,6 +43,10 @@ class Control {
     void set_optimizer_bytes(std::uint64_t bytes) { optimizer_bytes_ = bytes; }
 
     void send(const coordinator::WorkerMessage& message) { channel_.send(message); }
+    /// Whether one more step is to be recorded, as of the last stop_requested(): once for each that was asked for.
+    bool takes_trace_step();
+    /// From here on what this worker does is recorded, or no more: then the coordinator gets what there is.
+    void record(bool on);
     /// Whether a Stop has arrived. Does not wait.
     bool stop_requested();
     /// Steps between checkpoints that the coordinator chose last, as of the last stop_requested(); 0: none yet.
@@ -64,6 +68,7 @@ class Control {
   private:
     coordinator::CoordinatorMessage next_answer();
     bool note(const coordinator::CoordinatorMessage& message);
+    void account(double now);
     void note_own_time(double seconds);
 
     coordinator::WorkerChannel& channel_;
@@ -76,7 +81,9 @@ class Control {
     double phase_began_ = 0;
     double memory_told_ = 0;
     std::uint64_t optimizer_bytes_ = 0;
-    std::map<std::string, double> seconds_;
+    std::uint64_t trace_steps_ = 0;                 // to be recorded, not yet begun
+    std::map<std::string, double> seconds_;         // since they were taken last
+    std::map<std::string, double> seconds_in_all_;  // since the process began
     std::optional<coordinator::WhereaboutsFile> whereabouts_;
     double busy_seconds_ = 0;  // in data, forward and backward
     std::uint64_t busy_steps_ = 0;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "monitoring/error.h"
+#include "worker/comm/trace.h"
 #include "worker/parallel/pipeline_schedule.h"
 
 namespace kiban::worker {
@@ -76,9 +77,11 @@ std::vector<double> Passes::accumulate_gradients(const BatchOf& batch_of, double
         if (action.kind == PipelineAction::Kind::forward) {
             pass_forward(batch_of(static_cast<std::uint64_t>(action.micro_batch)), scale);
             seconds.forward += seconds_since(began);
+            if (tracing()) trace("passes", fmt::format("forward {}", action.micro_batch), 0, began, Clock::now());
         } else {
             losses.push_back(pass_backward(action.micro_batch + 1 == micro_batches_));
             seconds.backward += seconds_since(began);
+            if (tracing()) trace("passes", fmt::format("backward {}", action.micro_batch), 0, began, Clock::now());
         }
     }
     if (gradient_) gradient_->handle.wait();

@@ -97,9 +97,7 @@ std::uint64_t evaluation_rows(const coordinator::TrainConfig& train) {
 }
 
 // What worker 0 tells the others at each step, in one number: nobody adds to it.
-constexpr unsigned kStop = 1;
-constexpr unsigned kSaving = 2;
-constexpr unsigned kSaveDue = 4;
+constexpr unsigned kStop = 1, kSaving = 2, kSaveDue = 4, kRecorded = 8;
 
 // Breaks what a batch does, whatever step it is: a poisoned one stays so.
 std::string batch_point(std::uint64_t position) { return fmt::format("batch.{}", position); }
@@ -245,6 +243,7 @@ std::optional<StepReport> Trainer::train_step(std::uint64_t step) {
     last_.save_due = std::exchange(save_due_, false) || outcome.save_due;
     saved_ = false;
     state_.step = step;
+    control_.record(outcome.recorded && !is_last());
     state_.tokens += all_targets;
     state_.position = position + run_file_.train.batch_rows;
     return StepReport{.step = step,
@@ -300,7 +299,8 @@ Trainer::Outcome Trainer::agree_on_outcome(std::uint64_t step, double loss_sum, 
             .gradient_norm = std::sqrt(sums[1]),
             .stop = (heard & kStop) != 0,
             .saving = (heard & kSaving) != 0,
-            .save_due = (heard & kSaveDue) != 0};
+            .save_due = (heard & kSaveDue) != 0,
+            .recorded = (heard & kRecorded) != 0};
 }
 
 unsigned Trainer::news_of_worker_0(std::uint64_t step) {
@@ -310,7 +310,8 @@ unsigned Trainer::news_of_worker_0(std::uint64_t step) {
     const bool due_by_interval = interval != 0 && step - last_save_ >= interval;
     const bool due = !saving && (due_by_interval || control_.save_wished());
     if (due) control_.save_begins();
-    return (stop ? kStop : 0) | (saving ? kSaving : 0) | (due ? kSaveDue : 0);
+    return (stop ? kStop : 0) | (saving ? kSaving : 0) | (due ? kSaveDue : 0) |
+           (control_.takes_trace_step() ? kRecorded : 0);
 }
 
 // The sum over all data workers, on the first of them; zero on the others, which changes no bit of the sum over the
@@ -354,6 +355,7 @@ bool Trainer::refuses(std::uint64_t step, std::uint64_t position, const Outcome&
     state_.position = position + rows;
     save_due_ = save_due_ || outcome.save_due;
     stop_ = outcome.stop && (saved_ || last_save_ != state_.step);
+    control_.record(outcome.recorded && !is_last());
     return true;
 }
 

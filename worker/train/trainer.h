@@ -48,6 +48,7 @@ class Trainer {
         bool stop = false;
         bool saving = false;    // the save before is still under way
         bool save_due = false;  // where the interval is automatic
+        bool recorded = false;  // the next step is part of a trace
     };
 
     void start_from_initial_weights();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Style sheet and script of the report page. Private to monitoring/. The page is complete without the script, which
-// only shows values under the pointer.
+// Style sheet and script of the report page: page.css and page.js of this folder, as they were when this was built.
+// Private to monitoring/.
 #pragma once
 
 #include <cstddef>

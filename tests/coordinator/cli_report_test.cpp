@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// What kiban report reads from a run directory.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "coordinator/run/run_report.h"
+#include "coordinator/run/time_spent.h"
+#include "data/manifest.h"
+#include "monitoring/file.h"
+#include "tests/coordinator/kiban_process.h"
+#include "tests/coordinator/made_run.h"
+
+namespace kiban::coordinator {
+namespace {
+
+namespace fs = std::filesystem;
+
+Membership members_of(const std::vector<std::map<std::string, double>>& seconds) {
+    Membership members(static_cast<int>(seconds.size()), 0, 60, 30);
+    for (std::size_t rank = 0; rank < seconds.size(); ++rank) {
+        Hello hello;
+        hello.rank = static_cast<int>(rank);
+        hello.world_size = static_cast<int>(seconds.size());
+        hello.host = fmt::format("node-{}", rank);
+        members.hello(hello, 1);
+        Heartbeat beat;
+        beat.phase_seconds = seconds[rank];
+        members.heartbeat(static_cast<int>(rank), beat, 1);
+    }
+    return members;
+}
+
+TEST(TimeSpent, AttemptsAreAddedUpAndWhatCannotBeUnderstoodIsLeftOut) {
+    const MadeRun made;
+    const RunDirectory directory(made.run_dir);
+    EXPECT_TRUE(read_time_spent(directory).empty());
+    for (const std::uint32_t attempt : {1u, 2u, 10u}) fs::create_directories(directory.logs(attempt));
+    write_time_spent(directory, 1, members_of({{{"forward", 10}, {"reduce", 2}}, {{"forward", 11}}}));
+    write_time_spent(directory, 1, members_of({{{"forward", 20}, {"reduce", 4}}, {{"forward", 22}}}));
+    write_time_spent(directory, 10, members_of({{{"forward", 1}, {"save", 5}}}));
+    std::ofstream(directory.logs(2) / "seconds.json") << "{\"format\":1,\"workers\":[{\"rank\":0}]}";
+    const auto times = read_time_spent(directory);
+    ASSERT_EQ(times.size(), 2u);
+    EXPECT_EQ(times[0].host, "node-0");
+    EXPECT_EQ(times[0].seconds, (std::map<std::string, double>{{"forward", 21}, {"reduce", 4}, {"save", 5}}))
+        << "what an attempt wrote last, and the one after";
+    EXPECT_EQ(times[1].seconds, (std::map<std::string, double>{{"forward", 22}}));
+}
+
+void add_to_journal(const MadeRun& made, const std::string& time, const std::string& event, const std::string& more) {
+    std::ofstream(made.run_dir / "journal.jsonl", std::ios::app)
+        << fmt::format("{{\"time\":\"{}\",\"attempt\":1,\"event\":\"{}\"{}}}\n", time, event, more);
+}
+
+TEST(ReportCommand, TellsOfTimeCheckpointsDataAndCost) {
+    const MadeRun made;
+    const RunDirectory directory(made.run_dir);
+    fs::create_directories(directory.logs(1));
+    write_time_spent(directory, 1, members_of({{{"forward", 30}, {"backward", 70}}}));
+    fs::remove(directory.journal());
+    add_to_journal(made, "2026-01-01T00:00:00.000Z", "attempt_started", ",\"workers\":4");
+    add_to_journal(made, "2026-01-01T00:10:00.000Z", "checkpoint",
+                   ",\"step\":10,\"directory\":\"" + made.older_checkpoint.filename().string() +
+                       "\",\"bytes\":2000000,\"seconds\":1.5");
+    add_to_journal(made, "2026-01-01T00:15:00.000Z", "checkpoint",
+                   ",\"step\":15,\"directory\":\"gone\",\"bytes\":2000000,\"seconds\":1.5");
+    add_to_journal(made, "2026-01-01T00:30:00.000Z", "coordinator_started",
+                   "");  // nobody said that the first had ended
+    add_to_journal(made, "2026-01-01T01:00:00.000Z", "attempt_started", ",\"workers\":2");
+    add_to_journal(made, "2026-01-01T01:15:00.000Z", "attempt_ended", "");
+    const fs::path page = made.root / "page.html";
+    const Result result = kiban({"report", made.run_dir.string(), "-o", page.string(), "--worker-hour", "2.50 EUR"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    const std::string html = monitoring::read_text(page);
+    EXPECT_TRUE(contains(html, "title=\"backward: 1.2 min, 70.0 %\"")) << "of a hundred seconds";
+    EXPECT_TRUE(contains(html, "<td>10</td><td>2.0 MB</td><td>1.5 s</td><td>yes</td>"));
+    EXPECT_TRUE(contains(html, "<td>15</td><td>2.0 MB</td><td>1.5 s</td><td>no</td>"));
+    EXPECT_TRUE(contains(html, "text.txt</td><td>1</td>")) << "the corpus";
+    EXPECT_TRUE(contains(html, "<dt>worker-hours</dt><dd>1.5</dd>"))
+        << "4 for a quarter, as far as is known, 2 for another";
+    EXPECT_TRUE(contains(html, "<dt>price</dt><dd>3.75 EUR</dd>"));
+    EXPECT_TRUE(contains(html, "<dt>operations that training needed</dt>"));
+}
+
+TEST(ReportCommand, ShowsWhatWasTakenOutOfACorpusThatWasCleaned) {
+    const MadeRun made;
+    data::Manifest manifest = data::Manifest::load(made.manifest);
+    manifest.sources.at(0).cleaned.dropped["duplicate"] = 12;
+    manifest.sources.at(0).cleaned.redacted["email"] = {.values = 345, .documents = 300};
+    monitoring::publish(made.manifest, manifest.to_json());
+    const auto report = report_of_files(RunDirectory(made.run_dir), "made", 0);
+    ASSERT_EQ(report.sources.size(), 1u);
+    const std::vector<std::pair<std::string, std::uint64_t>> expected = {{"redacted email", 345},
+                                                                         {"dropped duplicate", 12}};
+    EXPECT_EQ(report.sources[0].cleaned, expected);
+}
+
+TEST(ReportCommand, APriceThatIsNoneIsRefused) {
+    const MadeRun made;
+    const Result result = kiban({"report", made.run_dir.string(), "-o", "/nowhere/x", "--worker-hour", "cheap"});
+    EXPECT_EQ(result.exit_code, 64);
+    EXPECT_TRUE(contains(result.err, "--worker-hour 'cheap': expected an amount and its unit")) << result.err;
+}
+
+}  // namespace
+}  // namespace kiban::coordinator

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of monitoring/README.md for keeping samples elsewhere: Prometheus writes to VictoriaMetrics, which answers the same.
+Needs the Debian package victoria-metrics.  Usage: remote_write_soak.py MONITORING_CHILD"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.parse
+import urllib.request
+
+from prometheus_server import Server, free_port, wait_until
+
+CHILD = sys.argv.pop(1)
+
+
+class RemoteWrite(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="kiban-remote-write-")
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+
+    def start(self, *command):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(lambda: process.poll() is None and (process.kill(), process.wait()))
+        return process
+
+    def test_what_prometheus_scraped_is_answered_by_the_receiver(self):
+        program = shutil.which("victoria-metrics")
+        self.assertIsNotNone(program, "apt-get install victoria-metrics")
+        port = free_port()
+        self.start(program, f"-storageDataPath={self.directory}/victoria", f"-httpListenAddr=127.0.0.1:{port}", "-retentionPeriod=100y",
+                   "-search.latencyOffset=1s", "-memory.allowedBytes=200MB")
+        os.makedirs(f"{self.directory}/run")
+        self.start(CHILD, "serve-a-run", f"{self.directory}/run", "one")
+        wait_until(lambda: os.path.exists(f"{self.directory}/run/targets.json"), "the run")
+        server = Server(f"{self.directory}/prometheus", f"""
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: kiban
+    file_sd_configs: [{{files: ['{self.directory}/run/targets.json'], refresh_interval: 1s}}]
+remote_write: [{{url: 'http://127.0.0.1:{port}/api/v1/write'}}]
+""", "--storage.remote.flush-deadline=2s")
+        self.addCleanup(server.stop)
+
+        def there(expression):
+            query = urllib.parse.urlencode({"query": expression, "time": at})
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{query}", timeout=30) as answer:
+                    return json.load(answer)["data"]["result"]
+            except OSError:
+                return None
+        time.sleep(8)
+        at = time.time() - 4
+        for expression in ("kiban_train_step", "kiban_train_loss_nats", "sum(kiban_worker_up)"):
+            here = wait_until(lambda: server.ask("query", query=expression, time=at)["result"], expression)
+            found = wait_until(lambda: there(expression), f"{expression} in VictoriaMetrics")
+            self.assertEqual(found[0]["value"][1], here[0]["value"][1], expression)
+
+
+if __name__ == "__main__":
+    unittest.main()
