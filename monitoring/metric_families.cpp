@@ -28,12 +28,14 @@ MetricFamilies::MetricFamilies(const std::string& run)
       KIBAN_GAUGE(train_target_steps, "Updates after which the run is done"),
       KIBAN_GAUGE(train_tokens_seen, "Target tokens trained in the surviving history"),
       KIBAN_GAUGE(train_chinchilla_ratio, "Tokens seen divided by 20 times the model's total parameters"),
+      KIBAN_GAUGE(train_epoch_ratio, "Tokens seen divided by the tokens of one pass over the corpus"),
       KIBAN_GAUGE(model_parameters, "Parameters of the model"),
       KIBAN_COUNTER(train_loss_nats_total, "Loss summed over the target tokens trained by this process"),
       KIBAN_COUNTER(train_loss_tokens_total, "Target tokens over which kiban_train_loss_nats_total was summed"),
       KIBAN_GAUGE(train_loss_nats, "Mean loss per target token of the last step, before its update"),
       KIBAN_GAUGE(train_loss_max_nats, "Largest loss of the last 100 steps"),
       KIBAN_GAUGE(eval_loss_nats, "Mean loss per token of the last evaluation"),
+      KIBAN_GAUGE(eval_loss_nats_per_byte, "Loss of the last evaluation per byte of text"),
       KIBAN_GAUGE(eval_step, "Step after which the last evaluation ran"),
       KIBAN_GAUGE(eval_timestamp_seconds, "Wall time of the last evaluation, since 1970"),
       KIBAN_GAUGE(learning_rate, "Learning rate of the last step"),
@@ -51,6 +53,7 @@ MetricFamilies::MetricFamilies(const std::string& run)
       KIBAN_COUNTER(steps_total, "Steps done by this process, repeated ones included"),
       KIBAN_COUNTER(tokens_total, "Target tokens trained by this process, repeated ones included"),
       KIBAN_COUNTER(model_flops_total, "Floating-point operations of the model's forward and backward passes"),
+      KIBAN_GAUGE(peak_flops_per_second, "Floating-point operations that the machine could do in a second, as told"),
       KIBAN_HISTOGRAM(step_duration_seconds, "Wall time of a step"),
       KIBAN_GAUGE(step_duration_max_seconds, "Longest step of the last 100"),
       KIBAN_COUNTER(phase_seconds_total, "Wall time of worker 0 by phase of the step"),
@@ -61,6 +64,8 @@ MetricFamilies::MetricFamilies(const std::string& run)
       KIBAN_COUNTER(prepared_bytes_total, "Bytes of corpora read while preparing"),
       KIBAN_COUNTER(prepared_documents_total, "Documents read while preparing"),
       KIBAN_COUNTER(prepared_tokens_total, "Tokens written while preparing"),
+      KIBAN_GAUGE(corpus_dropped_documents, "Documents of the corpus that were not made into tokens, by reason"),
+      KIBAN_GAUGE(corpus_redacted_values, "Personal data that was taken out of the corpus, by kind"),
       KIBAN_HISTOGRAM(checkpoint_duration_seconds, "Time from the decision to save until the checkpoint was committed"),
       KIBAN_GAUGE(checkpoint_bytes, "Size of the last committed checkpoint"),
       KIBAN_GAUGE(checkpoint_last_step, "Step of the last committed checkpoint"),
@@ -79,6 +84,7 @@ MetricFamilies::MetricFamilies(const std::string& run)
       KIBAN_COUNTER(checkpoint_scrubbed_bytes_total, "Bytes of kept checkpoints that were read again"),
       KIBAN_COUNTER(restarts_total, "Times that the workers were started again"),
       KIBAN_COUNTER(rollback_steps_total, "Steps that were lost to restarts and had to be done again"),
+      KIBAN_COUNTER(rollback_tokens_total, "Target tokens of the steps that were lost to restarts"),
       KIBAN_COUNTER(decisions_total, "Decisions after the end of an attempt, by the rule that made them"),
       KIBAN_COUNTER(hangs_total, "Times that no worker made progress any more, by the phase of the suspect"),
       KIBAN_COUNTER(anomalies_total, "Steps that all workers refused before their update, by what was wrong"),
@@ -91,6 +97,7 @@ MetricFamilies::MetricFamilies(const std::string& run)
       KIBAN_GAUGE(worker_step, "Step that the worker said it works on in its last heartbeat"),
       KIBAN_GAUGE(worker_busy_seconds, "Own time of the worker in a step, reading rows and in its passes, lately"),
       KIBAN_GAUGE(worker_straggler, "1 while the worker's own time is far above the others', else 0"),
+      KIBAN_COUNTER(worker_phase_seconds_total, "Wall time of each worker by phase, start and end included"),
       KIBAN_GAUGE(memory_resident_bytes, "Resident memory of the worker"),
       KIBAN_GAUGE(memory_optimizer_bytes, "Optimizer state that the worker holds") {}
 
@@ -111,6 +118,18 @@ void RankGauges::set_all(double value) {
 void RankGauges::clear() {
     for (const auto& [rank, gauge] : gauges_) family_.Remove(gauge);
     gauges_.clear();
+}
+
+void RankPhaseCounters::reached(int rank, const std::string& phase, double seconds) {
+    Cell& cell = cells_[{rank, phase}];
+    if (cell.counter == nullptr) cell.counter = &family_.Add({{"rank", std::to_string(rank)}, {"phase", phase}});
+    if (!(seconds > cell.reached)) return;
+    cell.counter->Increment(seconds - cell.reached);
+    cell.reached = seconds;
+}
+
+void RankPhaseCounters::other_processes() {
+    for (auto& [key, cell] : cells_) cell.reached = 0;
 }
 
 prometheus::Counter& BoundedCounters::of(const std::string& value) {

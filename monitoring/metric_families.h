@@ -38,6 +38,7 @@ struct MetricFamilies {
     Gauges& train_target_steps;
     Gauges& train_tokens_seen;
     Gauges& train_chinchilla_ratio;
+    Gauges& train_epoch_ratio;
     Gauges& model_parameters;
 
     Counters& train_loss_nats_total;
@@ -45,6 +46,7 @@ struct MetricFamilies {
     Gauges& train_loss_nats;
     Gauges& train_loss_max_nats;
     Gauges& eval_loss_nats;
+    Gauges& eval_loss_nats_per_byte;
     Gauges& eval_step;
     Gauges& eval_timestamp_seconds;
 
@@ -65,6 +67,7 @@ struct MetricFamilies {
     Counters& steps_total;
     Counters& tokens_total;
     Counters& model_flops_total;
+    Gauges& peak_flops_per_second;
     Histograms& step_duration_seconds;
     Gauges& step_duration_max_seconds;
     Counters& phase_seconds_total;
@@ -76,6 +79,8 @@ struct MetricFamilies {
     Counters& prepared_bytes_total;
     Counters& prepared_documents_total;
     Counters& prepared_tokens_total;
+    Gauges& corpus_dropped_documents;
+    Gauges& corpus_redacted_values;
 
     Histograms& checkpoint_duration_seconds;
     Gauges& checkpoint_bytes;
@@ -94,6 +99,7 @@ struct MetricFamilies {
     Counters& checkpoint_scrubbed_bytes_total;
     Counters& restarts_total;
     Counters& rollback_steps_total;
+    Counters& rollback_tokens_total;
 
     Counters& decisions_total;
     Counters& hangs_total;
@@ -107,6 +113,7 @@ struct MetricFamilies {
     Gauges& worker_step;
     Gauges& worker_busy_seconds;
     Gauges& worker_straggler;
+    Counters& worker_phase_seconds_total;
     Gauges& memory_resident_bytes;
     Gauges& memory_optimizer_bytes;
 };
@@ -123,6 +130,24 @@ class RankGauges {
   private:
     MetricFamilies::Gauges& family_;
     std::map<int, prometheus::Gauge*> gauges_;
+};
+
+/// What workers count since their processes began, by rank and phase, as counters of this process: what a new process
+/// of a rank says begins at zero again.
+class RankPhaseCounters {
+  public:
+    explicit RankPhaseCounters(MetricFamilies::Counters& family) : family_(family) {}
+
+    void reached(int rank, const std::string& phase, double seconds);
+    void other_processes();
+
+  private:
+    struct Cell {
+        prometheus::Counter* counter = nullptr;
+        double reached = 0;
+    };
+    MetricFamilies::Counters& family_;
+    std::map<std::pair<int, std::string>, Cell> cells_;
 };
 
 /// Counters of one family by a label whose values come from outside: the first kMaxValues are kept apart, later ones

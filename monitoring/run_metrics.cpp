@@ -63,6 +63,7 @@ void RunMetrics::attempt_started(std::uint32_t attempt, const std::string& slurm
     impl_->worker_step.clear();
     impl_->busy_seconds.clear();
     impl_->straggler.clear();
+    impl_->worker_seconds.other_processes();
     impl_->resident_bytes.clear();
     impl_->optimizer_bytes.clear();
 }
@@ -138,10 +139,12 @@ void RunMetrics::prepared_unit(std::uint64_t bytes, std::uint64_t documents, std
     impl_->families.prepared_tokens_total.Add({}).Increment(static_cast<double>(tokens));
 }
 
-void RunMetrics::restarted(const std::string& cause, std::uint64_t rolled_back_steps) {
+void RunMetrics::restarted(const std::string& cause, std::uint64_t rolled_back_steps,
+                           std::uint64_t rolled_back_tokens) {
     const std::lock_guard lock(impl_->mutex);
     impl_->restarts.of(cause).Increment();
     impl_->families.rollback_steps_total.Add({}).Increment(static_cast<double>(rolled_back_steps));
+    impl_->families.rollback_tokens_total.Add({}).Increment(static_cast<double>(rolled_back_tokens));
 }
 
 void RunMetrics::worker_up(int rank, bool up) {
@@ -168,6 +171,34 @@ void RunMetrics::worker_memory(int rank, std::uint64_t resident_bytes, std::uint
     const std::lock_guard lock(impl_->mutex);
     impl_->resident_bytes.set(rank, static_cast<double>(resident_bytes));
     impl_->optimizer_bytes.set(rank, static_cast<double>(optimizer_bytes));
+}
+
+void RunMetrics::worker_seconds(int rank, const std::map<std::string, double>& phase_seconds) {
+    const std::lock_guard lock(impl_->mutex);
+    std::map<std::string, double> of_phases;
+    for (const auto& [phase, seconds] : phase_seconds)
+        if (std::isfinite(seconds)) of_phases[known_or_other(kWorkerPhases, phase)] += seconds;
+    for (const auto& [phase, seconds] : of_phases) impl_->worker_seconds.reached(rank, phase, seconds);
+}
+
+namespace {
+
+// Words of run files are among them: the first thirty have series of their own.
+void show_counts(MetricFamilies::Gauges& family, const char* label,
+                 const std::map<std::string, std::uint64_t>& counts) {
+    constexpr std::size_t kMost = 30;
+    std::map<std::string, std::uint64_t> shown;
+    for (const auto& [word, count] : counts) shown[shown.size() < kMost ? word : "other"] += count;
+    for (const auto& [word, count] : shown) family.Add({{label, word}}).Set(static_cast<double>(count));
+}
+
+}  // namespace
+
+void RunMetrics::corpus_cleaned(const std::map<std::string, std::uint64_t>& dropped,
+                                const std::map<std::string, std::uint64_t>& redacted) {
+    const std::lock_guard lock(impl_->mutex);
+    show_counts(impl_->families.corpus_dropped_documents, "reason", dropped);
+    show_counts(impl_->families.corpus_redacted_values, "kind", redacted);
 }
 
 std::vector<std::shared_ptr<prometheus::Collectable>> RunMetrics::collectables() const {

@@ -36,7 +36,10 @@ struct RunIdentity {
     std::uint64_t parameters_total = 0;
     std::uint64_t parameters_non_embedding = 0;
     std::uint64_t target_steps = 0;
-    double flops_per_token = 0;  // forward and backward
+    double flops_per_token = 0;          // forward and backward
+    double peak_flops = 0;               // a second, of all workers together; 0: not known
+    std::uint64_t train_tokens = 0;      // of the corpus, one pass; 0: not known yet
+    double holdout_bytes_per_token = 0;  // of text; 0: not known yet
 };
 
 /// What worker 0 exchanged along an axis of the mesh: calls, and what they came to.
@@ -100,7 +103,7 @@ class RunMetrics {
     void checkpoint_rejected(const std::string& cause);
     void checkpoint_promoted(std::uint64_t step);
     void checkpoint_scrubbed(std::uint64_t bytes);
-    void restarted(const std::string& cause, std::uint64_t rolled_back_steps);
+    void restarted(const std::string& cause, std::uint64_t rolled_back_steps, std::uint64_t rolled_back_tokens);
     /// After an attempt has ended; `rule` is a word of a small set, as a cause is.
     void decided(const std::string& rule);
     /// No worker moved any more, and the suspect was in this phase.
@@ -118,6 +121,11 @@ class RunMetrics {
     void worker_heartbeat_age(int rank, double seconds);
     void worker_step(int rank, std::uint64_t step);
     void worker_memory(int rank, std::uint64_t resident_bytes, std::uint64_t optimizer_bytes);
+    /// By phase, since the worker's process began.
+    void worker_seconds(int rank, const std::map<std::string, double>& phase_seconds);
+    /// Of the corpus that is trained on: documents that were dropped by reason, values that were taken out by kind.
+    void corpus_cleaned(const std::map<std::string, std::uint64_t>& dropped,
+                        const std::map<std::string, std::uint64_t>& redacted);
 
     /// Prometheus text format 0.0.4, as served.
     std::string text() const;

@@ -32,6 +32,9 @@ inline constexpr std::array<std::string_view, 7> kStates = {"preparing",  "start
                                                             "restarting", "done",     "failed"};
 inline constexpr std::array<std::string_view, 9> kAxes = {"world", "data",     "shard",   "replica", "tensor",
                                                           "layer", "pipeline", "context", "tied"};
+inline constexpr std::array<std::string_view, 11> kWorkerPhases = {"starting", "preflight", "loading", "data",
+                                                                   "forward",  "backward",  "reduce",  "optimizer",
+                                                                   "evaluate", "save",      "done"};
 inline constexpr std::array<std::string_view, 6> kOperations = {"reduce_scatter", "all_gather", "all_reduce",
                                                                 "broadcast",      "send",       "receive"};
 
@@ -85,6 +88,7 @@ struct RunMetrics::Impl {
           worker_step(families.worker_step),
           busy_seconds(families.worker_busy_seconds),
           straggler(families.worker_straggler),
+          worker_seconds(families.worker_phase_seconds_total),
           resident_bytes(families.memory_resident_bytes),
           optimizer_bytes(families.memory_optimizer_bytes) {}
 
@@ -97,6 +101,7 @@ struct RunMetrics::Impl {
                                        {"seed", std::to_string(identity.seed)}});
         info->Set(1);
         families.train_target_steps.Add({}).Set(static_cast<double>(identity.target_steps));
+        if (identity.peak_flops > 0) families.peak_flops_per_second.Add({}).Set(identity.peak_flops);
         families.model_parameters.Add({{"kind", "total"}}).Set(static_cast<double>(identity.parameters_total));
         families.model_parameters.Add({{"kind", "non_embedding"}})
             .Set(static_cast<double>(identity.parameters_non_embedding));
@@ -106,15 +111,26 @@ struct RunMetrics::Impl {
     void declare() {
         show_identity();
         families.build_info.Add({{"version", identity.version}, {"compiler", kCompiler}}).Set(1);
-        for (auto* family :
-             {&families.train_loss_nats_total, &families.train_loss_tokens_total, &families.grad_clip_total,
-              &families.nonfinite_steps_total, &families.steps_total, &families.tokens_total,
-              &families.model_flops_total, &families.prepared_units_total, &families.prepared_bytes_total,
-              &families.prepared_documents_total, &families.prepared_tokens_total,
-              &families.checkpoint_written_bytes_total, &families.checkpoint_write_seconds_total,
-              &families.checkpoint_stall_seconds_total, &families.checkpoint_skipped_total,
-              &families.rollback_steps_total, &families.checkpoint_scrubbed_bytes_total,
-              &families.anomaly_rollbacks_total, &families.left_out_rows_total}) {
+        for (auto* family : {&families.train_loss_nats_total,
+                             &families.train_loss_tokens_total,
+                             &families.grad_clip_total,
+                             &families.nonfinite_steps_total,
+                             &families.steps_total,
+                             &families.tokens_total,
+                             &families.model_flops_total,
+                             &families.prepared_units_total,
+                             &families.prepared_bytes_total,
+                             &families.prepared_documents_total,
+                             &families.prepared_tokens_total,
+                             &families.checkpoint_written_bytes_total,
+                             &families.checkpoint_write_seconds_total,
+                             &families.checkpoint_stall_seconds_total,
+                             &families.checkpoint_skipped_total,
+                             &families.rollback_steps_total,
+                             &families.rollback_tokens_total,
+                             &families.checkpoint_scrubbed_bytes_total,
+                             &families.anomaly_rollbacks_total,
+                             &families.left_out_rows_total}) {
             family->Add({});
         }
         families.step_duration_seconds.Add({}, step_buckets());
@@ -131,6 +147,8 @@ struct RunMetrics::Impl {
             const double compute_optimal = kTokensPerParameter * static_cast<double>(identity.parameters_total);
             families.train_chinchilla_ratio.Add({}).Set(tokens / compute_optimal);
         }
+        if (identity.train_tokens > 0)
+            families.train_epoch_ratio.Add({}).Set(tokens / static_cast<double>(identity.train_tokens));
     }
 
     void reached(std::uint64_t step) {
@@ -141,6 +159,10 @@ struct RunMetrics::Impl {
     void show_evaluation(const CurveRow& row) {
         if (std::isnan(row.eval_loss)) return;  // none after this step
         families.eval_loss_nats.Add({{"split", "holdout"}}).Set(row.eval_loss);
+        if (identity.holdout_bytes_per_token > 0) {
+            families.eval_loss_nats_per_byte.Add({{"split", "holdout"}})
+                .Set(row.eval_loss / identity.holdout_bytes_per_token);
+        }
         families.eval_step.Add({}).Set(static_cast<double>(row.step));
         families.eval_timestamp_seconds.Add({}).Set(row.wall_time);
     }
@@ -211,6 +233,7 @@ struct RunMetrics::Impl {
     RankGauges worker_step;
     RankGauges busy_seconds;
     RankGauges straggler;
+    RankPhaseCounters worker_seconds;
     RankGauges resident_bytes;
     RankGauges optimizer_bytes;
     WindowMax loss_max;

@@ -210,6 +210,8 @@ std::vector<Key<RunFile>> cluster_keys() {
                       "address of /metrics, an IPv4 ADDRESS:PORT; port 0: a free one; empty: not served"),
         KIBAN_RUN_KEY(monitoring.progress_interval_seconds, above(0), kLive, "seconds",
                       "between progress lines when the output is no terminal"),
+        KIBAN_RUN_KEY(monitoring.peak_flops, at_least(0), kResumable, "1/s",
+                      "floating-point operations that all workers together could do, for the share that is used; 0: not known"),
         KIBAN_RUN_KEY(launch.workers, between(1, 1 << 20), kResumable, "", "MPI ranks, all of them train"),
         KIBAN_RUN_KEY(launch.threads_per_worker, between(0, 1 << 14), kResumable, "",
                       "OpenMP threads; 0: in a Slurm job its CPUs per task, else those of its smallest node / workers there; elsewhere the CPUs here / workers"),

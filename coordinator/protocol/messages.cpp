@@ -79,7 +79,7 @@ void fields(V& v, Failure& m) {
 }
 template <typename V>
 void fields(V& v, TracedSteps& m) {
-    v("spans", m.spans);
+    v("spans", m.spans), v("left_out", m.left_out);
 }
 template <typename V>
 void fields(V& v, Finished& m) {

@@ -114,8 +114,10 @@ struct Failure {
     std::uint64_t step = 0;
     int exit_code = 70;
 };
-struct TracedSteps {       // from every worker, when the last step of a trace is over
-    nlohmann::json spans;  // [[track, name, step, begin, duration], ...], begin in ns since 1970, duration in ns
+constexpr std::size_t kMostTraceSpans = 1'000'000;  // of one trace, all workers together
+struct TracedSteps {                                // from every worker, when the last step of a trace is over
+    nlohmann::json spans;        // [[track, name, step, begin, duration], ...], begin in ns since 1970, duration in ns
+    std::uint64_t left_out = 0;  // spans beyond what one trace may hold
 };
 struct Finished {
     std::uint64_t step = 0;

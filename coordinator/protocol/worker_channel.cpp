@@ -291,6 +291,15 @@ void WorkerChannel::set_phase_seconds(const std::map<std::string, double>& secon
     impl_->beat.phase_seconds = seconds;
 }
 
+void WorkerChannel::beat() {
+    std::string frame = impl_->heartbeat();
+    {
+        const std::lock_guard lock(impl_->mutex);
+        impl_->outbound.push_back(std::move(frame));
+    }
+    impl_->wake.notify();
+}
+
 bool WorkerChannel::lost() const { return impl_->lost; }
 
 }  // namespace kiban::coordinator

@@ -43,6 +43,8 @@ class WorkerChannel {
     /// What the heartbeats (one a second) say from now on. Cheap; called by the training thread at each phase change.
     void set_phase(const char* phase, std::uint64_t step);
     void set_memory(std::uint64_t resident_bytes, std::uint64_t optimizer_bytes);
+    /// A heartbeat before whatever is sent next.
+    void beat();
     void set_phase_seconds(const std::map<std::string, double>& seconds);
     void set_busy(double seconds, std::uint64_t steps);
     /// Asked at each heartbeat, on the I/O thread: how many collectives have begun.

@@ -55,6 +55,7 @@ class AttemptMode {
     virtual double seconds_to_leave() const { return 0; }
     /// Steps done since the last durable state: a restart does them again.
     virtual std::uint64_t undone_steps() const { return 0; }
+    virtual std::uint64_t undone_tokens() const { return 0; }  // of those steps
     /// Whether this attempt has done something: a step, a task.
     virtual bool began() const { return false; }
     /// Whether there is a checkpoint before the one that was loaded.

@@ -75,6 +75,7 @@ void Board::tick(const Membership& members) {
         const double age = std::max(0.0, now - member.last_heard);
         metrics_.worker_heartbeat_age(number, age);
         metrics_.worker_step(number, member.heartbeat.step);
+        metrics_.worker_seconds(number, member.heartbeat.phase_seconds);
         metrics_.worker_memory(number, member.heartbeat.resident_bytes, member.heartbeat.optimizer_bytes);
         status.workers.push_back({.rank = number,
                                   .host = member.hello->host,
@@ -92,6 +93,13 @@ void Board::tick(const Membership& members) {
     if (now < files_written_ + monitoring::kMetricsFileSeconds) return;
     files_written_ = now;
     write_files(members);
+}
+
+void Board::waiting() {
+    const double now = monotonic_seconds();
+    if (now < files_written_ + monitoring::kMetricsFileSeconds) return;
+    files_written_ = now;
+    write_metrics();
 }
 
 void Board::attempt_over(const Membership& members) { write_files(members); }

@@ -33,6 +33,8 @@ class Board {
     void set_state(const std::string& state, const std::string& message = {});
     /// About once a second: workers into status and metrics, status to disk.
     void tick(const Membership& members);
+    /// No workers, and the run goes on: what `kiban expose` reads stays new.
+    void waiting();
     /// Where the time of the workers went is kept for the report.
     void attempt_over(const Membership& members);
     void write();

@@ -24,6 +24,14 @@ namespace {
 
 using monitoring::log_info;
 
+void show_cleaning(monitoring::RunMetrics& metrics, const data::Manifest& manifest) {
+    data::CleanCounts all;
+    for (const data::ManifestSource& source : manifest.sources) all += source.cleaned;
+    std::map<std::string, std::uint64_t> redacted;
+    for (const auto& [kind, redaction] : all.redacted) redacted[kind] = redaction.values;
+    metrics.corpus_cleaned(all.dropped, redacted);
+}
+
 void write_final_report(Coordinator& coordinator, const TrainProgress& training) {
     const RunStatus& status = coordinator.board->status;
     const auto identity = identity_of(coordinator.run_file, training.manifest_digest);
@@ -133,7 +141,8 @@ int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
     take_up_forgotten(coordinator, manifest);
     write_corpus_reference(coordinator.directory, {manifest_file, digest});
     monitoring::publish(coordinator.directory.run_file(), to_toml(run_file));
-    board.metrics().set_identity(identity_of(run_file, digest));
+    board.metrics().set_identity(identity_of(run_file, manifest));
+    show_cleaning(board.metrics(), manifest);
 
     if (newest) {
         const CurveRestoration curve = restore_curve(coordinator.directory, *newest);

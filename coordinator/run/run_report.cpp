@@ -128,13 +128,25 @@ monitoring::Facts cost_of(const Entries& journal, const monitoring::Curve& curve
 
 }  // namespace
 
+// What `pretrain --fresh` set aside is another run's, though its journal is the same.
+Entries since_started_over(const Entries& journal) {
+    const auto last = std::find_if(journal.rbegin(), journal.rend(),
+                                   [](const json& entry) { return entry.value("event", "") == "started_over"; });
+    return {last.base(), journal.end()};
+}
+
+std::uint32_t first_attempt_of(const Entries& journal) {
+    return journal.empty() ? 0 : journal.front().value("attempt", std::uint32_t{0});
+}
+
 monitoring::ReportRun report_of_files(const RunDirectory& directory, const std::string& name, double flops_per_token,
                                       const std::optional<WorkerPrice>& price) {
     monitoring::ReportRun report{.name = name, .curve = monitoring::read_curve(directory.curve()), .facts = {}};
-    const Entries journal = read_journal(directory.journal());
-    for (const json& entry : journal) report.events.push_back(describe(entry));
+    const Entries all = read_journal(directory.journal());
+    for (const json& entry : all) report.events.push_back(describe(entry));
+    const Entries journal = since_started_over(all);
     report.saves = saves_of(directory, journal);
-    for (WorkerTime& time : read_time_spent(directory))
+    for (WorkerTime& time : read_time_spent(directory, first_attempt_of(journal)))
         report.ranks.push_back({.rank = time.rank, .host = std::move(time.host), .seconds = std::move(time.seconds)});
     report.sources = sources_of(directory);
     report.cost = cost_of(journal, report.curve, flops_per_token, price);

@@ -21,6 +21,7 @@
 #include "coordinator/run/journal.h"
 #include "data/digest.h"
 #include "data/forgotten.h"
+#include "data/holdout_bytes.h"
 #include "data/tokenizer.h"
 #include "monitoring/curve.h"
 #include "monitoring/error.h"
@@ -109,7 +110,15 @@ monitoring::RunIdentity identity_of(const RunFile& run_file, const std::string& 
             .parameters_total = size.total,
             .parameters_non_embedding = size.non_embedding,
             .target_steps = run_file.train.steps,
-            .flops_per_token = size.flops_per_token};
+            .flops_per_token = size.flops_per_token,
+            .peak_flops = run_file.monitoring.peak_flops};
+}
+
+monitoring::RunIdentity identity_of(const RunFile& run_file, const data::Manifest& manifest) {
+    monitoring::RunIdentity identity = identity_of(run_file, manifest.digest());
+    for (const data::ManifestSource& source : manifest.sources) identity.train_tokens += source.train.tokens;
+    identity.holdout_bytes_per_token = data::holdout_bytes_per_token(manifest);
+    return identity;
 }
 
 Coordinator::Coordinator(const RunFile& given)

@@ -32,7 +32,9 @@ struct Coordinator {
     std::unique_ptr<Session> session;
 };
 
+/// Of a run whose corpus is not there yet.
 monitoring::RunIdentity identity_of(const RunFile& run_file, const std::string& data_digest);
+monitoring::RunIdentity identity_of(const RunFile& run_file, const data::Manifest& manifest);
 
 /// Compares the run file with the one that the newest checkpoint was made with. ConfigError names each key that forbids
 /// a resume; other changes go to the journal. nullopt: no checkpoint yet. CheckpointError when there are some and all

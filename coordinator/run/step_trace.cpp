@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <limits>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -59,41 +61,60 @@ std::size_t thread_of(const Span& span) {
     return static_cast<std::size_t>(std::find(kTracks.begin(), kTracks.end(), span.track) - kTracks.begin()) + 1;
 }
 
-void name_tracks(json& events, int rank) {
-    const auto named = [&](const char* what, std::size_t thread, const std::string& name) {
-        events.push_back({{"ph", "M"}, {"name", what}, {"pid", rank}, {"tid", thread}, {"args", {{"name", name}}}});
-    };
-    named("process_name", 0, fmt::format("rank {}", rank));
-    for (std::size_t i = 0; i < kTracks.size(); ++i) named("thread_name", i + 1, std::string(kTracks[i]));
+using Text = fmt::memory_buffer;
+
+template <typename... Args>
+void emit(Text& out, fmt::format_string<Args...> format, Args&&... args) {
+    fmt::format_to(std::back_inserter(out), format, std::forward<Args>(args)...);
+}
+
+std::string quoted(const std::string& text) { return json(text).dump(-1, ' ', true, json::error_handler_t::replace); }
+
+void emit_names(Text& out, int rank) {
+    emit(out, R"({{"ph":"M","name":"process_name","pid":{},"tid":0,"args":{{"name":"rank {}"}}}})", rank, rank);
+    for (std::size_t i = 0; i < kTracks.size(); ++i)
+        emit(out,
+             ",\n"
+             R"({{"ph":"M","name":"thread_name","pid":{},"tid":{},"args":{{"name":"{}"}}}})",
+             rank, i + 1, kTracks[i]);
+}
+
+void emit_span(Text& out, int rank, const Span& span, std::uint64_t first_ns) {
+    emit(out,
+         ",\n"
+         R"({{"ph":"X","name":{},"cat":{},"pid":{},"tid":{},"ts":{:.3f},"dur":{:.3f})",
+         quoted(shown_name(span)), quoted(span.track), rank, thread_of(span),
+         static_cast<double>(span.begin_ns - first_ns) / 1000, static_cast<double>(span.duration_ns) / 1000);
+    if (span.step > 0) emit(out, R"(,"args":{{"step":{}}})", span.step);
+    emit(out, "}}");
 }
 
 }  // namespace
 
-json chrome_trace(const std::map<int, json>& spans) {
+// Each row is read twice, so that nothing else of the size of the spans is held besides the text.
+std::string chrome_trace(const std::map<int, json>& spans) {
     std::uint64_t first = std::numeric_limits<std::uint64_t>::max();
-    std::map<int, std::vector<Span>> all;
+    for (const auto& [rank, rows] : spans)
+        for (const json& row : rows) first = std::min(first, span_of(row).begin_ns);
+    Text out;
+    emit(out, R"({{"displayTimeUnit":"ms","traceEvents":[)");
+    const char* separator = "\n";
     for (const auto& [rank, rows] : spans) {
-        for (const json& row : rows) {
-            all[rank].push_back(span_of(row));
-            first = std::min(first, all[rank].back().begin_ns);
-        }
+        emit(out, "{}", std::exchange(separator, ",\n"));
+        emit_names(out, rank);
+        for (const json& row : rows) emit_span(out, rank, span_of(row), first);
     }
-    json events = json::array();
-    for (const auto& [rank, of_rank] : all) {
-        name_tracks(events, rank);
-        for (const Span& span : of_rank) {
-            json event = {{"ph", "X"},
-                          {"name", shown_name(span)},
-                          {"cat", span.track},
-                          {"pid", rank},
-                          {"tid", thread_of(span)},
-                          {"ts", static_cast<double>(span.begin_ns - first) / 1000},
-                          {"dur", static_cast<double>(span.duration_ns) / 1000}};
-            if (span.step > 0) event["args"] = {{"step", span.step}};
-            events.push_back(std::move(event));
-        }
+    emit(out, "\n]}}\n");
+    return fmt::to_string(out);
+}
+
+std::set<std::uint64_t> whole_steps(const json& rows) {
+    std::set<std::uint64_t> steps;
+    for (const json& row : rows) {
+        const Span span = span_of(row);
+        if (span.track == "phases" && span.name == "data" && span.step > 0) steps.insert(span.step);
     }
-    return {{"displayTimeUnit", "ms"}, {"traceEvents", std::move(events)}};
+    return steps;
 }
 
 void StepTrace::begin(const Request& request) {
@@ -101,44 +122,49 @@ void StepTrace::begin(const Request& request) {
     if (request.steps < 1 || request.steps > kMostTracedSteps)
         throw ConfigError("--steps: expected 1 to {}, found {}", kMostTracedSteps, request.steps);
     request_ = request.id;
+    asked_ = request.steps;
+    left_out_ = 0;
     spans_.clear();
 }
 
-void StepTrace::add(int rank, const json& spans) {
+void StepTrace::add(int rank, TracedSteps&& traced) {
     if (request_.empty()) return;  // of one that was given up
-    spans_[rank] = spans;
+    if (!traced.spans.is_array() || traced.spans.size() > kMostTraceSpans / static_cast<std::size_t>(workers_)) {
+        give_up(fmt::format("worker {} sent a trace that is none, or of more than {} spans", rank,
+                            kMostTraceSpans / static_cast<std::size_t>(workers_)));
+        return;
+    }
+    left_out_ += traced.left_out;
+    spans_[rank] = std::move(traced.spans);
     if (spans_.size() == static_cast<std::size_t>(workers_)) write();
 }
 
 void StepTrace::write() {
-    const std::string request = std::exchange(request_, {});
     try {
-        std::uint64_t first = std::numeric_limits<std::uint64_t>::max();
-        std::uint64_t last = 0;
-        const json trace = chrome_trace(spans_);
-        for (const json& event : trace.at("traceEvents")) {
-            const std::uint64_t step = event.value("/args/step"_json_pointer, std::uint64_t{0});
-            if (step == 0) continue;
-            first = std::min(first, step);
-            last = std::max(last, step);
-        }
-        if (last == 0) throw ConfigError("the run ended before a step was recorded");
+        const std::set<std::uint64_t> steps = whole_steps(spans_.begin()->second);
+        if (steps.empty()) throw ConfigError("the run ended before a step was recorded");
         monitoring::make_directories(directory_);
-        const auto file = directory_ / fmt::format("steps-{}-{}.json", first, last);
-        monitoring::publish(file, trace.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
-        requests_.answer(request, {.done = true, .text = file.string()});
+        const auto file = directory_ / fmt::format("steps-{}-{}.json", *steps.begin(), *steps.rbegin());
+        monitoring::publish(file, chrome_trace(spans_));
+        std::string told = file.string();
+        if (steps.size() < asked_) told += fmt::format("\n{} of {} steps: the run ended", steps.size(), asked_);
+        if (left_out_ > 0) told += fmt::format("\n{} spans at the end are left out: ask for fewer steps", left_out_);
+        requests_.answer(std::exchange(request_, {}), {.done = true, .text = told});
+        spans_.clear();
     } catch (const Error& error) {
-        monitoring::log_warning("no trace: {}", error.what());
-        requests_.answer(request, {.done = false, .text = error.what()});
+        give_up(error.what());
     }
+}
+
+void StepTrace::give_up(const std::string& why) {
+    monitoring::log_warning("no trace: {}", why);
+    requests_.answer(std::exchange(request_, {}), {.done = false, .text = why});
     spans_.clear();
 }
 
 void StepTrace::end() {
     if (request_.empty()) return;
-    requests_.answer(std::exchange(request_, {}),
-                     {.done = false, .text = "the workers ended before all had sent what they recorded; ask again"});
-    spans_.clear();
+    give_up("the workers ended before all had sent what they recorded; ask again");
 }
 
 }  // namespace kiban::coordinator

@@ -9,16 +9,20 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 
+#include "coordinator/protocol/messages.h"
 #include "coordinator/run/requests.h"
 
 namespace kiban::coordinator {
 
 constexpr std::uint64_t kMostTracedSteps = 100;
 
-/// `spans` of each rank as TracedSteps has them. ConfigError when they are not of that form.
-nlohmann::json chrome_trace(const std::map<int, nlohmann::json>& spans);
+/// The text of the file: `spans` of each rank as TracedSteps has them. ConfigError when they are not of that form.
+std::string chrome_trace(const std::map<int, nlohmann::json>& spans);
+/// Steps that were recorded from their beginning: the end of the one before is there too.
+std::set<std::uint64_t> whole_steps(const nlohmann::json& spans);
 
 class StepTrace {
   public:
@@ -28,17 +32,20 @@ class StepTrace {
     /// ConfigError when one is under way, or for a number of steps that is none of 1 to kMostTracedSteps.
     void begin(const Request& request);
     /// The last rank completes the file, and its answer is the file's name.
-    void add(int rank, const nlohmann::json& spans);
+    void add(int rank, TracedSteps&& traced);
     /// The attempt is over: who waits is told.
     void end();
 
   private:
     void write();
+    void give_up(const std::string& why);
 
     std::filesystem::path directory_;
     int workers_;
     RequestBox& requests_;
     std::string request_;  // empty: none is under way
+    std::uint64_t asked_ = 0;
+    std::uint64_t left_out_ = 0;
     std::map<int, nlohmann::json> spans_;
 };
 

@@ -112,6 +112,7 @@ void note_decision(Session& session, const Decision& decision, const AttemptEnd&
 bool back_off(Session& session, double seconds) {
     for (const double end = monotonic_seconds() + seconds; monotonic_seconds() < end;) {
         session.lease.renew();
+        session.board.waiting();
         if (!session.requests.take("stop").empty()) return false;
         if (session.time_limit.is_up(monotonic_seconds(), 0)) return false;
         if (session.signals.wait(std::min(1.0, std::max(0.0, end - monotonic_seconds())))) return false;
@@ -177,7 +178,7 @@ Outcome supervise(Session& session,
         session.excluded_hosts = state.excluded;
         log_warning("attempt {}: {}; starting again in {:.1f} s", attempt, decision.reason, decision.backoff_seconds);
         ++session.board.status.restarts;
-        session.board.metrics().restarted(decision.cause, mode->undone_steps());
+        session.board.metrics().restarted(decision.cause, mode->undone_steps(), mode->undone_tokens());
         session.board.set_state("restarting", decision.reason);
         if (!back_off(session, decision.backoff_seconds)) {
             end.interrupted = true;

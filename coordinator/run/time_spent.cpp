@@ -64,9 +64,10 @@ void write_time_spent(const RunDirectory& directory, std::uint32_t attempt, cons
                         content.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
-std::vector<WorkerTime> read_time_spent(const RunDirectory& directory) {
+std::vector<WorkerTime> read_time_spent(const RunDirectory& directory, std::uint32_t first) {
     std::map<int, WorkerTime> all;
     for (const std::uint32_t attempt : attempts_in(directory)) {
+        if (attempt < first) continue;
         const auto text = monitoring::read_text_if_exists(directory.logs(attempt) / kFile);
         if (!text) continue;
         try {

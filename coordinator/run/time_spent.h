@@ -23,7 +23,7 @@ struct WorkerTime {
 
 /// Replaces the file of the attempt by what is known of its workers. IoError.
 void write_time_spent(const RunDirectory& directory, std::uint32_t attempt, const Membership& members);
-/// All attempts together, by rank; files that cannot be understood are left out.
-std::vector<WorkerTime> read_time_spent(const RunDirectory& directory);
+/// All attempts from `first` on together, by rank; files that cannot be understood are left out.
+std::vector<WorkerTime> read_time_spent(const RunDirectory& directory, std::uint32_t first = 0);
 
 }  // namespace kiban::coordinator

@@ -85,7 +85,7 @@ void TrainMode::on_message(CoordinatorChannel& channel, int rank, const WorkerMe
     } else if (const auto* refused = std::get_if<StepRefused>(&message)) {
         on_refused(*refused);
     } else if (const auto* traced = std::get_if<TracedSteps>(&message)) {
-        trace_.add(rank, traced->spans);
+        trace_.add(rank, TracedSteps(*traced));
     } else {
         throw InternalError("worker {} sent a message that has no place in training", rank);
     }
@@ -331,6 +331,15 @@ void TrainMode::choose_interval(CoordinatorChannel& channel) {
 std::uint64_t TrainMode::undone_steps() const {
     const std::uint64_t durable = training_.durable_progress == 0 ? 0 : training_.durable_progress - 1;
     return training_.step > durable ? training_.step - durable : 0;
+}
+
+std::uint64_t TrainMode::undone_tokens() const {
+    const auto& rows = training_.curve.rows();
+    if (rows.empty() || undone_steps() == 0) return 0;
+    const std::uint64_t durable = training_.step - undone_steps();
+    const auto lost = std::upper_bound(rows.begin(), rows.end(), durable,
+                                       [](std::uint64_t step, const auto& row) { return step < row.step; });
+    return rows.back().tokens - (lost == rows.begin() ? 0 : std::prev(lost)->tokens);
 }
 
 Outcome train(Session& session, TrainProgress& training) {

@@ -60,6 +60,7 @@ class TrainMode : public AttemptMode {
     void on_request(CoordinatorChannel& channel, const Request& request) override;
     double seconds_to_leave() const override;
     std::uint64_t undone_steps() const override;
+    std::uint64_t undone_tokens() const override;
     bool began() const override { return reported_; }
     bool has_older_checkpoint() const override;
     void before_restart(const Decision& decision) override;

@@ -17,8 +17,11 @@ const short = value => {
   const size = Math.abs(value);
   for (const [unit, letter] of [[1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e3, 'k']])
     if (size >= unit) return +(value / unit).toPrecision(4) + letter;
-  const text = String(+value.toPrecision(4));
-  return text.length > 7 ? (+value.toPrecision(4)).toExponential() : text;
+  return String(+value.toPrecision(4));
+};
+const labelsOf = ticks => {  // of one form on one axis
+  const texts = ticks.map(short);
+  return texts.some(text => text.length > 7) ? ticks.map(tick => tick ? (+tick.toPrecision(4)).toExponential() : '0') : texts;
 };
 const shown = value => Math.abs(value) < 1e5 ? String(+value.toPrecision(5)) : value.toLocaleString('en', { maximumFractionDigits: 0 });
 const duration = hours => hours >= 48 ? (hours / 24).toFixed(1) + ' d' : hours >= 1 ? hours.toFixed(1) + ' h'
@@ -142,10 +145,11 @@ function rangeOfY(kind, log, [from, to]) {
 
 function drawAxes(svg, card, width, height, x, y) {
   const bottom = height - edge.bottom, right = width - edge.right;
-  for (const tick of ticksOf(y, 5)) {
+  const ticks = ticksOf(y, 5), labels = labelsOf(ticks);
+  ticks.forEach((tick, i) => {
     element(svg, 'line', { class: 'grid', x1: edge.left, x2: right, y1: y.pixel(tick), y2: y.pixel(tick) });
-    element(svg, 'text', { class: 'tick', x: edge.left - 8, y: y.pixel(tick) + 4, 'text-anchor': 'end' }, short(tick));
-  }
+    element(svg, 'text', { class: 'tick', x: edge.left - 8, y: y.pixel(tick) + 4, 'text-anchor': 'end' }, labels[i]);
+  });
   for (const tick of ticksOf(x, Math.max(2, Math.floor(width / 95)))) {
     const at = x.pixel(tick);
     element(svg, 'line', { class: 'mark', x1: at, x2: at, y1: bottom, y2: bottom + 4 });
@@ -183,7 +187,7 @@ function drawHappenings(svg, run, kind, x, height) {
   const visible = step => { const place = placeOfStep(run, step); return place >= x.low && place <= x.high && (!x.log || place > 0) ? x.pixel(place) : null; };
   const each = (list, step, draw) => { let drawn = 0; for (const one of list) { const at = visible(step(one)); if (at !== null && ++drawn <= 400) draw(at, one); } };
   each(run.restarts, step => step, (at, step) => element(element(group, 'line', { class: 'rule', x1: at, x2: at, y1: edge.top, y2: bottom }), 'title', {}, 'restart after step ' + step));
-  each(run.checkpoints, step => step, at => element(group, 'line', { class: 'saved', x1: at, x2: at, y1: bottom - 5, y2: bottom }));
+  each(run.checkpoints.filter(step => step <= run.step[run.step.length - 1]), step => step, at => element(group, 'line', { class: 'saved', x1: at, x2: at, y1: bottom - 5, y2: bottom }));
   each(run.events.filter(event => event.plot === kind), event => event.step, (at, event) =>
     element(element(svg, 'path', { class: event.alarm ? 'alarm' : 'event', d: `M${at.toFixed(1)} ${bottom - 14}l4 7h-8z` }), 'title', {}, event.text));
   each(run.bad[kind] || [], step => step, (at, step) =>

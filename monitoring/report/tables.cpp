@@ -75,13 +75,14 @@ struct ShownPhase {
     std::size_t color;
 };
 // In the order of a step; what is none of them counts as the last.
-constexpr std::array<ShownPhase, 8> kShown = {{{"data", "data", 6},
+constexpr std::array<ShownPhase, 9> kShown = {{{"data", "data", 6},
                                                {"forward", "forward", 0},
                                                {"backward", "backward", 4},
                                                {"reduce", "communication", 1},
                                                {"optimizer", "optimizer", 2},
                                                {"evaluate", "evaluation", 3},
                                                {"save", "checkpoint", 5},
+                                               {"prepare", "corpus", 6},
                                                {"", "start and end", 7}}};
 using PhaseSeconds = std::array<double, kShown.size()>;
 

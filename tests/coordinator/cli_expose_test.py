@@ -61,10 +61,13 @@ scrape_configs:
         wait_until(lambda: (value('kiban_train_step{run="one"}') or before) < before, "the restart is seen")
         wait_until(lambda: value('changes(process_start_time_seconds{run="one"}[5m])') == 1, "another process")
         wait_until(lambda: value('increase(kiban_steps_total{run="one"}[5m])') > 50, "counters are read across it")
-        result = server.ask("query_range", query='kiban_train_step{run="one"}', start=start, end=time.time(), step="500ms")["result"]
-        self.assertEqual(len(result), 1, "one series")
-        steps = [float(v) for _, v in result[0]["values"]]
-        self.assertTrue(any(after < before for before, after in zip(steps, steps[1:])), "and it goes back where the run did")
+
+        def goes_back():
+            result = server.ask("query_range", query='kiban_train_step{run="one"}', start=start, end=time.time(), step="500ms")["result"]
+            self.assertEqual(len(result), 1, "one series")
+            steps = [float(v) for _, v in result[0]["values"]]
+            return any(after < before for before, after in zip(steps, steps[1:]))
+        wait_until(goes_back, "it goes back where the run did")
         self.assertEqual(value("kiban_exposed_runs{state='served'}"), 2)
         expose.send_signal(signal.SIGTERM)
         self.assertEqual(expose.wait(30), 0)

@@ -84,6 +84,28 @@ TEST(ReportCommand, TellsOfTimeCheckpointsDataAndCost) {
     EXPECT_TRUE(contains(html, "<dt>operations that training needed</dt>"));
 }
 
+TEST(ReportCommand, WhatWasSetAsideByAFreshStartIsAnotherRuns) {
+    const MadeRun made;
+    const RunDirectory directory(made.run_dir);
+    for (const std::uint32_t attempt : {1u, 2u}) fs::create_directories(directory.logs(attempt));
+    write_time_spent(directory, 1, members_of({{{"forward", 100}}}));
+    write_time_spent(directory, 2, members_of({{{"forward", 7}}}));
+    fs::remove(directory.journal());
+    std::ofstream journal(made.run_dir / "journal.jsonl");
+    journal << R"({"time":"2026-01-01T00:00:00.000Z","attempt":1,"event":"attempt_started","workers":4}
+{"time":"2026-01-01T01:00:00.000Z","attempt":1,"event":"checkpoint","step":900,"directory":"x","bytes":1,"seconds":1}
+{"time":"2026-01-01T02:00:00.000Z","attempt":2,"event":"coordinator_started"}
+{"time":"2026-01-01T02:00:00.000Z","attempt":2,"event":"started_over","moved":[]}
+{"time":"2026-01-01T02:00:01.000Z","attempt":2,"event":"checkpoint","step":5,"directory":"y","bytes":1,"seconds":1}
+)" << std::flush;
+    const auto report = report_of_files(directory, "made", 0);
+    ASSERT_EQ(report.saves.size(), 1u);
+    EXPECT_EQ(report.saves[0].step, 5u);
+    ASSERT_EQ(report.ranks.size(), 1u);
+    EXPECT_EQ(report.ranks[0].seconds, (std::map<std::string, double>{{"forward", 7}}));
+    EXPECT_EQ(report.events.size(), 5u) << "the journal is told whole";
+}
+
 TEST(ReportCommand, ShowsWhatWasTakenOutOfACorpusThatWasCleaned) {
     const MadeRun made;
     data::Manifest manifest = data::Manifest::load(made.manifest);

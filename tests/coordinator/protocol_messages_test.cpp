@@ -48,7 +48,7 @@ TEST(Messages, EveryWorkerMessageComesBackAsItWasSent) {
         StepRefused{4, 96, 32, "loss_spike", "its loss", 9.5, std::numeric_limits<double>::infinity(), true},
         Stacks{"  thread 7 'main'\n    poll\n"},
         Failure{"DataError", "cannot read \xE2\x80\x9Cx\xE2\x80\x9D", 4, 65},
-        TracedSteps{{{"phases", "forward", 7, 1'700'000'000'000'000'000, 250'000}}},
+        TracedSteps{{{"phases", "forward", 7, 1'700'000'000'000'000'000, 250'000}}, 3},
         Finished{12, true, "once upon\n\ta time"},
     };
     ASSERT_EQ(all.size(), std::variant_size_v<WorkerMessage>);

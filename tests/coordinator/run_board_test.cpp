@@ -106,6 +106,12 @@ TEST_F(BoardTest, WhatIsServedIsWrittenIntoTheRunDirectoryToo) {
     EXPECT_NE(metrics().find("kiban_run_state{run=\"demo\",state=\"training\"} 1\n"), std::string::npos) << metrics();
     EXPECT_NE(monitoring::read_text(directory_.logs(board.status.attempt) / "seconds.json").find("{\"forward\":1.5}"),
               std::string::npos);
+    std::filesystem::remove(directory_.root() / "metrics.prom");
+    board.waiting();
+    EXPECT_FALSE(std::filesystem::exists(directory_.root() / "metrics.prom")) << "it is new enough";
+    Board restarted(directory_, identity(), "");
+    restarted.waiting();
+    EXPECT_TRUE(std::filesystem::exists(directory_.root() / "metrics.prom")) << "no workers, and it is renewed";
     board.set_state("done");
     EXPECT_NE(metrics().find("kiban_run_state{run=\"demo\",state=\"done\"} 1\n"), std::string::npos)
         << "the end is there at once";

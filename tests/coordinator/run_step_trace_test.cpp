@@ -25,7 +25,7 @@ json two_steps(std::uint64_t late_ns) {
 }
 
 TEST(ChromeTrace, HasAProcessForEachRankAndATrackForEachKindOfSpan) {
-    const json trace = chrome_trace({{0, two_steps(0)}, {1, two_steps(500)}});
+    const json trace = json::parse(chrome_trace({{0, two_steps(0)}, {1, two_steps(500)}}));
     std::map<std::string, json> of_rank_1;
     std::size_t spans = 0;
     for (const json& event : trace.at("traceEvents")) {
@@ -73,14 +73,15 @@ TEST_F(StepTraces, TheLastRankCompletesTheFile) {
     const Request request = ask(2);
     trace.begin(request);
     EXPECT_THROW(trace.begin(request), ConfigError) << "one at a time";
-    trace.add(1, two_steps(0));
+    trace.add(1, {two_steps(0)});
     EXPECT_FALSE(take_answer(run_dir_, request.id).has_value());
-    trace.add(0, two_steps(0));
+    trace.add(0, {two_steps(0)});
     const auto answer = take_answer(run_dir_, request.id);
     ASSERT_TRUE(answer && answer->done);
-    EXPECT_EQ(answer->text, (run_dir_ / "traces" / "steps-7-8.json").string());
-    EXPECT_EQ(json::parse(monitoring::read_text(answer->text)).at("traceEvents").size(), 18U);
-    trace.add(0, two_steps(0));  // late: of nobody
+    const std::string file = (run_dir_ / "traces" / "steps-7-7.json").string();
+    EXPECT_EQ(answer->text, file + "\n1 of 2 steps: the run ended") << "of step 8 the beginning is missing";
+    EXPECT_EQ(json::parse(monitoring::read_text(file)).at("traceEvents").size(), 18U);
+    trace.add(0, {two_steps(0)});  // late: of nobody
     trace.end();
 }
 
@@ -88,19 +89,41 @@ TEST_F(StepTraces, WhoWaitsIsToldWhenTheWorkersEndOrRecordNothing) {
     StepTrace trace(run_dir_ / "traces", 2, *box_);
     const Request first = ask(2);
     trace.begin(first);
-    trace.add(1, two_steps(0));
+    trace.add(1, {two_steps(0)});
     trace.end();
     const auto answer = take_answer(run_dir_, first.id);
     ASSERT_TRUE(answer && !answer->done);
     EXPECT_NE(answer->text.find("ended before all had sent"), std::string::npos) << answer->text;
     const Request second = ask(2);
     trace.begin(second);
-    trace.add(0, json::array());
-    trace.add(1, json::array());
+    trace.add(0, {json::array()});
+    trace.add(1, {json::array()});
     const auto nothing = take_answer(run_dir_, second.id);
     ASSERT_TRUE(nothing && !nothing->done);
     EXPECT_NE(nothing->text.find("before a step was recorded"), std::string::npos) << nothing->text;
     EXPECT_FALSE(fs::exists(run_dir_ / "traces"));
+}
+
+TEST_F(StepTraces, WhatIsLeftOutIsTold) {
+    StepTrace trace(run_dir_ / "traces", 1, *box_);
+    const Request request = ask(1);
+    trace.begin(request);
+    trace.add(0, {two_steps(0), 5});
+    const auto answer = take_answer(run_dir_, request.id);
+    ASSERT_TRUE(answer && answer->done);
+    EXPECT_NE(answer->text.find("\n5 spans at the end are left out"), std::string::npos) << answer->text;
+}
+
+TEST_F(StepTraces, ATraceThatIsNoneOrTooLongIsRefused) {
+    StepTrace trace(run_dir_ / "traces", 1, *box_);
+    for (const json& spans : {json(7), json(std::vector<int>(kMostTraceSpans + 1))}) {
+        const Request request = ask(1);
+        trace.begin(request);
+        trace.add(0, {spans});
+        const auto answer = take_answer(run_dir_, request.id);
+        ASSERT_TRUE(answer && !answer->done);
+        EXPECT_NE(answer->text.find("of more than 1000000 spans"), std::string::npos) << answer->text;
+    }
 }
 
 TEST_F(StepTraces, ANumberOfStepsThatIsTooLargeIsRefused) {

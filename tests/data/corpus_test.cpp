@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "data/digest.h"
+#include "data/holdout_bytes.h"
 #include "data/prepare.h"
 #include "data/shard.h"
 #include "monitoring/error.h"
@@ -89,6 +90,18 @@ TEST_F(CorpusTest, ReadsTheHoldoutOnceInOrder) {
     EXPECT_EQ(index, corpus.holdout_rows());
     EXPECT_EQ(std::ranges::count_if(rows.targets, [](std::int64_t target) { return target != kMasked; }),
               static_cast<std::ptrdiff_t>(targets));
+}
+
+TEST_F(CorpusTest, BytesOfAHeldOutTokenCountTextAndNoEndsOfDocuments) {
+    double bytes = 0;
+    double tokens = 0;
+    for (const ManifestSource& source : manifest_.sources) {
+        const auto ids = tokens_of(manifest_, source.holdout);
+        for (std::size_t i = 1; i < ids.size(); ++i) bytes += ids[i] < 256 ? 1 : 0;
+        tokens += static_cast<double>(ids.size() - 1);
+    }
+    ASSERT_LT(bytes, tokens);
+    EXPECT_DOUBLE_EQ(holdout_bytes_per_token(manifest_), bytes / tokens);
 }
 
 // The digest of the rows of `steps` steps of `batch` rows, each worker reading its contiguous block of every step by

@@ -82,11 +82,16 @@ TEST_F(Operator, ATraceSaysWhatEachRankDidInTheStepsThatWereAskedForAndTheTimeBy
     const Ended traced = kiban({"trace-steps", path("run"), "--steps", "3"});
     ASSERT_EQ(traced.exit_code, 0) << traced.output;
     const std::string file = traced.output.substr(0, traced.output.find('\n'));
+    EXPECT_EQ(traced.output.substr(file.size()), "\n") << "all three steps, and nothing left out";
     const auto trace = nlohmann::json::parse(monitoring::read_text(file));
+    const auto data = microseconds_of(trace, 0, "data");
+    ASSERT_EQ(data.size(), 3U);
+    EXPECT_TRUE(file.ends_with(fmt::format("traces/steps-{}-{}.json", data.begin()->first, data.rbegin()->first)))
+        << file;
     for (const int rank : {0, 1}) {
         for (const char* phase : {"data", "forward and backward", "communication", "optimizer"}) {
             const auto steps = microseconds_of(trace, rank, phase);
-            EXPECT_GE(steps.size(), 3U) << phase << " of rank " << rank;
+            ASSERT_GE(steps.size(), 3U) << phase << " of rank " << rank;
             EXPECT_LE(steps.size(), 4U) << "the end of the step before is in it";
         }
         std::set<std::string> others;

@@ -41,6 +41,8 @@ NOT_HERE = {
     "kiban_hangs_total": "nobody hangs",
     "kiban_excluded_hosts": "no host is left out",
     "kiban_anomalies_total": "no step is refused",
+    "kiban_corpus_dropped_documents": "its corpus is taken as it is",
+    "kiban_corpus_redacted_values": "the same",
     "kiban_worker_busy_seconds": "shown after thirty seconds of training",
     "kiban_worker_straggler": "the same",
 }
@@ -68,6 +70,7 @@ warmup_steps = 10
 interval_steps = {saved_each}
 [monitoring]
 listen = "127.0.0.1:{port}"
+peak_flops = 1e11
 [launch]
 workers = 2
 threads_per_worker = 1

@@ -113,7 +113,7 @@ void save_and_stumble(RunMetrics& metrics, std::uint64_t step) {
     metrics.rows_left_out(32);
     metrics.hosts_excluded(1);
     metrics.hang("reduce");
-    metrics.restarted("signal", 7);
+    metrics.restarted("signal", 7, 700);
     metrics.decided("restart");
 }
 

@@ -134,7 +134,7 @@ TEST(RunMetrics, TheLossIsTheTokenWeightedMeanOfAllSteps) {
 TEST(RunMetrics, PositionFollowsTheRowAndCountersKeepRepeatedWork) {
     RunMetrics metrics(identity());
     for (const std::uint64_t step : {10u, 11u, 12u}) metrics.step(row_of(step, 2.0), 100, false, {});
-    metrics.restarted("signal", 2);
+    metrics.restarted("signal", 2, 200);
     metrics.step(row_of(11, 2.0), 100, false, {});
     EXPECT_EQ(value_of(metrics, "kiban_train_step"), 11);
     EXPECT_EQ(value_of(metrics, "kiban_train_tokens_seen"), 1100);
@@ -173,7 +173,7 @@ TEST(RunMetrics, ARefusedStepIsCountedWhetherARestartFollowsOrNot) {
     metrics.anomaly(kNonFiniteCause);
     EXPECT_EQ(value_of(metrics, "kiban_nonfinite_steps_total"), 1);
     EXPECT_EQ(value_of(metrics, "kiban_steps_total"), 0);
-    metrics.restarted(kNonFiniteCause, 3);
+    metrics.restarted(kNonFiniteCause, 3, 300);
     EXPECT_EQ(value_of(metrics, "kiban_nonfinite_steps_total"), 1);
     EXPECT_EQ(value_of(metrics, "kiban_restarts_total", "run=\"demo\",cause=\"non_finite\""), 1);
 }
@@ -226,12 +226,56 @@ TEST(RunMetrics, ANewAttemptForgetsTheRanksAndTheNumberOfTheOldOne) {
 
 TEST(RunMetrics, CausesAreBoundedWhateverTheCallerSays) {
     RunMetrics metrics(identity());
-    for (int cause = 0; cause < 100; ++cause) metrics.restarted(fmt::format("cause {}", cause), 0);
+    for (int cause = 0; cause < 100; ++cause) metrics.restarted(fmt::format("cause {}", cause), 0, 0);
     std::size_t series = 0;
     std::istringstream lines(metrics.text());
     for (std::string line; std::getline(lines, line);) series += line.starts_with("kiban_restarts_total{") ? 1u : 0u;
     EXPECT_EQ(series, 16u);
     EXPECT_EQ(value_of(metrics, "kiban_restarts_total", "run=\"demo\",cause=\"other\""), 85);
+}
+
+TEST(RunMetrics, LossesAreShownByByteAndPositionByPassWhereTheCorpusIsKnown) {
+    RunIdentity without = identity();
+    without.train_tokens = 0;
+    without.holdout_bytes_per_token = 0;
+    RunMetrics metrics(without);
+    CurveRow row = row_of(10, 2.0);
+    row.eval_loss = 3;
+    metrics.step(row, 100, false, {});
+    EXPECT_FALSE(exposes(metrics, "kiban_eval_loss_nats_per_byte{"));
+    EXPECT_FALSE(exposes(metrics, "kiban_train_epoch_ratio{"));
+    metrics.set_identity(identity());
+    metrics.step(row, 100, false, {});
+    EXPECT_DOUBLE_EQ(value_of(metrics, "kiban_eval_loss_nats_per_byte", "run=\"demo\",split=\"holdout\""), 1.5)
+        << "three nats a token, two bytes a token";
+    EXPECT_DOUBLE_EQ(value_of(metrics, "kiban_train_epoch_ratio"), 0.1) << "1000 tokens of 10000";
+}
+
+TEST(RunMetrics, TimeOfWorkersAddsUpOverTheirProcessesAndNeverFalls) {
+    RunMetrics metrics(identity());
+    const auto forward = [&](int rank) {
+        return value_of(metrics, "kiban_worker_phase_seconds_total",
+                        fmt::format("run=\"demo\",phase=\"forward\",rank=\"{}\"", rank));
+    };
+    metrics.worker_seconds(0, {{"forward", 2.0}, {"dance", 1.0}});
+    metrics.worker_seconds(1, {{"forward", 4.0}});
+    metrics.worker_seconds(0, {{"forward", 1.5}});  // some of it was another phase's
+    EXPECT_EQ(forward(0), 2.0);
+    metrics.attempt_started(2, "");
+    metrics.worker_seconds(0, {{"forward", 0.5}});
+    EXPECT_EQ(forward(0), 2.5);
+    EXPECT_EQ(forward(1), 4.0);
+    EXPECT_TRUE(exposes(metrics, "phase=\"other\"")) << "no worker makes series of its own";
+}
+
+TEST(RunMetrics, WhatWasTakenOutOfTheCorpusIsBounded) {
+    RunMetrics metrics(identity());
+    std::map<std::string, std::uint64_t> dropped;
+    for (int rule = 0; rule < 100; ++rule) dropped[fmt::format("rule {:03}", rule)] = 1;
+    metrics.corpus_cleaned(dropped, {{"email", 7}});
+    EXPECT_EQ(value_of(metrics, "kiban_corpus_redacted_values", "run=\"demo\",kind=\"email\""), 7);
+    EXPECT_EQ(value_of(metrics, "kiban_corpus_dropped_documents", "run=\"demo\",reason=\"rule 000\""), 1);
+    EXPECT_EQ(value_of(metrics, "kiban_corpus_dropped_documents", "run=\"demo\",reason=\"other\""), 70);
 }
 
 TEST(RunMetrics, CommunicationAddsUpByAxisAndOperation) {
@@ -273,7 +317,7 @@ TEST(RunMetrics, TheNumberOfSeriesStaysInItsBudgetAt64Ranks) {
     std::size_t series = 0;
     std::istringstream lines(metrics.text());
     for (std::string line; std::getline(lines, line);) series += line.starts_with("#") ? 0u : 1u;
-    EXPECT_LE(series, 176u + 4u * 64u) << "tighter than 120 + 40 x ranks from two ranks on";
+    EXPECT_LE(series, 190u + 4u * 64u) << "tighter than 120 + 40 x ranks from two ranks on";
 }
 
 TEST(RunMetrics, MayBeReadWhileEventsArriveFromSeveralThreads) {

@@ -27,6 +27,9 @@ inline RunIdentity identity() {
     identity.parameters_non_embedding = 800;
     identity.target_steps = 2000;
     identity.flops_per_token = 6000;
+    identity.peak_flops = 1e9;
+    identity.train_tokens = 10000;
+    identity.holdout_bytes_per_token = 2;
     return identity;
 }
 
@@ -67,7 +70,7 @@ inline void every_event(RunMetrics& metrics) {
     metrics.checkpoint_promoted(10);
     metrics.checkpoint_rejected("scrub");
     metrics.checkpoint_scrubbed(4096);
-    metrics.restarted("signal", 7);
+    metrics.restarted("signal", 7, 700);
     metrics.decided("restart");
     metrics.hang("reduce");
     metrics.anomaly("loss_spike");
@@ -79,6 +82,8 @@ inline void every_event(RunMetrics& metrics) {
     metrics.worker_step(0, 11);
     metrics.worker_busy(0, 0.02, true);
     metrics.worker_memory(0, 1 << 20, 1 << 10);
+    metrics.worker_seconds(0, {{"forward", 1.5}, {"reduce", 0.5}});
+    metrics.corpus_cleaned({{"too_short", 3}}, {{"email", 12}});
 }
 
 // What worker 0 does in a model that every axis cuts.

@@ -11,7 +11,8 @@ namespace {
 struct Recorder {
     std::atomic<bool> on{false};
     std::mutex mutex;
-    std::vector<TraceSpan> spans;
+    RecordedTrace trace;
+    std::size_t most = 0;
 };
 
 Recorder& recorder() {
@@ -23,23 +24,29 @@ Recorder& recorder() {
 
 bool tracing() { return recorder().on.load(std::memory_order_relaxed); }
 
-void start_trace() {
+void start_trace(std::size_t most) {
     const std::lock_guard lock(recorder().mutex);
-    recorder().spans.clear();
+    recorder().trace = {};
+    recorder().most = most;
     recorder().on = true;
 }
 
 void trace(const char* track, std::string name, std::uint64_t step, TraceClock::time_point begin,
            TraceClock::time_point end) {
     const std::lock_guard lock(recorder().mutex);
-    if (!recorder().on || recorder().spans.size() >= kMostTraceSpans) return;
-    recorder().spans.push_back({track, std::move(name), step, begin, end});
+    if (!recorder().on) return;
+    RecordedTrace& all = recorder().trace;
+    if (all.spans.size() >= recorder().most) {
+        ++all.left_out;
+    } else {
+        all.spans.push_back({track, std::move(name), step, begin, end});
+    }
 }
 
-std::vector<TraceSpan> end_trace() {
+RecordedTrace end_trace() {
     const std::lock_guard lock(recorder().mutex);
     recorder().on = false;
-    return std::exchange(recorder().spans, {});
+    return std::exchange(recorder().trace, {});
 }
 
 }  // namespace kiban::worker

@@ -21,14 +21,17 @@ struct TraceSpan {
     TraceClock::time_point end;
 };
 
-constexpr std::size_t kMostTraceSpans = 100'000;  // of one trace; later ones are left out
-
 bool tracing();
-/// Nothing is left of a trace before.
-void start_trace();
+/// Nothing is left of a trace before. At most `most` spans are kept.
+void start_trace(std::size_t most);
 void trace(const char* track, std::string name, std::uint64_t step, TraceClock::time_point begin,
            TraceClock::time_point end);
-/// Ends it; the spans in the order in which they ended.
-std::vector<TraceSpan> end_trace();
+struct RecordedTrace {
+    std::vector<TraceSpan> spans;  // in the order in which they ended
+    std::uint64_t left_out = 0;    // the last ones, beyond what may be kept
+};
+
+/// Ends it.
+RecordedTrace end_trace();
 
 }  // namespace kiban::worker

@@ -17,6 +17,8 @@ using coordinator::monotonic_seconds;
 
 namespace {
 
+constexpr std::string_view kDone = "done";
+
 TraceClock::time_point time_of(double monotonic) {  // the same clock
     return TraceClock::time_point(
         std::chrono::duration_cast<TraceClock::duration>(std::chrono::duration<double>(monotonic)));
@@ -59,11 +61,12 @@ void Control::enter(const char* phase, std::uint64_t step) {
     step_ = step;
     if (whereabouts_) whereabouts_->enter(phase, step);
     channel_.set_phase(phase, step);
-    if (now - memory_told_ >= 1.0) {
+    if (phase == kDone || now - memory_told_ >= 1.0) {
         memory_told_ = now;
         channel_.set_memory(resident_bytes(), optimizer_bytes_);
         channel_.set_phase_seconds(seconds_in_all_);
     }
+    if (phase == kDone) channel_.beat();  // nothing may come after it
 }
 
 void Control::account(double now) {
@@ -118,16 +121,17 @@ bool Control::takes_trace_step() {
     return true;
 }
 
-void Control::record(bool on) {
+void Control::record(bool on, std::size_t most_spans) {
     if (on == tracing()) return;
     account(monotonic_seconds());  // spans begin and end with the trace
-    if (on) return start_trace();
+    if (on) return start_trace(most_spans);
     const auto since_1970 = std::chrono::system_clock::now().time_since_epoch() - TraceClock::now().time_since_epoch();
     const auto nanoseconds = [](auto duration) {
         return std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
     };
-    coordinator::TracedSteps traced{.spans = nlohmann::json::array()};
-    for (const TraceSpan& span : end_trace()) {
+    const RecordedTrace recorded = end_trace();
+    coordinator::TracedSteps traced{.spans = nlohmann::json::array(), .left_out = recorded.left_out};
+    for (const TraceSpan& span : recorded.spans) {
         traced.spans.push_back(nlohmann::json::array({span.track, span.name, span.step,
                                                       nanoseconds(span.begin.time_since_epoch() + since_1970),
                                                       nanoseconds(span.end - span.begin)}));

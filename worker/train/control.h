@@ -46,7 +46,7 @@ class Control {
     /// Whether one more step is to be recorded, as of the last stop_requested(): once for each that was asked for.
     bool takes_trace_step();
     /// From here on what this worker does is recorded, or no more: then the coordinator gets what there is.
-    void record(bool on);
+    void record(bool on, std::size_t most_spans);
     /// Whether a Stop has arrived. Does not wait.
     bool stop_requested();
     /// Steps between checkpoints that the coordinator chose last, as of the last stop_requested(); 0: none yet.

@@ -243,7 +243,7 @@ std::optional<StepReport> Trainer::train_step(std::uint64_t step) {
     last_.save_due = std::exchange(save_due_, false) || outcome.save_due;
     saved_ = false;
     state_.step = step;
-    control_.record(outcome.recorded && !is_last());
+    record_next(outcome);
     state_.tokens += all_targets;
     state_.position = position + run_file_.train.batch_rows;
     return StepReport{.step = step,
@@ -355,7 +355,7 @@ bool Trainer::refuses(std::uint64_t step, std::uint64_t position, const Outcome&
     state_.position = position + rows;
     save_due_ = save_due_ || outcome.save_due;
     stop_ = outcome.stop && (saved_ || last_save_ != state_.step);
-    control_.record(outcome.recorded && !is_last());
+    record_next(outcome);
     return true;
 }
 

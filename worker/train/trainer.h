@@ -65,6 +65,10 @@ class Trainer {
     const checkpoint::RunState& state_to_save();
     void finish_step(std::uint64_t step, coordinator::StepReport& report);
     bool is_last() const { return stop_ || state_.step >= last_step(); }
+    void record_next(const Outcome& outcome) {
+        const auto workers = static_cast<std::size_t>(mesh().world.size());
+        control_.record(outcome.recorded && !is_last(), coordinator::kMostTraceSpans / workers);
+    }
     bool is_save_due() const;
     void save();
     std::uint64_t last_step() const { return run_file_.train.steps; }
