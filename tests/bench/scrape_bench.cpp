@@ -30,6 +30,18 @@ int main(int argc, char** argv) {
         metrics.worker_step(rank, 10);
         metrics.worker_heartbeat_age(rank, 0.5);
         metrics.worker_memory(rank, 1 << 30, 1 << 20);
+        metrics.worker_busy(rank, 0.02, false);
+        metrics.worker_seconds(rank, {{"starting", 1},
+                                      {"preflight", 1},
+                                      {"loading", 1},
+                                      {"data", 1},
+                                      {"forward", 1},
+                                      {"backward", 1},
+                                      {"reduce", 1},
+                                      {"optimizer", 1},
+                                      {"evaluate", 1},
+                                      {"save", 1},
+                                      {"done", 1}});
     }
     const MetricsServer server(metrics, "127.0.0.1:0");
     std::vector<double> milliseconds;
