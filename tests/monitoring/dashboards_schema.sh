@@ -22,7 +22,7 @@ interface PrometheusAnnotation { expr?: string; step?: string; titleFormat?: str
 type Plain<T> = unknown extends T ? T : T extends string ? `${T}` : T extends number | boolean | null | undefined ? T
   : T extends (infer Item)[] ? Plain<Item>[] : T extends DataQuery ? { [Key in keyof T]: Plain<T[Key]> } & PrometheusQuery
   : T extends { iconColor: string; enable: boolean } ? { [Key in keyof T]: Plain<T[Key]> } & PrometheusAnnotation
-  : T extends object ? { [Key in keyof T]: Plain<T[Key]> } : T;
+  : T extends object ? { [Key in keyof T]: Key extends 'targets' ? (Plain<DataQuery> & PrometheusQuery)[] : Plain<T[Key]> } : T;
 export type PlainDashboard = Plain<Dashboard>;
 TS
 types() {  # FILE NAME: the file as a typed literal
