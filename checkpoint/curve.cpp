@@ -17,7 +17,7 @@ namespace {
 using monitoring::CurveRow;
 static_assert(std::endian::native == std::endian::little, "curve.h5 is little-endian and written without conversion");
 
-constexpr std::uint64_t kCurveVersion = 1;
+constexpr std::uint64_t kCurveVersion = 2;
 
 hid_t stored_type(CurveType type) {
     switch (type) {
@@ -104,6 +104,7 @@ std::optional<std::vector<CurveRow>> read_curve_of(const std::filesystem::path& 
     std::vector<CurveRow> rows(static_cast<std::size_t>(manifest.curve->rows));
     std::vector<std::byte> values;
     for (const CurveColumn& column : kCurveColumns) {
+        if (column.optional && !manifest.curve->columns.contains(column.name)) continue;
         values.resize(rows.size() * column.bytes);
         blocks.read(manifest.curve->file, manifest.curve->column(column.name), values);
         for (std::size_t i = 0; i < rows.size(); ++i) column.set(rows[i], values.data() + i * column.bytes);

@@ -2,7 +2,7 @@
 // The learning curve in a checkpoint: curve.h5, every step up to the checkpoint's, so that a curve can never outlive or
 // lag behind its model. Written by the coordinator before the commit, under block CRCs in the manifest as shards are.
 //
-// One dataset a column (step, tokens, loss, learning_rate, grad_norm, eval_loss, step_seconds, wall_time, attempt): 68
+// One dataset a column (those of monitoring::CurveRow): 84
 // bytes a step and one page for the header. Memory while writing: the file. Format: checkpoint/FORMAT.md.
 #pragma once
 

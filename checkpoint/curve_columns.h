@@ -22,19 +22,23 @@ struct CurveColumn {
     std::string_view name;
     CurveType type = CurveType::f64;
     std::size_t bytes = 8;  // of an element
+    bool optional = false;  // version 1 of the file has none
     void (*get)(const monitoring::CurveRow& row, std::byte* to) = nullptr;
     void (*set)(monitoring::CurveRow& row, const std::byte* from) = nullptr;
 };
 
 template <auto Member>
-constexpr CurveColumn curve_column(std::string_view name, CurveType type) {
+constexpr CurveColumn curve_column(std::string_view name, CurveType type, bool optional = false) {
     using Value = std::remove_reference_t<decltype(std::declval<monitoring::CurveRow&>().*Member)>;
-    return {name, type, sizeof(Value),
+    return {name,
+            type,
+            sizeof(Value),
+            optional,
             [](const monitoring::CurveRow& row, std::byte* to) { std::memcpy(to, &(row.*Member), sizeof(Value)); },
             [](monitoring::CurveRow& row, const std::byte* from) { std::memcpy(&(row.*Member), from, sizeof(Value)); }};
 }
 
-inline constexpr std::array<CurveColumn, 9> kCurveColumns{
+inline constexpr std::array<CurveColumn, 11> kCurveColumns{
     curve_column<&monitoring::CurveRow::step>("step", CurveType::u64),
     curve_column<&monitoring::CurveRow::tokens>("tokens", CurveType::u64),
     curve_column<&monitoring::CurveRow::loss>("loss", CurveType::f64),
@@ -43,6 +47,8 @@ inline constexpr std::array<CurveColumn, 9> kCurveColumns{
     curve_column<&monitoring::CurveRow::eval_loss>("eval_loss", CurveType::f64),
     curve_column<&monitoring::CurveRow::step_seconds>("step_seconds", CurveType::f64),
     curve_column<&monitoring::CurveRow::wall_time>("wall_time", CurveType::f64),
-    curve_column<&monitoring::CurveRow::attempt>("attempt", CurveType::u32)};
+    curve_column<&monitoring::CurveRow::attempt>("attempt", CurveType::u32),
+    curve_column<&monitoring::CurveRow::eval_accuracy>("eval_accuracy", CurveType::f64, true),
+    curve_column<&monitoring::CurveRow::eval_targets>("eval_targets", CurveType::u64, true)};
 
 }  // namespace kiban::checkpoint

@@ -57,6 +57,7 @@ void check_curve(const Manifest& manifest, const std::string& where) {
     const std::uint64_t rows = manifest.curve->rows;
     for (const CurveColumn& column : kCurveColumns) {
         const auto found = manifest.curve->columns.find(column.name);
+        if (found == manifest.curve->columns.end() && column.optional) continue;
         if (found == manifest.curve->columns.end())
             throw CheckpointError("cannot use {}: its curve has no column '{}'", where, column.name);
         if (found->second > file.bytes || rows > (file.bytes - found->second) / column.bytes) {

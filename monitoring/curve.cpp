@@ -79,8 +79,14 @@ CurveWriter::CurveWriter(const std::filesystem::path& directory) {
     const std::filesystem::path name = record_of(directory);
     make_directories(directory);
     if (!anything_at(name)) publish(name, encode_curve_header());
-    const std::string content = read_text(name);
+    std::string content = read_text(name);
     DecodedRecord record = decode_record(bytes_of(content), name);
+    if (record.version < kCurveVersion) {  // its entries are of this version too
+        const std::string header = encode_curve_header();
+        content.resize(record.intact_bytes);
+        content.replace(0, header.size(), header);
+        publish(name, content, "curve.upgrade");
+    }
     impl_ = std::make_unique<Impl>(Impl{File::open_append(name), record.intact_bytes, std::move(record.curve.rows)});
     if (record.intact_bytes < content.size()) {
         log_warning("curve record '{}': cut {} bytes of an interrupted write after byte {}", name.string(),
@@ -165,7 +171,7 @@ Curve read_curve(const std::filesystem::path& directory) {
 }
 
 void write_csv(std::ostream& out, const std::vector<CurveRow>& rows, bool with_timing) {
-    out << "step,tokens,loss,learning_rate,grad_norm,eval_loss"
+    out << "step,tokens,loss,learning_rate,grad_norm,eval_loss,eval_accuracy"
         << (with_timing ? ",step_seconds,wall_time,attempt" : "") << '\n';
     fmt::memory_buffer line;
     for (const CurveRow& row : rows) {
@@ -173,6 +179,8 @@ void write_csv(std::ostream& out, const std::vector<CurveRow>& rows, bool with_t
         auto to = std::back_inserter(line);
         fmt::format_to(to, "{},{},{},{},{},", row.step, row.tokens, row.loss, row.learning_rate, row.grad_norm);
         if (!std::isnan(row.eval_loss)) fmt::format_to(to, "{}", row.eval_loss);
+        line.push_back(',');
+        if (!std::isnan(row.eval_accuracy)) fmt::format_to(to, "{}", row.eval_accuracy);
         if (with_timing) fmt::format_to(to, ",{},{},{}", row.step_seconds, row.wall_time, row.attempt);
         line.push_back('\n');
         out.write(line.data(), static_cast<std::streamsize>(line.size()));
@@ -239,6 +247,10 @@ void write_openmetrics(std::ostream& out, const std::vector<CurveRow>& rows, con
     write_family(out, rows, "kiban_eval_loss_nats", "Mean loss per token on the holdout after the step",
                  labels + ",split=\"holdout\"", axis,
                  [](const CurveRow& row) { return std::isnan(row.eval_loss) ? Sample() : Sample(row.eval_loss); });
+    write_family(out, rows, "kiban_eval_accuracy_ratio", "Share of the holdout's tokens that were said first",
+                 labels + ",split=\"holdout\"", axis, [](const CurveRow& row) {
+                     return std::isnan(row.eval_accuracy) ? Sample() : Sample(row.eval_accuracy);
+                 });
     write_family(out, rows, "kiban_learning_rate", "Learning rate of the step", labels, axis,
                  [](const CurveRow& row) { return Sample(row.learning_rate); });
     write_family(out, rows, "kiban_grad_norm", "Global gradient norm of the step before clipping", labels, axis,

@@ -32,6 +32,9 @@ struct CurveRow {
     double grad_norm = 0;  // global, before clipping
     /// Nats per token on the holdout after this step; NaN: not evaluated.
     double eval_loss = std::numeric_limits<double>::quiet_NaN();
+    /// Share of the holdout's tokens that the model would have said first; NaN: not evaluated, or not known.
+    double eval_accuracy = std::numeric_limits<double>::quiet_NaN();
+    std::uint64_t eval_targets = 0;  // tokens that it is a share of
     // What follows depends on the machine, not on training: never in the default CSV.
     double step_seconds = 0;
     double wall_time = 0;  // seconds since 1970
@@ -53,7 +56,7 @@ class CurveWriter {
     void append(const CurveRow& row);
     /// Everything appended so far is durable on return; the coordinator calls it before it publishes a checkpoint.
     void sync();
-    /// The surviving history so far, steps ascending: 72 bytes a step in memory.
+    /// The surviving history so far, steps ascending: 88 bytes a step in memory.
     const std::vector<CurveRow>& rows() const;
 
   private:
@@ -76,7 +79,7 @@ struct Curve {
 Curve read_curve(const std::filesystem::path& directory);
 
 /// A header line, then one line per row; doubles in the shortest form that reads back to the same bits, empty for no
-/// evaluation. Columns: step,tokens,loss,learning_rate,grad_norm,eval_loss; with_timing adds
+/// evaluation. Columns: step,tokens,loss,learning_rate,grad_norm,eval_loss,eval_accuracy; with_timing adds
 /// step_seconds,wall_time,attempt.
 void write_csv(std::ostream& out, const std::vector<CurveRow>& rows, bool with_timing);
 

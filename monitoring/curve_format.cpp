@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <optional>
 #include <string_view>
@@ -87,7 +88,7 @@ bool was_durable(std::span<const std::byte> bytes, std::size_t damage) {
     return false;
 }
 
-void check_header(std::span<const std::byte> bytes, const std::filesystem::path& name) {
+std::uint32_t check_header(std::span<const std::byte> bytes, const std::filesystem::path& name) {
     if (bytes.size() < kHeaderBytes || std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0) {
         throw CurveDamaged("cannot read '{}' as a curve record: it does not begin with '{}'", name.string(), kMagic);
     }
@@ -103,6 +104,7 @@ void check_header(std::span<const std::byte> bytes, const std::filesystem::path&
             "cannot read curve record '{}': it has version {}, this kiban reads up to version {}; use a newer one",
             name.string(), version, kCurveVersion);
     }
+    return version;
 }
 
 CurveRow decode_row(Cursor& cursor) {
@@ -116,10 +118,13 @@ CurveRow decode_row(Cursor& cursor) {
     row.step_seconds = cursor.take<double>();
     row.wall_time = cursor.take<double>();
     row.attempt = cursor.take<std::uint32_t>();
+    if (cursor.ends_here()) return row;
+    row.eval_accuracy = cursor.take<double>();
+    row.eval_targets = cursor.take<std::uint64_t>();
     return row;
 }
 
-// False when the payload is not one that version 1 can hold.
+// False when the payload is not one that the format can hold.
 bool apply(std::span<const std::byte> payload, Curve& curve) {
     Cursor cursor(payload);
     switch (cursor.take<Kind>()) {
@@ -162,6 +167,10 @@ std::string encode_row(const CurveRow& row) {
         put(payload, value);
     }
     put(payload, row.attempt);
+    if (!std::isnan(row.eval_accuracy)) {
+        put(payload, row.eval_accuracy);
+        put(payload, row.eval_targets);
+    }
     return frame(payload);
 }
 
@@ -180,8 +189,8 @@ std::string encode_durable_mark() {
 }
 
 DecodedRecord decode_record(std::span<const std::byte> bytes, const std::filesystem::path& name) {
-    check_header(bytes, name);
     DecodedRecord record;
+    record.version = check_header(bytes, name);
     std::size_t offset = kHeaderBytes;
     while (offset < bytes.size()) {
         const auto payload = payload_at(bytes, offset);

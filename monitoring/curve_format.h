@@ -15,7 +15,7 @@
 
 namespace kiban::monitoring {
 
-constexpr std::uint32_t kCurveVersion = 1;
+constexpr std::uint32_t kCurveVersion = 2;
 
 std::string encode_curve_header();
 std::string encode_row(const CurveRow& row);
@@ -25,6 +25,7 @@ std::string encode_durable_mark();
 
 struct DecodedRecord {
     Curve curve;
+    std::uint32_t version = kCurveVersion;
     std::uint64_t intact_bytes = 0;  // what follows is a write that a crash interrupted
     std::uint64_t last_step = 0;     // of the surviving history, 0 when it is empty
 };

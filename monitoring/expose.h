@@ -4,8 +4,9 @@
 // those of the coordinators, with their labels; since one process serves them, `instance` stays the same across
 // restarts and moves of a run.
 //
-// What a coordinator has not renewed for a minute is not served: a process that is gone has no workers that are up.
-// Of two runs with one name the one renewed last is served. Errors while reading are logged and counted, never thrown.
+// What a coordinator has not renewed for a minute is not served: a process that is gone has no workers that are up. It
+// counts as lost unless the run had said that it ended (METRICS.md, kiban_exposed_runs). Of two live runs with one name
+// the one served first stays until it is silent. Errors while reading are logged and counted, never thrown.
 #pragma once
 
 #include <filesystem>
@@ -26,7 +27,7 @@ inline constexpr double kSilentSeconds = 60;                 // of a run that is
 class ExposedRuns {
   public:
     /// Run directories, or directories of them; those that come later are found too. IoError when one is not there.
-    explicit ExposedRuns(std::vector<std::filesystem::path> roots);
+    explicit ExposedRuns(std::vector<std::filesystem::path> roots, double silent_seconds = kSilentSeconds);
     ~ExposedRuns();
 
     /// Looks now. Prometheus text format 0.0.4: the runs' own, and kiban_exposed_runs by state.

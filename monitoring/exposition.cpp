@@ -7,10 +7,12 @@
 #include <charconv>
 #include <limits>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
 #include "monitoring/error.h"
+#include "monitoring/utf8.h"
 
 namespace kiban::monitoring {
 namespace {
@@ -20,12 +22,28 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
+bool is_letter(char character) {
+    return (character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z') || character == '_';
+}
+bool is_digit(char character) { return character >= '0' && character <= '9'; }
+
+// Prometheus refuses a whole scrape for one name that is none.
+bool is_label_name(std::string_view name) {
+    return !name.empty() && is_letter(name.front()) && !name.starts_with("__") &&
+           std::all_of(name.begin(), name.end(), [](char c) { return is_letter(c) || is_digit(c); });
+}
+bool is_metric_name(std::string_view name) {
+    return !name.empty() && !is_digit(name.front()) &&
+           std::all_of(name.begin(), name.end(), [](char c) { return is_letter(c) || is_digit(c) || c == ':'; });
+}
+
 class Reader {
   public:
     explicit Reader(std::string_view text) : text_(text) {}
 
     std::vector<MetricFamily> read() {
         while (next_line()) {
+            if (!is_utf8(line_)) refuse("UTF-8");
             if (line_.starts_with("# HELP ")) {
                 read_help();
             } else if (line_.starts_with("# TYPE ")) {
@@ -65,21 +83,27 @@ class Reader {
         return true;
     }
 
-    void read_help() {
-        rest_.remove_prefix(7);
-        const std::string name(take_until(" "));
-        take(' ');
+    void begin_family(std::string_view name) {
+        if (!is_metric_name(name)) refuse("a metric's name: letters, digits, '_' and ':', no digit first");
+        if (!names_.emplace(name).second) refuse("each family once");
         families_.emplace_back();
         families_.back().name = name;
-        families_.back().help = std::string(rest_);
         families_.back().type = MetricType::Untyped;
+    }
+
+    void read_help() {
+        rest_.remove_prefix(7);
+        begin_family(take_until(" "));
+        take(' ');
+        families_.back().help = std::string(rest_);
     }
 
     void read_type() {
         rest_.remove_prefix(7);
         const std::string_view name = take_until(" ");
         take(' ');
-        if (families_.empty() || families_.back().name != name) refuse("the TYPE of the family before");
+        if (families_.empty() || families_.back().name != name) begin_family(name);  // it has no HELP
+        if (!families_.back().metric.empty()) refuse("the TYPE before the samples");
         MetricType& type = families_.back().type;
         if (rest_ == "counter") {
             type = MetricType::Counter;
@@ -114,6 +138,9 @@ class Reader {
         while (!take('}')) {
             const std::string name(take_until("=}"));
             if (name.empty() || !take('=') || !take('"')) refuse("labels of the form name=\"value\"");
+            if (!is_label_name(name)) refuse("a label's name: letters, digits and '_', no digit and no '__' first");
+            const auto is_this = [&](const ClientMetric::Label& label) { return label.name == name; };
+            if (std::any_of(labels.begin(), labels.end(), is_this)) refuse("each label once");
             labels.push_back({name, read_label_value()});
             take(',');
         }
@@ -181,6 +208,7 @@ class Reader {
     std::string_view rest_;
     std::size_t number_ = 0;
     std::vector<MetricFamily> families_;
+    std::set<std::string, std::less<>> names_;
 };
 
 }  // namespace

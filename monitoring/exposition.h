@@ -10,7 +10,8 @@
 
 namespace kiban::monitoring {
 
-/// In the order of the text. DataError naming the line that cannot be understood.
+/// In the order of the text. DataError naming the line that cannot be understood, or that Prometheus would refuse: it
+/// refuses the whole of a scrape for one name that is none, a label given twice, or text that is no UTF-8.
 std::vector<prometheus::MetricFamily> read_exposition(std::string_view text);
 
 }  // namespace kiban::monitoring

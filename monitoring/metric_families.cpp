@@ -36,6 +36,7 @@ MetricFamilies::MetricFamilies(const std::string& run)
       KIBAN_GAUGE(train_loss_max_nats, "Largest loss of the last 100 steps"),
       KIBAN_GAUGE(eval_loss_nats, "Mean loss per token of the last evaluation"),
       KIBAN_GAUGE(eval_loss_nats_per_byte, "Loss of the last evaluation per byte of text"),
+      KIBAN_GAUGE(eval_accuracy_ratio, "Share of the last evaluation's tokens that the model would have said first"),
       KIBAN_GAUGE(eval_step, "Step after which the last evaluation ran"),
       KIBAN_GAUGE(eval_timestamp_seconds, "Wall time of the last evaluation, since 1970"),
       KIBAN_GAUGE(learning_rate, "Learning rate of the last step"),

@@ -47,6 +47,7 @@ struct MetricFamilies {
     Gauges& train_loss_max_nats;
     Gauges& eval_loss_nats;
     Gauges& eval_loss_nats_per_byte;
+    Gauges& eval_accuracy_ratio;
     Gauges& eval_step;
     Gauges& eval_timestamp_seconds;
 

@@ -163,6 +163,8 @@ struct RunMetrics::Impl {
             families.eval_loss_nats_per_byte.Add({{"split", "holdout"}})
                 .Set(row.eval_loss / identity.holdout_bytes_per_token);
         }
+        if (!std::isnan(row.eval_accuracy))
+            families.eval_accuracy_ratio.Add({{"split", "holdout"}}).Set(row.eval_accuracy);
         families.eval_step.Add({}).Set(static_cast<double>(row.step));
         families.eval_timestamp_seconds.Add({}).Set(row.wall_time);
     }

@@ -10,6 +10,7 @@
 
 #include "coordinator/cli/readable.h"
 #include "coordinator/cli/sparkline.h"
+#include "monitoring/utf8.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -41,15 +42,21 @@ class Line {
     const std::string& text() const { return text_; }
 
   private:
-    static bool begins(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) != 0x80; }
     static std::size_t characters(const std::string& text) {
-        return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), begins));
+        std::size_t count = 0;
+        for (std::size_t at = 0; at < text.size(); at += monitoring::decode_utf8(text, at).bytes) ++count;
+        return count;
     }
+    // Nothing moves the cursor or speaks to the terminal: control characters (C0, delete, C1) become blanks, and so do
+    // bytes that are no UTF-8, which an old terminal would take for such.
     static std::string first_characters(const std::string& text, std::size_t count) {
         std::string out;
-        for (const char byte : text) {
-            if (begins(byte) && count-- == 0) break;
-            out += static_cast<unsigned char>(byte) < 0x20 ? ' ' : byte;  // nothing moves the cursor
+        for (std::size_t at = 0; at < text.size() && count > 0; --count) {
+            const monitoring::Character character = monitoring::decode_utf8(text, at);
+            const bool is_control = character.code < 0x20 || (character.code >= 0x7F && character.code < 0xA0);
+            const bool is_ill_formed = character.code == monitoring::kReplacement && character.bytes == 1;
+            out += is_control || is_ill_formed ? " " : text.substr(at, character.bytes);
+            at += character.bytes;
         }
         return out;
     }

@@ -9,6 +9,7 @@
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/run/stop_signals.h"
+#include "monitoring/log.h"
 #include "monitoring/run_metrics.h"
 
 namespace kiban::coordinator {
@@ -21,6 +22,7 @@ struct ExposeOptions {
 };
 
 void expose(const ExposeOptions& options) {
+    monitoring::start_log({.who = "expose", .file = {}});  // standard output is for the metrics
     const monitoring::ExposedRuns runs(options.roots);
     if (options.once) {
         std::fputs(runs.text().c_str(), stdout);

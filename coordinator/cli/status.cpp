@@ -5,7 +5,6 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -190,7 +189,7 @@ class RecordedRows {
 // Until the run ends or the viewer leaves. True when the viewer left.
 bool watch_on_screen(const RunDirectory& directory) {
     RecordedRows rows(directory);
-    const Terminal terminal;
+    Terminal terminal;
     for (RunView view = view_run(directory); goes_on(view); view = view_run(directory)) {
         const auto events = last_events(directory, /*everything=*/false);
         terminal.show(dashboard(view, life_text(view), rows.now(), events, terminal.screen()));
@@ -201,7 +200,7 @@ bool watch_on_screen(const RunDirectory& directory) {
 
 void status(const StatusOptions& options) {
     const RunDirectory directory = named_run(options.run_dir);
-    const bool screen = options.watch && !options.json && ::isatty(STDOUT_FILENO) == 1;
+    const bool screen = options.watch && !options.json && Terminal::is_there();
     if (screen && watch_on_screen(directory)) return;
     while (true) {
         const RunView view = view_run(directory);

@@ -5,7 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <csignal>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
@@ -13,36 +13,76 @@
 namespace kiban::coordinator {
 namespace {
 
-volatile std::sig_atomic_t leave = 0;
+std::array<volatile std::sig_atomic_t, NSIG> arrived{};
 
-void on_leave(int /*signal*/) { leave = 1; }
-void on_size(int /*signal*/) {}  // only ends a wait
+void on_signal(int signal) { arrived[static_cast<std::size_t>(signal)] = 1; }
+
+bool take_arrived(int signal) {
+    const bool was = arrived[static_cast<std::size_t>(signal)] != 0;
+    arrived[static_cast<std::size_t>(signal)] = 0;
+    return was;
+}
 
 void say(const std::string& text) {
     std::fputs(text.c_str(), stdout);
     std::fflush(stdout);
 }
 
-void handle(int signal, void (*handler)(int)) {
-    struct sigaction action {};
-    action.sa_handler = handler;
-    sigemptyset(&action.sa_mask);
-    ::sigaction(signal, &action, nullptr);  // without SA_RESTART: it ends a wait
+// Where it is no controlling terminal of ours there is no background.
+bool in_front() {
+    const pid_t front = ::tcgetpgrp(STDOUT_FILENO);
+    return front < 0 || front == ::getpgrp();
+}
+
+sigset_t set_of(int signal) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signal);
+    return set;
 }
 
 }  // namespace
 
+bool Terminal::is_there() {
+    const char* type = std::getenv("TERM");
+    const std::string_view name = type != nullptr ? type : "";
+    return ::isatty(STDOUT_FILENO) == 1 && !name.empty() && name != "dumb";
+}
+
+// The signals are held back but for wait(), so that none is lost between two looks at what arrived. What whoever
+// started this process ignores stays ignored.
 Terminal::Terminal() {
-    leave = 0;
-    handle(SIGINT, on_leave);
-    handle(SIGTERM, on_leave);
-    handle(SIGWINCH, on_size);
-    say("\033[?1049h\033[?25l\033[?7l");  // and what is too wide is cut
+    ::sigprocmask(SIG_SETMASK, nullptr, &mask_before_);
+    mask_in_wait_ = mask_before_;
+    struct sigaction action {};
+    action.sa_handler = on_signal;
+    sigemptyset(&action.sa_mask);
+    for (std::size_t i = 0; i < kSignals.size(); ++i) {
+        const sigset_t one = set_of(kSignals[i]);
+        ::sigprocmask(SIG_BLOCK, &one, nullptr);
+        sigdelset(&mask_in_wait_, kSignals[i]);
+        take_arrived(kSignals[i]);
+        ::sigaction(kSignals[i], nullptr, &before_[i]);
+        if (before_[i].sa_handler != SIG_IGN) ::sigaction(kSignals[i], &action, nullptr);
+    }
+    take();
 }
 
 Terminal::~Terminal() {
-    say("\033[?7h\033[?25h\033[?1049l");
-    for (const int signal : {SIGINT, SIGTERM, SIGWINCH}) handle(signal, SIG_DFL);
+    give_back();
+    for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
+    ::sigprocmask(SIG_SETMASK, &mask_before_, nullptr);
+}
+
+void Terminal::take() {
+    if (taken_ || !in_front()) return;
+    say("\033[?1049h\033[?25l\033[?7l");  // and what is too wide is cut
+    taken_ = true;
+}
+
+void Terminal::give_back() {
+    if (taken_) say("\033[?7h\033[?25h\033[?1049l");
+    taken_ = false;
 }
 
 Screen Terminal::screen() const {
@@ -52,13 +92,13 @@ Screen Terminal::screen() const {
         screen.columns = size.ws_col;
         screen.lines = size.ws_row;
     }
-    const char* type = std::getenv("TERM");
-    screen.color = std::getenv("NO_COLOR") == nullptr && (type == nullptr || std::string_view(type) != "dumb");
+    screen.color = std::getenv("NO_COLOR") == nullptr;
     return screen;
 }
 
 // Line over line, each cleared behind its text, so that nothing flickers.
 void Terminal::show(const std::vector<std::string>& lines) const {
+    if (!taken_ || !in_front()) return;
     std::string page = "\033[H";
     for (std::size_t i = 0; i < lines.size(); ++i) {
         page += lines[i];
@@ -67,9 +107,31 @@ void Terminal::show(const std::vector<std::string>& lines) const {
     say(page);
 }
 
-bool Terminal::wait(double seconds) const {
-    if (leave == 0) ::poll(nullptr, 0, static_cast<int>(seconds * 1000));
-    return leave == 0;
+// As if it had never been caught. Returns when the process goes on: at once where nobody could continue it, since the
+// system then does not stop it.
+void Terminal::die_or_stop_of(int signal) {
+    give_back();
+    struct sigaction action {};
+    action.sa_handler = SIG_DFL;
+    struct sigaction own {};
+    const sigset_t one = set_of(signal);
+    ::sigaction(signal, &action, &own);
+    ::raise(signal);
+    ::sigprocmask(SIG_UNBLOCK, &one, nullptr);
+    ::sigprocmask(SIG_BLOCK, &one, nullptr);
+    ::sigaction(signal, &own, nullptr);
+}
+
+bool Terminal::wait(double seconds) {
+    double whole = 0;
+    const double part = std::modf(seconds, &whole);
+    const timespec time{.tv_sec = static_cast<time_t>(whole), .tv_nsec = static_cast<long>(part * 1e9)};
+    ::ppoll(nullptr, 0, &time, &mask_in_wait_);
+    if (take_arrived(SIGQUIT)) die_or_stop_of(SIGQUIT);
+    if (take_arrived(SIGTSTP)) die_or_stop_of(SIGTSTP);
+    take();  // not only after SIGCONT: a shell need not send one with `fg` to what runs in the background
+    const bool interrupted = take_arrived(SIGINT);
+    return !take_arrived(SIGTERM) && !interrupted;
 }
 
 }  // namespace kiban::coordinator

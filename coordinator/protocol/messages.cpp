@@ -41,6 +41,8 @@ void fields(V& v, StepReport& m) {
     v("learning_rate", m.learning_rate), v("grad_norm", m.grad_norm), v("clipped", m.clipped),
         v("eval_loss", m.eval_loss);
     v("step_seconds", m.step_seconds), v("phase_seconds", m.phase_seconds);
+    v.may_be_absent("eval_accuracy", m.eval_accuracy);
+    v.may_be_absent("eval_targets", m.eval_targets);
     v.may_be_absent("traffic", m.traffic);
     v.may_be_absent("save_skipped", m.save_skipped);
 }

@@ -67,6 +67,8 @@ struct StepReport {  // worker 0 alone, after each step
     double grad_norm = 0;
     bool clipped = false;
     std::optional<double> eval_loss;
+    std::optional<double> eval_accuracy = {};  // may be absent, as the next
+    std::uint64_t eval_targets = 0;
     double step_seconds = 0;
     std::map<std::string, double> phase_seconds;
     std::vector<Traffic> traffic;  // since the report before: of the step and its evaluation. May be absent: none

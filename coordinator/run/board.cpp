@@ -6,6 +6,7 @@
 
 #include <array>
 #include <chrono>
+#include <utility>
 
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/time_spent.h"
@@ -16,11 +17,13 @@
 
 namespace kiban::coordinator {
 
-Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& identity, const std::string& listen)
+Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& identity, const std::string& listen,
+             std::function<bool()> owns_run)
     : journal(directory.journal()),
       directory_(directory),
       file_(directory.status()),
       targets_file_(directory.root() / "targets.json"),
+      owns_run_(std::move(owns_run)),
       metrics_(identity) {
     std::array<char, 256> host{};
     ::gethostname(host.data(), host.size() - 1);
@@ -29,25 +32,30 @@ Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& ident
     status.pid = ::getpid();
     status.steps = identity.target_steps;
     status.state = "starting";
-    if (listen.empty()) return;
+    if (listen.empty()) {
+        take_targets_away();  // one that was killed left its own
+        return;
+    }
     server_ = std::make_unique<monitoring::MetricsServer>(metrics_, listen);
     const std::string address = listen.substr(0, listen.rfind(':'));
     status.metrics = fmt::format("http://{}:{}/metrics", address, server_->port());
     // Who listens on every address is reached by its name. No label: the series carry the run themselves.
     const std::string target = fmt::format("{}:{}", address == "0.0.0.0" ? status.host : address, server_->port());
-    targets_ = nlohmann::json::array({nlohmann::json{{"targets", nlohmann::json::array({target})}}}).dump() + "\n";
-    try {
-        monitoring::publish(targets_file_, targets_);
-    } catch (const std::exception& error) {  // it informs; a run does not end for it
-        monitoring::log_warning("cannot tell Prometheus where the metrics are: {}", error.what());
-    }
+    try_to_write("where the metrics are", [&] {
+        const auto targets = nlohmann::json::array({nlohmann::json{{"targets", nlohmann::json::array({target})}}});
+        monitoring::publish(targets_file_, targets.dump() + "\n");
+    });
 }
 
-// A coordinator that was overtaken leaves the file of the new one.
 Board::~Board() {
+    if (server_) take_targets_away();
+}
+
+// Only the owner of the run: a coordinator that was overtaken would take the file of the new one, which may say the
+// same.
+void Board::take_targets_away() {
     try {
-        if (!targets_.empty() && monitoring::read_text_if_exists(targets_file_) == targets_)
-            std::filesystem::remove(targets_file_);
+        if (owns_run_()) std::filesystem::remove(targets_file_);
     } catch (const std::exception& error) {
         monitoring::log_warning("cannot take '{}' away: {}", targets_file_.string(), error.what());
     }

@@ -19,8 +19,11 @@ namespace kiban::coordinator {
 class Board {
   public:
     /// ConfigError when `listen` cannot be bound (empty: no /metrics). While it lives, RUN/targets.json tells
-    /// Prometheus's file_sd where to scrape.
-    Board(const RunDirectory& directory, const monitoring::RunIdentity& identity, const std::string& listen);
+    /// Prometheus's file_sd where to scrape; without /metrics there is none. `owns_run`: false once another coordinator
+    /// has the run, whose files this one then leaves alone; asked by the destructor too, on this thread.
+    Board(
+        const RunDirectory& directory, const monitoring::RunIdentity& identity, const std::string& listen,
+        std::function<bool()> owns_run = [] { return true; });
 
     ~Board();
     Board(const Board&) = delete;
@@ -40,6 +43,7 @@ class Board {
     void write();
 
   private:
+    void take_targets_away();
     void note_straggler(int rank, const Member& member);
     void write_files(const Membership& members);
     void write_metrics();
@@ -50,7 +54,7 @@ class Board {
     double files_written_ = 0;  // monotonic; metrics and the time of the workers, last
     std::filesystem::path file_;
     std::filesystem::path targets_file_;
-    std::string targets_;              // what was written there
+    std::function<bool()> owns_run_;
     std::set<std::string> unwritten_;  // what could not be written, and that was said
     monitoring::RunMetrics metrics_;
     std::unique_ptr<monitoring::MetricsServer> server_;  // for the whole life of the board

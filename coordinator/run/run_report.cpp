@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
+#include <map>
 
 #include "checkpoint/commit.h"
 #include "coordinator/run/journal.h"
@@ -80,39 +81,56 @@ std::vector<monitoring::ReportSource> sources_of(const RunDirectory& directory) 
     return sources;
 }
 
-// Between the start of each attempt and its end, or what was heard of it last.
-double worker_hours(const Entries& journal, const monitoring::Curve& curve) {
-    double seconds = 0;
+struct WorkerHours {
+    double hours = 0;
+    bool at_least = false;  // an attempt goes on, or nobody could say when it ended
+};
+
+struct OpenAttempt {
+    std::uint32_t attempt = 0;
+    double began = 0;
+    double heard = 0;
     double workers = 0;
-    std::optional<double> began;
-    double last = 0;
-    const auto end = [&](double at) {
-        if (began) seconds += workers * std::max(0.0, at - *began);
-        began.reset();
+};
+
+// Between the start of each attempt and its end. One whose coordinator was killed has no end in the journal: then until
+// it was heard of last, by the journal or by a step on the curve.
+WorkerHours worker_hours(const Entries& journal, const monitoring::Curve& curve) {
+    std::map<std::uint32_t, double> last_steps;  // by attempt
+    for (const monitoring::CurveRow& row : curve.rows)
+        last_steps[row.attempt] = std::max(last_steps[row.attempt], row.wall_time);
+    WorkerHours sum;
+    std::optional<OpenAttempt> open;
+    const auto close = [&](std::optional<double> end) {
+        if (!open) return;
+        if (!end) sum.at_least = true;
+        const double at = end.value_or(std::max(open->heard, last_steps[open->attempt]));
+        sum.hours += open->workers * std::max(0.0, at - open->began) / 3600;
+        open.reset();
     };
     for (const json& entry : journal) {
         const auto at = seconds_of(entry);
         if (!at) continue;
         const std::string event = entry.value("event", "");
-        if (event == "coordinator_started" || event == "attempt_started") end(last);
-        if (event == "attempt_ended") end(*at);
-        last = *at;
-        if (event != "attempt_started") continue;
-        began = at;
-        workers = entry.value("workers", 0.0);
+        if (event == "attempt_ended" || event == "coordinator_ended") close(at);
+        if (event == "attempt_started" || event == "coordinator_started") close(std::nullopt);
+        if (open) open->heard = *at;
+        if (event == "attempt_started")
+            open = OpenAttempt{entry.value("attempt", std::uint32_t{0}), *at, *at, entry.value("workers", 0.0)};
     }
-    if (!curve.rows.empty()) last = std::max(last, curve.rows.back().wall_time);
-    end(last);
-    return seconds / 3600;
+    close(std::nullopt);
+    return sum;
 }
 
 monitoring::Facts cost_of(const Entries& journal, const monitoring::Curve& curve, double flops_per_token,
                           const std::optional<WorkerPrice>& price) {
     monitoring::Facts facts;
-    const double hours = worker_hours(journal, curve);
-    if (hours > 0) {
-        facts.emplace_back("worker-hours", fmt::format("{:.4g}", hours));
-        if (price) facts.emplace_back("price", fmt::format("{:.2f} {}", hours * price->amount, price->unit));
+    const WorkerHours spent = worker_hours(journal, curve);
+    if (spent.hours > 0) {
+        const char* bound = spent.at_least ? "at least " : "";
+        facts.emplace_back("worker-hours", fmt::format("{}{:.4g}", bound, spent.hours));
+        if (price)
+            facts.emplace_back("price", fmt::format("{}{:.2f} {}", bound, spent.hours * price->amount, price->unit));
     }
     if (flops_per_token > 0 && !curve.rows.empty()) {
         const double flops = flops_per_token * static_cast<double>(curve.rows.back().tokens);

@@ -132,7 +132,8 @@ Coordinator::Coordinator(const RunFile& given)
     monitoring::make_directories(directory.logs());
     monitoring::start_log({.who = "coordinator", .file = directory.logs() / "coordinator.log", .to_stderr = false});
     show_log_on(console);
-    board = std::make_unique<Board>(directory, identity_of(run_file, ""), run_file.monitoring.listen);
+    board = std::make_unique<Board>(directory, identity_of(run_file, ""), run_file.monitoring.listen,
+                                    [this] { return lease.is_current(); });
     board->status.run_id = run_id;
     board->status.attempt = lease.attempt();
     board->journal.set_attempt(lease.attempt());

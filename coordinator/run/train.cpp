@@ -151,6 +151,8 @@ void TrainMode::on_step(CoordinatorChannel& channel, const StepReport& report) {
                                       .learning_rate = report.learning_rate,
                                       .grad_norm = report.grad_norm,
                                       .eval_loss = report.eval_loss.value_or(no_evaluation),
+                                      .eval_accuracy = report.eval_accuracy.value_or(no_evaluation),
+                                      .eval_targets = report.eval_targets,
                                       .step_seconds = report.step_seconds,
                                       .wall_time = wall_seconds(),
                                       .attempt = attempt_};
@@ -193,7 +195,10 @@ void TrainMode::note_stall(CoordinatorChannel& channel, const StepReport& report
 }
 
 void TrainMode::show_progress(const StepReport& report) {
-    if (report.eval_loss) log_info("step {}: holdout loss {:.4f}", report.step, *report.eval_loss);
+    if (report.eval_loss) {
+        log_info("step {}: holdout loss {:.4f}{}", report.step, *report.eval_loss,
+                 report.eval_accuracy ? fmt::format(", {:.1f} % right", 100 * *report.eval_accuracy) : "");
+    }
     const double now = monotonic_seconds();
     const RunStatus& status = session_.board.status;
     if (now < training_.next_progress && report.step != status.steps) return;

@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "monitoring/utf8.h"
+
 namespace kiban::data {
 
 enum class CharacterClass : std::uint8_t { other, letter, number, space };
@@ -23,16 +25,10 @@ const std::vector<CharacterClass>& character_classes();
 /// "14.0.0": the version of the tables in use.
 std::string unicode_version();
 
-struct Character {
-    char32_t code = 0;
-    std::uint32_t bytes = 0;
-};
-
-inline constexpr char32_t kReplacement = 0xFFFD;
-
-/// The character at `at` (below text.size()); for an ill-formed sequence the replacement character, of one byte.
-Character decode_utf8(std::string_view text, std::size_t at);
+using monitoring::Character;
+using monitoring::decode_utf8;
+using monitoring::is_utf8;
+using monitoring::kReplacement;
 void append_utf8(std::string& text, char32_t code);
-bool is_utf8(std::string_view text);
 
 }  // namespace kiban::data

@@ -44,6 +44,11 @@ std::vector<Event> observe(CurveState& state, const CurveRow& row) {
         observe(
             state.generalisation,
             Evaluation{.step = row.step, .tokens = row.tokens, .train_loss = row.loss, .holdout_loss = row.eval_loss}));
+    add(events, observe(state.mirage, Measurement{.step = row.step,
+                                                  .tokens = row.tokens,
+                                                  .thresholded = row.eval_accuracy,
+                                                  .items = row.eval_targets,
+                                                  .continuous = -row.eval_loss}));
     return events;
 }
 

@@ -3,7 +3,8 @@
 // same ones by showing the surviving rows again (monitoring/README.md). One thread.
 //
 // Training loss of each step: spike, divergence, level, plateau; gradient norm: spike (of its logarithm); holdout loss
-// of each evaluation: level, plateau, and delayed generalisation beside the training loss. The level of the training
+// of each evaluation: level, plateau, and delayed generalisation beside the training loss; holdout accuracy: the mirage
+// guard, with the loss as its twin. The level of the training
 // loss does not see the first 20 flagged steps of a spike: a short spike is no change of level.
 #pragma once
 
@@ -14,6 +15,7 @@
 #include "monitoring/detect/event.h"
 #include "monitoring/detect/generalisation.h"
 #include "monitoring/detect/level.h"
+#include "monitoring/detect/mirage.h"
 #include "monitoring/detect/plateau.h"
 #include "monitoring/detect/spike.h"
 
@@ -29,9 +31,10 @@ struct CurveState {
     PlateauState train_plateau;
     PlateauState holdout_plateau;
     GeneralisationState generalisation;
+    MirageState mirage;
 };
 
-/// Steps ascend; a row without an evaluation has NaN as eval_loss.
+/// Steps ascend; a row without an evaluation has NaN as eval_loss and eval_accuracy.
 std::vector<Event> observe(CurveState& state, const CurveRow& row);
 
 /// Of a whole record, oldest first.

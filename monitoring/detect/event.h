@@ -32,8 +32,9 @@ inline constexpr std::array<std::string_view, 10> kEventKinds = {
     "spike",        "spike_recovered", "spike_lingering", "divergence", "plateau_enter",
     "plateau_exit", "jump_up",         "jump_down",       "grokking",   "threshold_effect"};
 
-enum class Series : std::uint64_t { train_loss, grad_norm, holdout_loss, task_metric };
-inline constexpr std::array<std::string_view, 4> kSeries = {"train_loss", "grad_norm", "holdout_loss", "task_metric"};
+enum class Series : std::uint64_t { train_loss, grad_norm, holdout_loss, holdout_accuracy };
+inline constexpr std::array<std::string_view, 4> kSeries = {"train_loss", "grad_norm", "holdout_loss",
+                                                            "holdout_accuracy"};
 
 /// What the curve as a whole is doing; exactly one at a time.
 enum class Phase : std::uint64_t { learning, plateau, memorised, early_sign, diverging };

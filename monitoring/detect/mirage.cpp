@@ -132,7 +132,7 @@ MaybeEvent observe(MirageState& state, const Measurement& at) {
                                    : EventKind::jump_down;
     const std::string seen = fmt::format("{:+.2f} of the items", change);
     Event event{.kind = kind,
-                .series = Series::task_metric,
+                .series = Series::holdout_accuracy,
                 .step = at.step,
                 .tokens = at.tokens,
                 .since_step = state.step[(state.seen + kSide) % kWindow],

@@ -16,7 +16,7 @@
 namespace kiban::monitoring::detect {
 
 /// Raised whenever a field of any state changes; states of another version are refused, and made anew from the curve.
-inline constexpr std::uint32_t kStateVersion = 1;
+inline constexpr std::uint32_t kStateVersion = 2;
 
 std::string seal_state(std::string_view state);
 /// The state inside `sealed`. IoError naming what was expected and found when it is not one of `bytes` bytes and of

@@ -30,5 +30,5 @@ workers = 2
 threads_per_worker = 1
 TOML
 "$kiban" pretrain "$directory/run.toml" --run-dir "$directory/run" >"$directory/log" 2>&1 || { cat "$directory/log"; exit 1; }
-median=$("$kiban" curve "$directory/run" --timing | awk -F, 'NR > 1 { print $7 }' | sort -g | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }')
+median=$("$kiban" curve "$directory/run" --timing | awk -F, 'NR > 1 { print $8 }' | sort -g | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }')
 "$1" "$median"

@@ -57,13 +57,13 @@ TEST(CheckpointCurve, OfStepZeroIsEmpty) {
     EXPECT_TRUE(rows->empty());
 }
 
-TEST(CheckpointCurve, CostsSixtyEightBytesAStep) {
+TEST(CheckpointCurve, CostsEightyFourBytesAStep) {
     const Scratch scratch;
     const auto report = write_curve(scratch.path(), curve_rows(100000), 100000);
     EXPECT_EQ(report.rows, 100000U);
-    EXPECT_NEAR(static_cast<double>(report.bytes), 6.8e6, 64 << 10);
+    EXPECT_NEAR(static_cast<double>(report.bytes), 8.4e6, 64 << 10);
     EXPECT_EQ(report.bytes, fs::file_size(scratch.path() / "curve.h5"));
-    EXPECT_EQ(report.block_crcs.size(), 2U);
+    EXPECT_EQ(report.block_crcs.size(), 3U);
 }
 
 TEST(CheckpointCurve, IsNeverWrittenOver) {
@@ -107,6 +107,9 @@ TEST(CheckpointCurve, AManifestThatTellsNonsenseAboutItIsRefused) {
     EXPECT_NE(refusal("/curve/columns", nlohmann::json::object()).find("has no column 'step'"), std::string::npos);
     EXPECT_NE(refusal("/curve/file", 0).find("the curve is not in the file 'curve.h5'"), std::string::npos);
     EXPECT_NE(refusal("/curve/file", 9).find("m.curve.file"), std::string::npos);
+    nlohmann::json of_version_1 = good;
+    for (const char* column : {"eval_accuracy", "eval_targets"}) of_version_1["curve"]["columns"].erase(column);
+    EXPECT_EQ(Manifest::parse(of_version_1.dump(), "m").curve->columns.size(), 9U) << "files of version 1 lack two";
     nlohmann::json without = good;
     without.erase("curve");
     EXPECT_FALSE(message_of<CheckpointError>([&] { Manifest::parse(without.dump(), "m"); }).empty());

@@ -120,11 +120,12 @@ def check_curve(path, claims, number, step):
     evaluated = np.where(steps % 2 == 0, 7 - steps / 16, np.nan)
     expected = {"step": steps, "tokens": steps * 768, "loss": 8 - steps / 16, "learning_rate": steps / 1024,
                 "grad_norm": steps / 4, "eval_loss": evaluated, "step_seconds": np.full(step, 0.25),
-                "wall_time": 1700000000.0 + steps, "attempt": np.ones(step)}
-    types = {"step": "<u8", "tokens": "<u8", "attempt": "<u4"}
+                "wall_time": 1700000000.0 + steps, "attempt": np.ones(step),
+                "eval_accuracy": np.where(steps % 2 == 0, steps / 1024, np.nan), "eval_targets": np.where(steps % 2 == 0, 4096, 0)}
+    types = {"step": "<u8", "tokens": "<u8", "attempt": "<u4", "eval_targets": "<u8"}
     assert claims["file"] == number and claims["rows"] == step, claims
     with h5py.File(path, "r") as curve:
-        assert curve.attrs["format"] in ("kiban-curve", b"kiban-curve") and curve.attrs["version"] == 1
+        assert curve.attrs["format"] in ("kiban-curve", b"kiban-curve") and curve.attrs["version"] == 2
         assert sorted(curve) == sorted(expected) == sorted(claims["columns"]), list(curve)
         for name, values in expected.items():
             assert curve[name].dtype == np.dtype(types.get(name, "<f8")), (name, curve[name].dtype)

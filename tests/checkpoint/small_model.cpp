@@ -129,7 +129,11 @@ std::vector<monitoring::CurveRow> curve_rows(std::uint64_t last) {
         monitoring::CurveRow row{.step = step, .tokens = step * 768, .loss = 8 - number / 16};
         row.learning_rate = number / 1024;
         row.grad_norm = number / 4;
-        if (step % 2 == 0) row.eval_loss = 7 - number / 16;
+        if (step % 2 == 0) {
+            row.eval_loss = 7 - number / 16;
+            row.eval_accuracy = number / 1024;
+            row.eval_targets = 4096;
+        }
         row.step_seconds = 0.25;
         row.wall_time = 1700000000 + number;
         row.attempt = 1;

@@ -75,8 +75,17 @@ scrape_configs:
     def test_it_prints_them_once_for_a_textfile_collector(self):
         self.start_run("one")
         wait_until(lambda: os.path.exists(self.path("runs", "one", "metrics.prom")), "the file")
+        killed = self.start_run("killed")
+        wait_until(lambda: os.path.exists(self.path("runs", "killed", "metrics.prom")), "its file")
+        killed.kill()
+        killed.wait()
+        an_hour_ago = time.time() - 3600
+        os.utime(self.path("runs", "killed", "metrics.prom"), (an_hour_ago, an_hour_ago))
         done = subprocess.run([KIBAN, "expose", self.path("runs"), "--once"], capture_output=True, text=True, check=True)
         self.assertIn('kiban_train_step{run="one"} ', done.stdout)
+        self.assertNotIn('run="killed"', done.stdout)
+        self.assertIn('kiban_exposed_runs{state="lost"} 1\n', done.stdout)
+        self.assertIn(f"the coordinator of '{os.path.realpath(self.path('runs', 'killed'))}' is silent", done.stderr)
         subprocess.run(["promtool", "check", "metrics"], input=done.stdout, text=True, check=True)
 
     def test_it_refuses_what_it_cannot_do(self):

@@ -78,9 +78,9 @@ TEST(ReportCommand, TellsOfTimeCheckpointsDataAndCost) {
     EXPECT_TRUE(contains(html, "<td>10</td><td>2.0 MB</td><td>1.5 s</td><td>yes</td>"));
     EXPECT_TRUE(contains(html, "<td>15</td><td>2.0 MB</td><td>1.5 s</td><td>no</td>"));
     EXPECT_TRUE(contains(html, "text.txt</td><td>1</td>")) << "the corpus";
-    EXPECT_TRUE(contains(html, "<dt>worker-hours</dt><dd>1.5</dd>"))
+    EXPECT_TRUE(contains(html, "<dt>worker-hours</dt><dd>at least 1.5</dd>"))
         << "4 for a quarter, as far as is known, 2 for another";
-    EXPECT_TRUE(contains(html, "<dt>price</dt><dd>3.75 EUR</dd>"));
+    EXPECT_TRUE(contains(html, "<dt>price</dt><dd>at least 3.75 EUR</dd>"));
     EXPECT_TRUE(contains(html, "<dt>operations that training needed</dt>"));
 }
 
@@ -106,6 +106,54 @@ TEST(ReportCommand, WhatWasSetAsideByAFreshStartIsAnotherRuns) {
     EXPECT_EQ(report.events.size(), 5u) << "the journal is told whole";
 }
 
+// 2026-01-01T00:00:00Z
+constexpr double kMidnight = 1767225600;
+
+std::string worker_hours_of(const MadeRun& made) {
+    for (const auto& [name, value] : report_of_files(RunDirectory(made.run_dir), "made", 0).cost)
+        if (name == "worker-hours") return value;
+    return "none";
+}
+
+TEST(WorkerHours, AnAttemptThatWasKilledLastsUntilItsLastStep) {
+    const MadeRun made;
+    const RunDirectory directory(made.run_dir);
+    fs::remove_all(directory.curve());
+    {
+        monitoring::CurveWriter curve(directory.curve());
+        curve.begin_attempt(1, 0);
+        curve.append({.step = 1, .tokens = 100, .wall_time = kMidnight + 600, .attempt = 1});
+        curve.append({.step = 2, .tokens = 200, .wall_time = kMidnight + 1800, .attempt = 1});
+        curve.begin_attempt(2, 2);
+        curve.append({.step = 3, .tokens = 300, .wall_time = kMidnight + 7800, .attempt = 2});
+        curve.sync();
+    }
+    fs::remove(directory.journal());
+    const auto add = [&](const char* time, int attempt, const std::string& event) {
+        std::ofstream(directory.journal(), std::ios::app) << fmt::format(
+            "{{\"time\":\"2026-01-01T{}Z\",\"attempt\":{},\"event\":\"{}\",\"workers\":2}}\n", time, attempt, event);
+    };
+    add("00:00:00.000", 1, "attempt_started");
+    add("00:05:00.000", 1, "checkpoint");
+    EXPECT_EQ(worker_hours_of(made), "at least 1") << "two workers for half an hour, and perhaps still";
+    add("01:00:00.000", 2, "coordinator_started");
+    EXPECT_EQ(worker_hours_of(made), "at least 1") << "the hour until the next start is no work";
+    add("02:00:00.000", 2, "attempt_started");
+    EXPECT_EQ(worker_hours_of(made), "at least 1.333") << "and ten minutes until the last step of the second";
+    add("02:30:00.000", 2, "attempt_ended");
+    EXPECT_EQ(worker_hours_of(made), "at least 2") << "the end of the second is known, that of the first is not";
+}
+
+TEST(WorkerHours, ARunWhoseAttemptsAllEndedIsKnownExactly) {
+    const MadeRun made;
+    fs::remove(made.run_dir / "journal.jsonl");
+    add_to_journal(made, "2026-01-01T00:00:00.000Z", "attempt_started", ",\"workers\":4");
+    add_to_journal(made, "2026-01-01T00:15:00.000Z", "attempt_ended", "");
+    add_to_journal(made, "2026-01-01T00:30:00.000Z", "attempt_started", ",\"workers\":4");
+    add_to_journal(made, "2026-01-01T00:45:00.000Z", "coordinator_ended", ",\"state\":\"failed\"");
+    EXPECT_EQ(worker_hours_of(made), "2");
+}
+
 TEST(ReportCommand, ShowsWhatWasTakenOutOfACorpusThatWasCleaned) {
     const MadeRun made;
     data::Manifest manifest = data::Manifest::load(made.manifest);
@@ -121,9 +169,27 @@ TEST(ReportCommand, ShowsWhatWasTakenOutOfACorpusThatWasCleaned) {
 
 TEST(ReportCommand, APriceThatIsNoneIsRefused) {
     const MadeRun made;
-    const Result result = kiban({"report", made.run_dir.string(), "-o", "/nowhere/x", "--worker-hour", "cheap"});
-    EXPECT_EQ(result.exit_code, 64);
-    EXPECT_TRUE(contains(result.err, "--worker-hour 'cheap': expected an amount and its unit")) << result.err;
+    for (const char* text : {"cheap",   "",          " ",      "2.10",       "2.10 ",   "EUR",     "EUR 2", "2,10 EUR",
+                             "2.10EUR", "2.10  EUR", " 2 EUR", "2 EUR hour", "2 EUR ",  "2 ,10",   "2 10",  "2 /h",
+                             "-1 EUR",  "-0 EUR",    "+1 EUR", "inf EUR",    "nan EUR", "0x2 EUR", "2\tEUR"}) {
+        const Result result =
+            *text == '-'
+                ? kiban({"report", made.run_dir.string(), "-o", "/nowhere/x", std::string("--worker-hour=") + text})
+                : kiban({"report", made.run_dir.string(), "-o", "/nowhere/x", "--worker-hour", text});
+        EXPECT_EQ(result.exit_code, 64) << text;
+        EXPECT_TRUE(
+            contains(result.err, fmt::format("--worker-hour '{}': expected an amount with a decimal point", text)))
+            << result.err;
+    }
+}
+
+TEST(ReportCommand, APriceHasAnAmountAndTheReadersOwnUnit) {
+    const MadeRun made;
+    const fs::path page = made.root / "page.html";
+    for (const char* text : {"2.10 EUR", "0 GPU-h", "1e3 \xE5\x86\x86", "3 $", ".5 \xE2\x82\xAC"}) {
+        const Result result = kiban({"report", made.run_dir.string(), "-o", page.string(), "--worker-hour", text});
+        EXPECT_EQ(result.exit_code, 0) << text << result.err;
+    }
 }
 
 }  // namespace

@@ -15,6 +15,8 @@
 #include <csignal>
 #include <limits>
 #include <memory>
+#include <regex>
+#include <sstream>
 
 #include "coordinator/cli/dashboard.h"
 #include "coordinator/cli/sparkline.h"
@@ -146,16 +148,46 @@ TEST(Dashboard, TextFromOutsideMovesNoCursor) {
     }
 }
 
-// The program in a terminal of 80 by 24, and what its screen shows.
+TEST(Dashboard, ControlCharactersOfEveryKindBecomeBlanksAndOtherTextStays) {
+    RunView view = training_view();
+    const auto first_line = [&](const std::string& name) {
+        view.status.run = name;
+        return dashboard(view, "training", {}, {}, {80, 24, false}).front();
+    };
+    const std::string rest = "  attempt 2, 0 restarts: training";
+    EXPECT_EQ(first_line("a\x7F"
+                         "b"),
+              "a b" + rest)
+        << "delete";
+    EXPECT_EQ(first_line("a\xC2\x80"
+                         "b\xC2\x9B"
+                         "2J\xC2\x9F"
+                         "c"),
+              "a b 2J c" + rest)
+        << "U+0080, U+009B, U+009F";
+    EXPECT_EQ(first_line("\xC2\xA0\xC2\xB5\xE5\x9F\xBA\xF0\x9F\x99\x82"),
+              "\xC2\xA0\xC2\xB5\xE5\x9F\xBA\xF0\x9F\x99\x82" + rest);
+    EXPECT_EQ(first_line("a\x9B"
+                         "2J\xE5\x9F"),
+              "a 2J  " + rest)
+        << "bytes that are no UTF-8";
+}
+
+// A program in a terminal of 80 by 24, and what its screen shows.
 class InATerminal {
   public:
-    explicit InATerminal(const std::filesystem::path& run_dir) {
+    explicit InATerminal(const std::filesystem::path& run_dir, const char* type = "xterm")
+        : InATerminal(std::vector<std::string>{KIBAN_BIN_DIR "/kiban", "status", run_dir.string(), "--watch"}, type) {}
+    explicit InATerminal(std::vector<std::string> command, const char* type = "xterm") {
+        std::vector<char*> arguments;
+        for (std::string& argument : command) arguments.push_back(argument.data());
+        arguments.push_back(nullptr);
         winsize size{.ws_row = 24, .ws_col = 80, .ws_xpixel = 0, .ws_ypixel = 0};
         child_ = ::forkpty(&terminal_, nullptr, nullptr, &size);
         if (child_ == 0) {
-            ::setenv("TERM", "xterm", 1);
+            ::setenv("TERM", type, 1);
             ::unsetenv("NO_COLOR");
-            ::execl(KIBAN_BIN_DIR "/kiban", "kiban", "status", run_dir.c_str(), "--watch", nullptr);
+            ::execv(arguments[0], arguments.data());
             ::_exit(127);
         }
     }
@@ -177,7 +209,8 @@ class InATerminal {
             written_.append(part.data(), static_cast<std::size_t>(got));
         }
         const std::size_t end_of_text = written_.find(text) + text.size();
-        seen_ += written_.substr(0, end_of_text);
+        last_seen_ = written_.substr(0, end_of_text);
+        seen_ += last_seen_;
         written_.erase(0, end_of_text);
         return true;
     }
@@ -185,7 +218,7 @@ class InATerminal {
         winsize size{.ws_row = 24, .ws_col = columns, .ws_xpixel = 0, .ws_ypixel = 0};
         ::ioctl(terminal_, TIOCSWINSZ, &size);
     }
-    void type(char key) const { (void)!::write(terminal_, &key, 1); }
+    void type(const std::string& keys) const { (void)!::write(terminal_, keys.data(), keys.size()); }
     int exit_code() {
         int status = 0;
         ::waitpid(child_, &status, 0);
@@ -193,12 +226,15 @@ class InATerminal {
         return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
     }
     const std::string& seen() const { return seen_; }
+    // What came since the wait before last, up to the end of what the last one waited for.
+    const std::string& last_seen() const { return last_seen_; }
 
   private:
     pid_t child_ = -1;
     int terminal_ = -1;
     std::string written_;
     std::string seen_;
+    std::string last_seen_;
 };
 
 void claim_for_this_process(const MadeRun& made, std::uint64_t step) {
@@ -221,12 +257,90 @@ TEST(Watch, ATerminalShowsALivePageAndIsGivenBackAsItWas) {
     EXPECT_TRUE(contains(terminal.seen(), "█")) << "a curve";
     claim_for_this_process(made, 11);
     ASSERT_TRUE(terminal.wait_for("11\033[0m of 20")) << "the page is drawn again";
-    terminal.resize(40);
-    ASSERT_TRUE(terminal.wait_for("Ctrl-C leaves"));
-    ASSERT_TRUE(terminal.wait_for("Ctrl-C leaves"));
-    terminal.type('\x03');
+    terminal.type("\x03");
     ASSERT_TRUE(terminal.wait_for("\033[?7h\033[?25h\033[?1049l")) << "given back";
     EXPECT_EQ(terminal.exit_code(), 0);
+}
+
+// Of the longest line of a page, without what is no text.
+std::size_t widest_line(const std::string& page) {
+    static const std::regex kControl("\033\\[[0-9;?]*[A-Za-z]|\r");
+    std::size_t widest = 0;
+    std::istringstream lines(std::regex_replace(page, kControl, ""));
+    for (std::string line; std::getline(lines, line);) widest = std::max(widest, columns_of(line));
+    return widest;
+}
+
+TEST(Watch, APageIsAsWideAsTheTerminalAndFollowsItsSize) {
+    const MadeRun made;
+    const Lease lease = Lease::acquire(made.run_dir);
+    claim_for_this_process(made, 7);
+    InATerminal terminal(made.run_dir);
+    const auto next_page = [&] {  // whole: from its first line to the last
+        ASSERT_TRUE(terminal.wait_for("\033[H"));
+        ASSERT_TRUE(terminal.wait_for("\033[K\033[J"));
+    };
+    next_page();
+    EXPECT_GT(widest_line(terminal.last_seen()), 60u) << terminal.last_seen();
+    terminal.resize(40);
+    for (int page = 0; page < 3; ++page) {  // the first may have been on its way
+        next_page();
+        if (widest_line(terminal.last_seen()) <= 40) break;
+    }
+    EXPECT_EQ(widest_line(terminal.last_seen()), 40u) << terminal.last_seen();
+}
+
+TEST(Watch, AStoppedOneLeavesTheTerminalToTheShellAndTakesItAgainWhenItGoesOn) {
+    const MadeRun made;
+    const Lease lease = Lease::acquire(made.run_dir);
+    claim_for_this_process(made, 7);
+    InATerminal shell({"/bin/bash", "--norc", "--noprofile", "--noediting", "-i"});
+    shell.type(
+        fmt::format("unset HISTFILE; ulimit -c 0; " KIBAN_BIN_DIR "/kiban status {} --watch\n", made.run_dir.string()));
+    ASSERT_TRUE(shell.wait_for("\033[?1049h\033[?25l"));
+    ASSERT_TRUE(shell.wait_for("Ctrl-C leaves"));
+    shell.type("\x1A");
+    ASSERT_TRUE(shell.wait_for("\033[?7h\033[?25h\033[?1049l"));
+    ASSERT_TRUE(shell.wait_for("Stopped"));
+    shell.type("bg; echo in the $((3 * 5))th row\n");
+    ASSERT_TRUE(shell.wait_for("in the 15th row"));
+    shell.type("sleep 1.5; echo still $((4 * 4))\n");
+    ASSERT_TRUE(shell.wait_for("still 16"));
+    EXPECT_FALSE(contains(shell.last_seen(), "\033[H")) << "in the background it draws nothing: " << shell.last_seen();
+    shell.type("fg\n");
+    ASSERT_TRUE(shell.wait_for("\033[?1049h\033[?25l"));
+    ASSERT_TRUE(shell.wait_for("Ctrl-C leaves"));
+    shell.type("\x1C");
+    ASSERT_TRUE(shell.wait_for("\033[?7h\033[?25h\033[?1049l")) << "Ctrl-\\ gives it back too";
+    ASSERT_TRUE(shell.wait_for("Quit"));
+    shell.type("exit 3\n");
+    EXPECT_EQ(shell.exit_code(), 3);
+}
+
+TEST(Watch, WhereNobodyCouldContinueItItIsNotStopped) {
+    const MadeRun made;
+    const Lease lease = Lease::acquire(made.run_dir);
+    claim_for_this_process(made, 7);
+    InATerminal terminal(made.run_dir);  // no shell around it
+    ASSERT_TRUE(terminal.wait_for("Ctrl-C leaves"));
+    terminal.type("\x1A");
+    ASSERT_TRUE(terminal.wait_for("\033[?1049l\033[?1049h"));
+    ASSERT_TRUE(terminal.wait_for("Ctrl-C leaves"));
+    terminal.type("\x03");
+    ASSERT_TRUE(terminal.wait_for("\033[?1049l"));
+    EXPECT_EQ(terminal.exit_code(), 0);
+}
+
+TEST(Watch, ATerminalThatCannotBeDrawnOnGetsPlainLines) {
+    const MadeRun made;
+    const Lease lease = Lease::acquire(made.run_dir);
+    claim_for_this_process(made, 7);
+    for (const char* type : {"dumb", ""}) {
+        InATerminal terminal(made.run_dir, type);
+        ASSERT_TRUE(terminal.wait_for("  step        7 of 20 (35.0 %)"));
+        ASSERT_TRUE(terminal.wait_for("  step        7 of 20 (35.0 %)")) << "again each second";
+        EXPECT_FALSE(contains(terminal.seen(), "\033")) << terminal.seen();
+    }
 }
 
 // A process of its own that drives the run, and can end.

@@ -36,6 +36,8 @@ TEST(Messages, EveryWorkerMessageComesBackAsItWasSent) {
                    0.1,
                    true,
                    1.75,
+                   0.5,
+                   4096,
                    0.25,
                    {{"forward", 0.1}, {"data_wait", 0.01}},
                    {{"data", "all_gather", 7, 4096, 0.125}, {"tied", "all_reduce", 1, 64, 1e-6}},

@@ -5,6 +5,7 @@
 
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/board.h"
+#include "coordinator/run/lease.h"
 #include "monitoring/file.h"
 #include "tests/monitoring/http.h"
 
@@ -81,12 +82,35 @@ TEST_F(BoardTest, PrometheusIsToldWhereTheMetricsAreForAsLongAsTheyAreServed) {
         Board board(directory_, identity(), "0.0.0.0:0");
         EXPECT_EQ(targets().find("0.0.0.0"), std::string::npos) << "an address that can be reached: " << targets();
         EXPECT_NE(targets().find("[\"" + board.status.host + ":"), std::string::npos) << targets();
-        monitoring::publish(directory_.root() / "targets.json", "of its successor");
     }
-    EXPECT_EQ(targets(), "of its successor") << "who was overtaken takes nothing away";
-    std::filesystem::remove(directory_.root() / "targets.json");
-    const Board silent(directory_, identity(), "");
     EXPECT_EQ(targets(), "none");
+}
+
+TEST_F(BoardTest, AStartWithoutMetricsTakesAwayWhereAKilledOneServedThem) {
+    const auto file = directory_.root() / "targets.json";
+    monitoring::publish(file, "of one that was killed");
+    const Board silent(directory_, identity(), "");
+    EXPECT_FALSE(std::filesystem::exists(file));
+}
+
+TEST_F(BoardTest, ACoordinatorThatWasOvertakenLeavesTheFileOfItsSuccessorThoughItSaysTheSame) {
+    const auto file = directory_.root() / "targets.json";
+    const Lease lease = Lease::acquire(directory_.root());
+    {
+        const Board overtaken(directory_, identity(), "127.0.0.1:0", [&] { return lease.is_current(); });
+        ASSERT_TRUE(std::filesystem::exists(file));
+        monitoring::publish(directory_.root() / "lease/epoch-000002", "of another machine\n");
+    }
+    EXPECT_TRUE(std::filesystem::exists(file));
+    {
+        const Board also(directory_, identity(), "", [&] { return lease.is_current(); });
+    }
+    EXPECT_TRUE(std::filesystem::exists(file));
+    std::filesystem::remove(directory_.root() / "lease/epoch-000002");
+    {
+        const Board owner(directory_, identity(), "127.0.0.1:0", [&] { return lease.is_current(); });
+    }
+    EXPECT_FALSE(std::filesystem::exists(file));
 }
 
 TEST_F(BoardTest, WhatIsServedIsWrittenIntoTheRunDirectoryToo) {

@@ -24,7 +24,7 @@ TEST_F(Pretrain, FinishesWithACheckpointACurveAndAReport) {
     std::istringstream lines(csv("run"));
     std::string line;
     std::getline(lines, line);
-    EXPECT_EQ(line, "step,tokens,loss,learning_rate,grad_norm,eval_loss");
+    EXPECT_EQ(line, "step,tokens,loss,learning_rate,grad_norm,eval_loss,eval_accuracy");
     std::vector<double> losses;
     for (std::uint64_t step = 1; std::getline(lines, line); ++step) {
         EXPECT_EQ(std::stoull(line), step);

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cmath>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "monitoring/curve.h"
+#include "monitoring/curve_axis.h"
 #include "monitoring/error.h"
 #include "monitoring/expose.h"
 #include "monitoring/fault.h"
@@ -146,8 +148,17 @@ void save_and_stumble(RunMetrics& metrics, std::uint64_t step) {
     }
 }
 
+// Serves the runs of `directory` for as long as the process lives, as `kiban expose` does; the address goes to
+// `directory`/targets.json.
+[[noreturn]] void expose(const std::filesystem::path& directory) {
+    const ExposedRuns runs({directory});
+    const MetricsServer server({runs.collectable()}, "127.0.0.1:0", "--listen");
+    publish(directory / "targets.json", fmt::format("[{{\"targets\":[\"127.0.0.1:{}\"]}}]\n", server.port()));
+    while (true) ::pause();
+}
+
 // A record of `steps` steps as OpenMetrics text, with a spike of one step in its middle.
-void print_openmetrics(const std::string& run, std::uint64_t steps) {
+void print_openmetrics(const std::string& run, std::uint64_t steps, CurveAxis axis) {
     std::vector<CurveRow> rows;
     for (std::uint64_t step = 1; step <= steps; ++step) {
         const auto at = static_cast<double>(step);
@@ -159,7 +170,7 @@ void print_openmetrics(const std::string& run, std::uint64_t steps) {
         if (step % 100 == 0) row.eval_loss = row.loss + 0.1;
         rows.push_back(row);
     }
-    write_openmetrics(std::cout, rows, run);
+    write_openmetrics(std::cout, rows, run, axis);
 }
 
 void pass_point(const std::string& point, int times) {
@@ -181,7 +192,9 @@ void run(const std::string& job, const std::string& first, const std::string& se
     if (job == "append-rows") return append_rows(first, std::stoull(second));
     if (job == "append-through-a-full-disk") return append_through_a_full_disk(first);
     if (job == "serve-a-run") serve_a_run(first, second);
-    if (job == "openmetrics") return print_openmetrics(first, std::stoull(second));
+    if (job == "expose") expose(first);
+    if (job == "openmetrics-step") return print_openmetrics(first, std::stoull(second), CurveAxis::step);
+    if (job == "openmetrics-tokens") return print_openmetrics(first, std::stoull(second), CurveAxis::tokens);
     if (job == "point") return pass_point(first, std::stoi(second));
     if (job == "value") return change_value(first, std::stoi(second));
     throw UsageError("unknown job '{}'", job);

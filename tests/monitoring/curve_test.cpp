@@ -20,7 +20,8 @@ namespace kiban::monitoring {
 namespace {
 
 constexpr std::size_t kHeaderBytes = 16;
-constexpr std::size_t kRowBytes = 77;      // FORMAT.md: 8 of frame, 1 + 2 * 8 + 6 * 8 + 4 of payload
+constexpr std::size_t kRowBytes =
+    77;  // FORMAT.md: 8 of frame, 1 + 2 * 8 + 6 * 8 + 4 of payload; 16 more with an accuracy
 constexpr std::size_t kAttemptBytes = 21;  // 8 + 1 + 4 + 8
 constexpr std::size_t kMarkBytes = 9;
 
@@ -34,6 +35,10 @@ CurveRow row_of(std::uint64_t step, std::uint32_t attempt = 1) {
     row.learning_rate = 1e-3 / s;
     row.grad_norm = 0.1 + s / 3;
     if (step % 5 == 0) row.eval_loss = 6 / std::sqrt(s);
+    if (step % 15 == 0) {
+        row.eval_accuracy = 1 / s;
+        row.eval_targets = 10 * step;
+    }
     row.step_seconds = 0.01 * s;
     row.wall_time = 1.7e9 + s;
     row.attempt = attempt;
@@ -50,6 +55,8 @@ void expect_same(const CurveRow& found, const CurveRow& expected) {
     EXPECT_TRUE(same_bits(found.learning_rate, expected.learning_rate));
     EXPECT_TRUE(same_bits(found.grad_norm, expected.grad_norm));
     EXPECT_TRUE(same_bits(found.eval_loss, expected.eval_loss));
+    EXPECT_TRUE(same_bits(found.eval_accuracy, expected.eval_accuracy));
+    EXPECT_EQ(found.eval_targets, expected.eval_targets);
     EXPECT_TRUE(same_bits(found.step_seconds, expected.step_seconds));
     EXPECT_TRUE(same_bits(found.wall_time, expected.wall_time));
 }
@@ -213,12 +220,43 @@ TEST(Curve, WhatIsNotARecordIsRefused) {
 
 TEST(Curve, ANewerVersionIsRefusedByItsNumber) {
     const TempDirectory directory;
-    std::string header = "KIBANCRV" + std::string("\x02\0\0\0", 4);
+    std::string header = "KIBANCRV" + std::string("\x03\0\0\0", 4);
     const std::uint32_t checksum = crc32c(std::as_bytes(std::span(header)));
     header.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
     spill(directory / "curve.log", header);
     const std::string message = message_of<IoError>([&] { read_curve(directory.path()); });
-    EXPECT_TRUE(contains(message, "it has version 2, this kiban reads up to version 1")) << message;
+    EXPECT_TRUE(contains(message, "it has version 3, this kiban reads up to version 2")) << message;
+}
+
+// As version 1 wrote it: another header, and rows that know no accuracy.
+TEST(Curve, ARecordOfVersion1IsReadAndGoesOnAsOneOfThisVersion) {
+    const TempDirectory directory;
+    {
+        CurveWriter writer(directory.path());
+        writer.begin_attempt(1, 0);
+        write_steps(writer, 1, 3, 1);
+    }
+    std::string record = slurp(directory / "curve.log");
+    std::string header = "KIBANCRV" + std::string("\x01\0\0\0", 4);
+    const std::uint32_t checksum = crc32c(std::as_bytes(std::span(header)));
+    header.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
+    record.replace(0, header.size(), header);
+    spill(directory / "curve.log", record);
+    expect_steps(read_curve(directory.path()), 3);
+    {
+        CurveWriter writer(directory.path());
+        CurveRow row = writer.rows().back();
+        row.step = 4;
+        row.eval_accuracy = 0.25;
+        row.eval_targets = 100;
+        writer.append(row);
+    }
+    EXPECT_EQ(slurp(directory / "curve.log")[8], '\x02');
+    const auto rows = read_curve(directory.path()).rows;
+    ASSERT_EQ(rows.size(), 4u);
+    EXPECT_TRUE(std::isnan(rows[2].eval_accuracy));
+    EXPECT_EQ(rows[3].eval_accuracy, 0.25);
+    EXPECT_EQ(rows[3].eval_targets, 100u);
 }
 
 TEST(Curve, AnEntryOfAnUnknownKindIsRefused) {
@@ -259,6 +297,7 @@ TEST(Curve, AnIndependentReaderOfTheFormatSeesTheSame) {
         theirs.grad_norm = std::stod(norm);
         theirs.eval_loss = eval == "nan" ? row.eval_loss : std::stod(eval);
         EXPECT_EQ(eval == "nan", std::isnan(row.eval_loss));
+        if (std::string accuracy; fields >> accuracy >> theirs.eval_targets) theirs.eval_accuracy = std::stod(accuracy);
         theirs.step_seconds = std::stod(seconds);
         theirs.wall_time = std::stod(wall);
         expect_same(row, theirs);
@@ -324,71 +363,6 @@ TEST(Curve, RowsCostWhatTheFormatSays) {
     writer.begin_attempt(1, 0);
     write_steps(writer, 1, 7);
     EXPECT_EQ(std::filesystem::file_size(directory / "curve.log"), kHeaderBytes + kAttemptBytes + 7 * kRowBytes);
-}
-
-TEST(Csv, PrintsTheShortestFormThatReadsBackAndLeavesOutWhatWasNotEvaluated) {
-    CurveRow first;
-    first.step = 1;
-    first.tokens = 768;
-    first.loss = 0.1;
-    first.learning_rate = 1e-5;
-    first.grad_norm = 3;
-    CurveRow second = first;
-    second.step = 2;
-    second.tokens = 1536;
-    second.loss = 0.1 + 0.2;
-    second.eval_loss = 2.5;
-    second.step_seconds = 0.25;
-    second.wall_time = 1700000000.5;
-    second.attempt = 3;
-    std::ostringstream plain;
-    write_csv(plain, {first, second}, /*with_timing=*/false);
-    EXPECT_EQ(plain.str(),
-              "step,tokens,loss,learning_rate,grad_norm,eval_loss\n"
-              "1,768,0.1,1e-05,3,\n"
-              "2,1536,0.30000000000000004,1e-05,3,2.5\n");
-    std::ostringstream timed;
-    write_csv(timed, {second}, /*with_timing=*/true);
-    EXPECT_EQ(timed.str(),
-              "step,tokens,loss,learning_rate,grad_norm,eval_loss,step_seconds,wall_time,attempt\n"
-              "2,1536,0.30000000000000004,1e-05,3,2.5,0.25,1700000000.5,3\n");
-}
-
-TEST(OpenMetrics, HoldsEveryStepOnItsSecondFrom2000) {
-    std::ostringstream out;
-    write_openmetrics(out, {row_of(4), row_of(5)}, "a \"run\"\\\n");
-    const std::string text = out.str();
-    const std::string labels = R"({run="a \"run\"\\\n",axis="step"})";
-    EXPECT_TRUE(
-        contains(text, "# TYPE kiban_train_loss_nats gauge\nkiban_train_loss_nats" + labels + " 2.5 946684804\n"))
-        << text;
-    EXPECT_TRUE(contains(text, "kiban_train_tokens_seen" + labels + " 3072 946684804\n")) << text;
-    EXPECT_TRUE(contains(text, "kiban_train_tokens_seen" + labels + " 3840 946684805\n")) << text;
-    EXPECT_TRUE(contains(text, "split=\"holdout\"} ")) << text;
-    EXPECT_FALSE(contains(text, "split=\"holdout\"} NaN")) << text;
-    EXPECT_TRUE(text.ends_with("# EOF\n"));
-}
-
-TEST(OpenMetrics, IsTakenByPromtoolAndEverySampleComesBack) {
-    const TempDirectory directory;
-    std::vector<CurveRow> rows;
-    for (std::uint64_t step = 1; step <= 50; ++step) rows.push_back(row_of(step));
-    rows[9].loss = std::numeric_limits<double>::infinity();
-    std::ostringstream out;
-    write_openmetrics(out, rows, "demo");
-    spill(directory / "curve.om", out.str());
-    const Finished made = run_process(
-        {"promtool", "tsdb", "create-blocks-from", "openmetrics", directory / "curve.om", directory / "tsdb"});
-    ASSERT_EQ(made.exit_code, 0) << made.output;
-    std::filesystem::create_directory(directory / "tsdb/wal");  // which a server would have made
-    const Finished dumped = run_process({"promtool", "tsdb", "dump", directory / "tsdb"});
-    ASSERT_EQ(dumped.exit_code, 0) << dumped.output;
-    const std::string loss = R"({__name__="kiban_train_loss_nats", axis="step", run="demo"} )";
-    EXPECT_TRUE(contains(dumped.output, loss + "2.5 946684804000\n")) << dumped.output;
-    EXPECT_TRUE(contains(dumped.output, loss + "+Inf 946684810000\n"));
-    std::size_t samples = 0;
-    for (const char character : dumped.output) samples += character == '\n' ? 1 : 0;
-    EXPECT_EQ(samples, 4u * 50u + 10u);  // four families at every step, the holdout loss at every fifth
 }
 
 }  // namespace

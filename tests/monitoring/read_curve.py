@@ -15,14 +15,15 @@ def crc32c(data):
 
 data = open(sys.argv[1], "rb").read()
 magic, version, checksum = struct.unpack_from("<8sII", data)
-assert magic == b"KIBANCRV" and version == 1 and checksum == crc32c(data[:12])
+assert magic == b"KIBANCRV" and version in (1, 2) and checksum == crc32c(data[:12])
 rows, superseded, at = [], 0, 16
 while at < len(data):
     length, checksum = struct.unpack_from("<II", data, at)
     payload = data[at + 8 : at + 8 + length]
     assert checksum == crc32c(data[at : at + 4] + payload), at
     if payload[0] == 1:
-        rows.append(struct.unpack("<QQddddddI", payload[1:]))
+        row = struct.unpack("<QQddddddI", payload[1:69])
+        rows.append(row + (struct.unpack("<dQ", payload[69:]) if len(payload) > 69 else ()))
     elif payload[0] == 2:
         attempt, from_step = struct.unpack("<IQ", payload[1:])
         superseded += sum(row[0] > from_step for row in rows)

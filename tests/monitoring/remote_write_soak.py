@@ -3,6 +3,7 @@
 Needs the Debian package victoria-metrics.  Usage: remote_write_soak.py MONITORING_CHILD"""
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,15 @@ import urllib.request
 from prometheus_server import Server, free_port, wait_until
 
 CHILD = sys.argv.pop(1)
+README = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "monitoring", "README.md")
+
+
+def recipe(port, directory):
+    """What the README tells people to type (a list of words), and to add to prometheus.yml; with another port and directory."""
+    with open(README, encoding="utf-8") as file:
+        text = file.read().replace("127.0.0.1:8428", f"127.0.0.1:{port}").replace("=DIR ", f"={directory} ")
+    command = re.search(r"^    (victoria-metrics .*)$", text, re.M)[1].split()
+    return command, re.search(r"^    (remote_write: .*)$", text, re.M)[1]
 
 
 class RemoteWrite(unittest.TestCase):
@@ -31,8 +41,9 @@ class RemoteWrite(unittest.TestCase):
         program = shutil.which("victoria-metrics")
         self.assertIsNotNone(program, "apt-get install victoria-metrics")
         port = free_port()
-        self.start(program, f"-storageDataPath={self.directory}/victoria", f"-httpListenAddr=127.0.0.1:{port}", "-retentionPeriod=100y",
-                   "-search.latencyOffset=1s", "-memory.allowedBytes=200MB")
+        command, remote_write = recipe(port, f"{self.directory}/victoria")
+        self.assertIn(f"127.0.0.1:{port}", command[2])
+        self.start(program, *command[1:], "-search.latencyOffset=1s", "-memory.allowedBytes=200MB")
         os.makedirs(f"{self.directory}/run")
         self.start(CHILD, "serve-a-run", f"{self.directory}/run", "one")
         wait_until(lambda: os.path.exists(f"{self.directory}/run/targets.json"), "the run")
@@ -41,7 +52,7 @@ global: {{scrape_interval: 1s, scrape_timeout: 1s}}
 scrape_configs:
   - job_name: kiban
     file_sd_configs: [{{files: ['{self.directory}/run/targets.json'], refresh_interval: 1s}}]
-remote_write: [{{url: 'http://127.0.0.1:{port}/api/v1/write'}}]
+{remote_write}
 """, "--storage.remote.flush-deadline=2s")
         self.addCleanup(server.stop)
 

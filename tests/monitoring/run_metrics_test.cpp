@@ -14,6 +14,7 @@
 
 #include "monitoring/detect/curve_watch.h"
 #include "monitoring/error.h"
+#include "monitoring/expose.h"
 #include "tests/monitoring/process.h"
 #include "tests/monitoring/simulated_run.h"
 #include "tests/monitoring/temp_directory.h"
@@ -74,7 +75,9 @@ std::map<std::string, Family> documented_families() {
 TEST(RunMetrics, TheTableOfMetricsHoldsEveryFamilyAndNoOther) {
     RunMetrics metrics(identity());
     every_event(metrics);
-    const auto exported = exported_families(metrics.text());
+    auto exported = exported_families(metrics.text());
+    const TempDirectory no_runs;
+    exported.merge(exported_families(ExposedRuns({no_runs.path()}).text()));
     const auto documented = documented_families();
     EXPECT_GE(exported.size(), 40u);
     for (const auto& [name, family] : exported) {

@@ -51,6 +51,8 @@ inline void every_event(RunMetrics& metrics) {
     metrics.attempt_started(2, "4711");
     CurveRow row = row_of(10, 2.0);
     row.eval_loss = 2.5;
+    row.eval_accuracy = 0.25;
+    row.eval_targets = 4096;
     metrics.step(row, 100, true, {{"forward", 0.01}, {"backward", 0.02}});
     detect::CurveState curve;
     curve.train_plateau.tests = 1;

@@ -175,6 +175,10 @@ TEST(AtenKernels, CrossEntropyIsThatOfTheNativeKernel) {
     EXPECT_EQ(losses[1][1], 0.0);
     aten::cross_entropy(vocabulary, logits.data(), targets, losses[2]);
     EXPECT_LE(distance(losses[2], losses[0]), 1e-7);
+    const Floats few = {1, 3, 2, 5, 5, 4, 9, 0, 0, 0, 0, 7};
+    std::vector<double> of_few(4);
+    EXPECT_EQ(aten::cross_entropy(3, few.data(), std::vector<std::int64_t>{1, 0, 2, 2}, of_few), 3);
+    EXPECT_EQ(aten::cross_entropy(3, few.data(), std::vector<std::int64_t>{-1, 1, -1, 0}, of_few), 1);
 }
 
 TEST(AtenKernels, CrossEntropyOfLogitsThatAreNotFiniteIsNaN) {

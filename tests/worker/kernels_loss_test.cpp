@@ -35,6 +35,14 @@ TEST(CrossEntropy, AgreesWithItsDefinitionInDouble) {
     }
 }
 
+TEST(CrossEntropy, CountsTheTargetsThatHaveTheLargestLogit) {
+    const std::vector<float> logits = {1, 3, 2, 5, 5, 4, 9, 0, 0, 0, 0, 7};
+    std::vector<double> losses(4);
+    EXPECT_EQ(cross_entropy(3, logits.data(), std::vector<std::int64_t>{1, 0, 2, 2}, losses), 3)
+        << "one that is alone, one of two equal ones, none, and another one";
+    EXPECT_EQ(cross_entropy(3, logits.data(), std::vector<std::int64_t>{-1, 1, -1, 0}, losses), 1) << "masked: none";
+}
+
 TEST(CrossEntropy, OfEqualLogitsIsTheLogarithmOfTheVocabulary) {
     const std::vector<float> logits(1000, -50.0F);
     std::vector<double> losses(1);

@@ -148,7 +148,7 @@ Trained train(const Recipe& recipe, const Group& group) {
     }
     std::array<double, 1> holdout = {0};
     const Rows row = row_of(1'000'000);
-    const double here = passes.evaluate({1, row.inputs, row.targets});
+    const double here = passes.evaluate({1, row.inputs, row.targets}).loss;
     if (mesh.data.rank() == 0) holdout[0] = here;
     mesh.world.all_reduce_sum(std::span<double>(holdout));
     result.holdout = holdout[0];

@@ -191,6 +191,18 @@ TEST_F(Rows, TheWorkersTogetherReadTheRowsOfTheStepInOrder) {
     }
 }
 
+// Targets that have no logit above theirs; `logits` is a row of them for each target.
+std::uint64_t first_choices(const std::vector<float>& logits, std::span<const std::int64_t> targets) {
+    const std::size_t vocabulary = logits.size() / targets.size();
+    std::uint64_t right = 0;
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+        if (targets[i] == data::kMasked) continue;
+        const auto row = std::span(logits).subspan(i * vocabulary, vocabulary);
+        right += *std::ranges::max_element(row) == row[static_cast<std::size_t>(targets[i])] ? 1U : 0U;
+    }
+    return right;
+}
+
 TEST_F(Rows, TheHoldoutLossIsTheSameForAnyNumberOfWorkersAndCountsEveryTarget) {
     coordinator::ModelConfig config;
     config.layers = 1;
@@ -206,29 +218,34 @@ TEST_F(Rows, TheHoldoutLossIsTheSameForAnyNumberOfWorkersAndCountsEveryTarget) {
     corpus_->read_holdout({.first = 0, .count = rows}, inputs, targets);
     double sum = 0;
     std::uint64_t present = 0;
+    std::uint64_t right = 0;
     for (std::uint64_t row = 0; row < rows; ++row) {
         const Batch one{.rows = 1,
                         .inputs = std::span(inputs).subspan(row * kTokens, kTokens),
                         .targets = std::span(targets).subspan(row * kTokens, kTokens)};
         sum += model.loss_sum(one);
         for (const std::int64_t id : one.targets) present += id != data::kMasked ? 1 : 0;
+        right += first_choices(model.logits(one.inputs, 1, kTokens), one.targets);
     }
     ASSERT_NE(rows % 7, 0U) << "the last micro-batch must be filled up for this test to mean anything";
 
     std::uint64_t passes = 0;
-    const auto loss_sum = [&](const Batch& batch) {
+    const auto score = [&](const Batch& batch) {
         ++passes;
-        return model.loss_sum(batch);
+        const auto pass = model.evaluate(batch);
+        return Scored{.loss = pass->loss_sum(), .first_choices = pass->first_choices()};
     };
-    const auto alone = Evaluation(*corpus_, 7, Group::alone(), Group::alone()).holdout_loss(loss_sum);
-    const auto together = Evaluation(*corpus_, 7, test_world(), test_world()).holdout_loss(loss_sum);
+    const auto alone = Evaluation(*corpus_, 7, Group::alone(), Group::alone()).holdout(score);
+    const auto together = Evaluation(*corpus_, 7, test_world(), test_world()).holdout(score);
     ASSERT_TRUE(alone.has_value());
     EXPECT_EQ(together, alone);
     const std::uint64_t all = (rows + 6) / 7;
     const auto workers = static_cast<std::uint64_t>(test_world().size());
     EXPECT_EQ(passes, all + (all + workers - 1) / workers)
         << "alone, and on each of the workers as many as on the others";
-    EXPECT_NEAR(*alone, sum / static_cast<double>(present), 1e-6);
+    EXPECT_NEAR(alone->loss, sum / static_cast<double>(present), 1e-6);
+    EXPECT_EQ(alone->targets, present);
+    EXPECT_DOUBLE_EQ(alone->accuracy, static_cast<double>(right) / static_cast<double>(present));
 }
 
 TEST(MemoryLimit, AModelThatFitsIsNotRefusedAndOneThatDoesNotIsRefusedWithTheNumbers) {

@@ -55,11 +55,12 @@ double sum_over_blocks(std::int64_t count, Element* x, float most, BlockSum bloc
 
 }  // namespace
 
-void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
-                   std::span<double> losses) {
+std::int64_t cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
+                           std::span<double> losses) {
     if (aten_kernels()) return aten::cross_entropy(vocabulary, logits, targets, losses);
     const auto rows = static_cast<std::int64_t>(targets.size());
-#pragma omp parallel for schedule(static)
+    std::int64_t first_choices = 0;
+#pragma omp parallel for schedule(static) reduction(+ : first_choices)
     for (std::int64_t row = 0; row < rows; ++row) {
         const float* x = logits + row * vocabulary;
         const std::int64_t target = targets[static_cast<std::size_t>(row)];
@@ -69,7 +70,9 @@ void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const
         const float most = largest(vocabulary, x);
         const double sum = sum_over_blocks(vocabulary, x, most, block_sum_of_exp);
         loss = std::log(sum) + static_cast<double>(most) - static_cast<double>(x[target]);
+        first_choices += x[target] >= most ? 1 : 0;
     }
+    return first_choices;
 }
 
 void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* logits,

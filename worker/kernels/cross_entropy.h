@@ -11,9 +11,9 @@
 namespace kiban::worker {
 
 /// losses[row] = logsumexp(logits[row]) - logits[row, target], in nats; 0 where the target is -1. Rows of `vocabulary`
-/// floats.
-void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
-                   std::span<double> losses);
+/// floats. Returns how many rows have no logit above that of their target: what the model would have said first.
+std::int64_t cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
+                           std::span<double> losses);
 
 /// The same, and each row of logits is replaced by the gradient of scale * (loss + z_loss * lse^2), lse being
 /// logsumexp(logits[row]): scale * (softmax * (1 + 2 z_loss lse) - one_hot(target)), or zeros where the target is -1.

@@ -68,8 +68,9 @@ at::Tensor attention(const at::Tensor& qkv, const AttentionShape& shape);
 /// stand in memory together. Returns the sum of target losses times `scale` as a 0-dim double; writes each row's
 /// unscaled loss to `losses`. When x needs a gradient, x's and the weight's are computed in this forward pass; the
 /// result must then be the root of backward() itself. `z_loss` enters those gradients alone (kernels/cross_entropy.h).
+/// Where it needs none, `first_choices` becomes the number of targets with the largest logit.
 at::Tensor head_loss(const at::Tensor& x, const ParameterView& weight, std::span<const std::int64_t> targets,
-                     double scale, std::span<double> losses, double z_loss = 0);
+                     double scale, std::span<double> losses, double z_loss = 0, std::int64_t* first_choices = nullptr);
 
 /// x itself. The backward pass calls `call` when the gradient of what came after it is complete.
 at::Tensor on_backward(const at::Tensor& x, std::function<void()> call);

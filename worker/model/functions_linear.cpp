@@ -111,6 +111,7 @@ struct HeadInputs {
     std::span<double> losses;
     bool differentiate;
     double z_loss;
+    std::int64_t* first_choices;
 };
 
 // The products of a chunk of rows with the head's matrix.
@@ -158,6 +159,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
         const HeadProducts products(x, inputs.weight);
         Tensor logits = empty(chunk, vocabulary);
         Tensor dx = inputs.differentiate ? at::empty_like(x) : Tensor();
+        std::int64_t right = 0;
         for (std::int64_t first = 0; first < rows; first += chunk) {
             const LinearShape shape = {.rows = std::min(chunk, rows - first), .in = width, .out = vocabulary};
             const auto begin = static_cast<std::size_t>(first);
@@ -166,7 +168,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
             const auto targets = inputs.targets.subspan(begin, count);
             const auto losses = inputs.losses.subspan(begin, count);
             if (!inputs.differentiate) {
-                cross_entropy(vocabulary, floats(std::as_const(logits)), targets, losses);
+                right += cross_entropy(vocabulary, floats(std::as_const(logits)), targets, losses);
                 continue;
             }
             cross_entropy_with_gradient(vocabulary, static_cast<float>(inputs.scale), floats(logits), targets, losses,
@@ -175,6 +177,7 @@ struct HeadLoss : torch::autograd::Function<HeadLoss> {
         }
         double sum = 0;
         for (const double loss : inputs.losses) sum += loss;
+        if (inputs.first_choices != nullptr && !inputs.differentiate) *inputs.first_choices = right;
         if (inputs.differentiate) context->save_for_backward({dx});
         return at::scalar_tensor(sum * inputs.scale, at::kDouble);
     }
@@ -197,7 +200,7 @@ Tensor linear(const Tensor& x, const ParameterView& weight, const ParameterView&
 }
 
 Tensor head_loss(const Tensor& x, const ParameterView& weight, std::span<const std::int64_t> targets, double scale,
-                 std::span<double> losses, double z_loss) {
+                 std::span<double> losses, double z_loss, std::int64_t* first_choices) {
     const auto rows = static_cast<std::size_t>(x.size(0));
     KIBAN_CHECK(targets.size() == rows && losses.size() == rows,
                 "loss of {} rows: got {} targets and room for {} losses", rows, targets.size(), losses.size());
@@ -205,7 +208,8 @@ Tensor head_loss(const Tensor& x, const ParameterView& weight, std::span<const s
         KIBAN_CHECK(target >= -1 && target < weight.size(0), "loss of target {}: outside the vocabulary of {}", target,
                     weight.size(0));
     const bool differentiate = at::GradMode::is_enabled() && x.requires_grad();
-    return HeadLoss::apply(x, weight.leaf(), HeadInputs{weight, targets, scale, losses, differentiate, z_loss});
+    return HeadLoss::apply(x, weight.leaf(),
+                           HeadInputs{weight, targets, scale, losses, differentiate, z_loss, first_choices});
 }
 
 }  // namespace kiban::worker

@@ -70,7 +70,8 @@ struct MicroBatchPass::Impl {
     at::Tensor output;  // activations, or the loss
     bool embeds = false;
     bool scores = false;
-    std::vector<double> losses;  // per token
+    std::vector<double> losses;      // per token
+    std::int64_t first_choices = 0;  // where nothing is kept
     std::vector<int> embedding_buckets;
     BucketHooks* hooks = nullptr;
 };
@@ -143,13 +144,14 @@ struct Transformer::Impl {
     }
 
     at::Tensor loss(const at::Tensor& x, const Batch& batch, std::int64_t per_row, double scale,
-                    std::vector<double>& losses) {
+                    MicroBatchPass::Impl& pass) {
         const checkpoint::Part here = tokens_of(batch.rows, per_row);
-        losses.assign(static_cast<std::size_t>(here.size()), 0.0);
+        pass.losses.assign(static_cast<std::size_t>(here.size()), 0.0);
         const auto targets =
             batch.targets.subspan(static_cast<std::size_t>(here.begin), static_cast<std::size_t>(here.size()));
         return through(head_uses, x, [&](const at::Tensor& in) {
-            return head_loss(norm(in, final_norm).second, head, targets, scale, losses, loss_options.z_loss);
+            return head_loss(norm(in, final_norm).second, head, targets, scale, pass.losses, loss_options.z_loss,
+                             &pass.first_choices);
         });
     }
 
@@ -174,7 +176,7 @@ struct Transformer::Impl {
             x = pass->input;
         }
         x = run_blocks(x, batch.rows, per_row);
-        pass->output = part.scores ? loss(x, batch, per_row, scale, pass->losses) : x;
+        pass->output = part.scores ? loss(x, batch, per_row, scale, *pass) : x;
         return pass;
     }
 
@@ -283,6 +285,8 @@ double MicroBatchPass::loss_sum() const {
     for (const double loss : impl_->losses) sum += loss;
     return sum;
 }
+
+std::int64_t MicroBatchPass::first_choices() const { return impl_->first_choices; }
 
 std::span<const float> MicroBatchPass::backward(std::span<const float> output_gradient) {
     if (impl_->scores) {

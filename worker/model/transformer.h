@@ -25,6 +25,11 @@ struct Batch {  // rows of T tokens; both spans hold B*T values and must outlive
     std::span<const std::int64_t> targets;
 };
 
+struct Scored {                      // of target tokens
+    double loss = 0;                 // nats: a sum
+    std::int64_t first_choices = 0;  // that the model would have said first
+};
+
 struct PassSeconds {
     double forward = 0;
     double backward = 0;
@@ -91,6 +96,8 @@ class MicroBatchPass {
     std::span<const float> output() const;
     /// Of the tokens here (nats); 0 where this part does not score.
     double loss_sum() const;
+    /// Of evaluate(): tokens here whose target has the largest logit.
+    std::int64_t first_choices() const;
     /// Once. `output_gradient` [tokens here, D], on the device; empty where this part scores. Returns the gradient of
     /// the input, there too, valid as long as this object; empty where this part embeds.
     std::span<const float> backward(std::span<const float> output_gradient = {});

@@ -20,21 +20,25 @@ Evaluation::Evaluation(const data::Corpus& corpus, std::uint64_t micro_batch_row
       inputs_(static_cast<std::size_t>(rows_ * corpus.sequence_length())),
       targets_(inputs_.size()) {}
 
-std::optional<double> Evaluation::holdout_loss(const LossSum& loss_sum) {
+std::optional<HoldoutScore> Evaluation::holdout(const Score& score) {
     if (micro_batches_ == 0) return std::nullopt;
     const checkpoint::Part mine =
         checkpoint::part_of(static_cast<std::int64_t>(micro_batches_), group_.rank(), group_.size());
-    std::vector<double> sums(static_cast<std::size_t>(micro_batches_));
+    const auto count = static_cast<std::size_t>(micro_batches_);
+    std::vector<double> sums(count + 1);  // the last one: targets said first, an integer that the order leaves as it is
     targets_seen_ = 0;
     // A worker whose share is shorter passes a masked micro-batch more: where parameters are gathered for each pass,
     // all workers must come to it equally often.
     const std::int64_t longest =
         checkpoint::part_of(static_cast<std::int64_t>(micro_batches_), 0, group_.size()).size();
     for (std::int64_t index = mine.begin; index < mine.begin + longest; ++index) {
-        if (index < mine.end)
-            sums[static_cast<std::size_t>(index)] = micro_batch_loss(loss_sum, static_cast<std::uint64_t>(index));
-        else
-            masked_micro_batch_loss(loss_sum);
+        if (index >= mine.end) {
+            masked_micro_batch(score);
+            continue;
+        }
+        const Scored scored = micro_batch(score, static_cast<std::uint64_t>(index));
+        sums[static_cast<std::size_t>(index)] = scored.loss;
+        sums[count] += static_cast<double>(scored.first_choices);
     }
     // One term of each sum is not zero, or several where a micro-batch's tokens are shared out: the order of the data
     // workers does not matter.
@@ -42,10 +46,13 @@ std::optional<double> Evaluation::holdout_loss(const LossSum& loss_sum) {
     std::array<std::uint64_t, 1> targets = {targets_seen_};
     group_.all_reduce_sum(std::span<std::uint64_t>(targets));
     KIBAN_CHECK(targets[0] > 0, "the holdout has {} rows but no target", corpus_.holdout_rows());
-    return std::accumulate(sums.begin(), sums.end(), 0.0) / static_cast<double>(targets[0]);
+    const auto all = static_cast<double>(targets[0]);
+    return HoldoutScore{.loss = std::accumulate(sums.begin(), sums.end() - 1, 0.0) / all,
+                        .accuracy = sums[count] / all,
+                        .targets = targets[0]};
 }
 
-double Evaluation::micro_batch_loss(const LossSum& loss_sum, std::uint64_t index) {
+Scored Evaluation::micro_batch(const Score& score, std::uint64_t index) {
     const std::uint64_t first = index * rows_;
     const std::uint64_t rows = std::min(rows_, corpus_.holdout_rows() - first);
     const auto values = static_cast<std::size_t>(rows * corpus_.sequence_length());
@@ -55,13 +62,13 @@ double Evaluation::micro_batch_loss(const LossSum& loss_sum, std::uint64_t index
     std::fill(targets_.begin() + static_cast<std::ptrdiff_t>(values), targets_.end(), data::kMasked);
     targets_seen_ +=
         targets_.size() - static_cast<std::uint64_t>(std::count(targets_.begin(), targets_.end(), data::kMasked));
-    return loss_sum({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_});
+    return score({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_});
 }
 
-void Evaluation::masked_micro_batch_loss(const LossSum& loss_sum) {
+void Evaluation::masked_micro_batch(const Score& score) {
     std::fill(inputs_.begin(), inputs_.end(), 0);
     std::fill(targets_.begin(), targets_.end(), data::kMasked);
-    loss_sum({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_});
+    score({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_});
 }
 
 }  // namespace kiban::worker

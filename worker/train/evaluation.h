@@ -16,19 +16,27 @@
 
 namespace kiban::worker {
 
+struct HoldoutScore {
+    double loss = 0;      // nats per target token
+    double accuracy = 0;  // share of the target tokens that the model would have said first
+    std::uint64_t targets = 0;
+
+    bool operator==(const HoldoutScore&) const = default;
+};
+
 class Evaluation {
   public:
     /// `corpus` must outlive it.
     /// `data_group` shares out the micro-batches; `world` holds whoever scores some of their tokens.
     Evaluation(const data::Corpus& corpus, std::uint64_t micro_batch_rows, Group data_group, Group world);
 
-    using LossSum = std::function<double(const Batch&)>;  // over the tokens that are scored here
+    using Score = std::function<Scored(const Batch&)>;  // over the tokens that are scored here
     /// Communicates. nullopt when nothing is held out.
-    std::optional<double> holdout_loss(const LossSum& loss_sum);
+    std::optional<HoldoutScore> holdout(const Score& score);
 
   private:
-    double micro_batch_loss(const LossSum& loss_sum, std::uint64_t index);
-    void masked_micro_batch_loss(const LossSum& loss_sum);
+    Scored micro_batch(const Score& score, std::uint64_t index);
+    void masked_micro_batch(const Score& score);
 
     const data::Corpus& corpus_;
     std::uint64_t rows_;  // of one micro-batch

@@ -89,13 +89,13 @@ std::vector<double> Passes::accumulate_gradients(const BatchOf& batch_of, double
     return losses;
 }
 
-double Passes::evaluate(const Batch& batch) {
+Scored Passes::evaluate(const Batch& batch) {
     const auto pass = model_.model().evaluate(batch, receive_input(batch.rows).span());
     if (!model_.scores()) {
         const Group& stages = model_.mesh().pipeline;
         stages.send(pass->output(), stages.rank() + 1, kActivations);
     }
-    return pass->loss_sum();
+    return {.loss = pass->loss_sum(), .first_choices = pass->first_choices()};
 }
 
 }  // namespace kiban::worker

@@ -33,7 +33,7 @@ class Passes {
     std::vector<double> accumulate_gradients(const BatchOf& batch_of, double scale, PassSeconds& seconds);
 
     /// The sum of target losses of the tokens that are scored here; forward alone.
-    double evaluate(const Batch& batch);
+    Scored evaluate(const Batch& batch);
 
   private:
     struct UnderWay {

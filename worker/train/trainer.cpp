@@ -362,12 +362,13 @@ bool Trainer::refuses(std::uint64_t step, std::uint64_t position, const Outcome&
 void Trainer::finish_step(std::uint64_t step, StepReport& report) {
     if (step == last_step() || falls_on(step, run_file_.train.eval_interval_steps)) {
         control_.enter("evaluate", step);
-        report.eval_loss = evaluation_.holdout_loss([this](const Batch& batch) { return passes_.evaluate(batch); });
-        if (report.eval_loss && !std::isfinite(*report.eval_loss)) {
-            throw InternalError("the holdout loss after step {} is not finite: {}", step, *report.eval_loss);
-        }
-        if (report.eval_loss && (state_.best_eval_loss == 0 || *report.eval_loss < state_.best_eval_loss)) {
-            state_.best_eval_loss = *report.eval_loss;
+        if (const auto score = evaluation_.holdout([this](const Batch& batch) { return passes_.evaluate(batch); })) {
+            if (!std::isfinite(score->loss))
+                throw InternalError("the holdout loss after step {} is not finite: {}", step, score->loss);
+            report.eval_loss = score->loss;
+            report.eval_accuracy = score->accuracy;
+            report.eval_targets = score->targets;
+            if (state_.best_eval_loss == 0 || score->loss < state_.best_eval_loss) state_.best_eval_loss = score->loss;
         }
     }
     if (mesh().world.rank() != 0) return;

@@ -45,6 +45,38 @@ std::string list(const std::vector<Event>& events) {
     return text;
 }
 
+// Accuracy jumps at the 25th of 50 evaluations, the loss falls as before, or jumps too.
+std::vector<CurveRow> rows_with_accuracy(double jump_of_loss) {
+    std::vector<CurveRow> rows;
+    for (std::uint64_t step = 1; step <= 1000; ++step) {
+        CurveRow row;
+        row.step = step;
+        row.tokens = 1024 * step;
+        row.loss = 3 - 0.001 * static_cast<double>(step);
+        row.grad_norm = 1;
+        const bool after = step > 500;
+        if (step % 20 == 0) {
+            row.eval_loss = row.loss - (after ? jump_of_loss : 0);
+            row.eval_accuracy = after ? 0.9 : 0.1;
+            row.eval_targets = 1000;
+        }
+        rows.push_back(row);
+    }
+    return rows;
+}
+
+TEST(CurveWatch, AJumpOfAccuracyAloneIsAnEffectOfItsThreshold) {
+    const auto alone = words(events_of(rows_with_accuracy(0)));
+    EXPECT_EQ(alone.count("threshold_effect/holdout_accuracy"), 1u);
+    EXPECT_EQ(alone.count("jump_up/holdout_accuracy"), 0u);
+    const auto both = words(events_of(rows_with_accuracy(1)));
+    EXPECT_EQ(both.count("threshold_effect/holdout_accuracy"), 0u);
+    EXPECT_EQ(both.count("jump_up/holdout_accuracy"), 1u);
+    auto unknown = rows_with_accuracy(0);
+    for (CurveRow& row : unknown) row.eval_accuracy = std::nan("");
+    EXPECT_EQ(words(events_of(unknown)).count("threshold_effect/holdout_accuracy"), 0u);
+}
+
 TEST(CurveWatch, TellsTheStoryOfARun) {
     const auto events = events_of(eventful_rows());
     const auto found = words(events);

@@ -29,7 +29,7 @@ TEST(Mirage, AJumpWithASmoothTwinIsAnEffectOfTheThreshold) {
     const auto found = events(step_at_20, [](double x) { return 0.02 * x; });
     ASSERT_EQ(found.size(), 1u);
     EXPECT_EQ(found[0].kind, EventKind::threshold_effect);
-    EXPECT_EQ(found[0].series, Series::task_metric);
+    EXPECT_EQ(found[0].series, Series::holdout_accuracy);
     EXPECT_LE(found[0].step, 320u) << "within twelve measurements";
 }
 

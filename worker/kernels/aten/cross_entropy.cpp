@@ -52,10 +52,14 @@ void write_losses(const Rows& rows, const Exponentials& e, const Tensor& at_targ
 
 }  // namespace
 
-void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
-                   std::span<double> losses) {
+std::int64_t cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
+                           std::span<double> losses) {
     const Rows rows = rows_of(vocabulary, logits, targets);
-    write_losses(rows, exponentials_of(rows.logits, false), rows.logits.gather(1, rows.targets), losses);
+    const Tensor at_target = rows.logits.gather(1, rows.targets);
+    write_losses(rows, exponentials_of(rows.logits, false), at_target, losses);
+    Tensor first_choice = at_target.ge(rows.logits.amax(1, true));
+    if (rows.masked.defined()) first_choice.masked_fill_(rows.masked, false);
+    return first_choice.sum().item<std::int64_t>();
 }
 
 void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* logits,

@@ -34,8 +34,8 @@ void attention_forward(const AttentionShape& shape, const float* qkv, float* out
 void attention_backward(const AttentionShape& shape, const float* qkv, const float* out, const float* logsumexp,
                         const float* dout, float* dqkv);
 
-void cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
-                   std::span<double> losses);
+std::int64_t cross_entropy(std::int64_t vocabulary, const float* logits, std::span<const std::int64_t> targets,
+                           std::span<double> losses);
 void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* logits,
                                  std::span<const std::int64_t> targets, std::span<double> losses, double z_loss);
 
