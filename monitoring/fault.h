@@ -2,9 +2,10 @@
 // Named places in the code that a test can break.
 //
 // KIBAN_FAULT="point=action[@n][;...]": action is kill (SIGKILL to this process), stop (SIGSTOP), hang (the thread
-// never goes on), eio, enospc, delay (one second) or delayN (N seconds), or, of a value, nan or spike (a million times as much); n counts
-// this process's calls of that point from 1 (default 1). Unset, a point costs one load. KIBAN_FAULT_ONCE names a file:
-// a fault fires only while it does not exist, and makes it, so that a restarted process is spared.
+// never goes on), eio, enospc, delay (one second) or delayN (N seconds), or, of a value, nan or spike (a million times
+// as much); n counts this process's calls of that point from 1 (default 1). Unset, a point costs one load.
+// KIBAN_FAULT_ONCE names a file: a fault fires only while it does not exist, and makes it, so that a restarted process
+// is spared. KIBAN_FAULT_RANK confines faults to the MPI process of that rank.
 #pragma once
 
 #include <filesystem>

@@ -13,11 +13,13 @@ struct SuperviseConfig {
     double max_backoff_seconds = 300;     // the longest
     std::uint32_t max_quarantines = 3;    // batches of rows left out because they crash the workers; 0: none
     std::uint32_t max_host_failures = 2;  // crashes of workers on a host after which it is left out; 0: never
-    double hang_seconds = 20;             // least time without progress in a step that counts as a hang; 0: no watch
-    double first_steps_seconds = 300;     // the same, until five steps were measured
-    double data_seconds = 120;            // the same, while rows are read
-    double slow_phase_seconds = 1800;     // the same, of loading, evaluation, saves and whatever is no step
-    double straggler_ratio = 1.5;         // own time over the median of all workers that names one; 0: nobody
+    double exclude_hours = 24;            // so long later starts of the coordinator leave it out, too; 0: they do not
+    std::uint32_t min_workers = 0;     // to go on with where hosts are left out and the others have less room; 0: all
+    double hang_seconds = 20;          // least time without progress in a step that counts as a hang; 0: no watch
+    double first_steps_seconds = 300;  // the same, until five steps were measured
+    double data_seconds = 120;         // the same, while rows are read
+    double slow_phase_seconds = 1800;  // the same, of loading, evaluation, saves and whatever is no step
+    double straggler_ratio = 1.5;      // own time over the median of all workers that names one; 0: nobody
 };
 
 struct AnomalyConfig {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <regex>
 #include <sstream>
 
@@ -81,14 +82,18 @@ std::vector<std::string> expand_node_list(const std::string& list) {
 
 std::map<std::string, int> room_on_hosts(LauncherKind launcher, const Environment& environment,
                                          int threads_per_worker) {
-    if (launcher == LauncherKind::mpirun) {
-        return room_in_host_file(value_of(environment, "OMPI_MCA_orte_default_hostfile"));
-    }
+    const std::string host_file = value_of(environment, "OMPI_MCA_orte_default_hostfile");
+    if (launcher == LauncherKind::mpirun && !host_file.empty()) return room_in_host_file(host_file);
     const auto names = expand_node_list(value_of(environment, "SLURM_JOB_NODELIST"));
     const auto cpus = cpus_per_node(value_of(environment, "SLURM_JOB_CPUS_PER_NODE"));
     std::map<std::string, int> room;
     if (names.size() != cpus.size()) return room;
-    for (std::size_t i = 0; i < names.size(); ++i) room[names[i]] = cpus[i] / std::max(1, threads_per_worker);
+    const std::string tasks = value_of(environment, "SLURM_NTASKS_PER_NODE");
+    const bool limited =
+        !tasks.empty() && tasks.size() < 7 && tasks.find_first_not_of("0123456789") == std::string::npos;
+    const int most = limited ? std::stoi(tasks) : std::numeric_limits<int>::max();
+    for (std::size_t i = 0; i < names.size(); ++i)
+        room[names[i]] = std::min(most, cpus[i] / std::max(1, threads_per_worker));
     return room;
 }
 
@@ -97,18 +102,14 @@ std::string short_host(const std::string& name) {
     return is_address ? name : name.substr(0, name.find('.'));
 }
 
-std::set<std::string> dispensable_hosts(const std::map<std::string, int>& room, const std::set<std::string>& excluded,
-                                        int workers) {
-    const auto is_out = [&excluded](const std::string& host) {
-        return std::ranges::count(excluded, short_host(host), short_host) != 0;
-    };
+bool holds_host(const std::set<std::string>& hosts, const std::string& host) {
+    return std::ranges::count(hosts, short_host(host), short_host) != 0;
+}
+
+int room_left(const std::map<std::string, int>& room, const std::set<std::string>& out) {
     int all = 0;
-    for (const auto& [host, here] : room) all += is_out(host) ? 0 : here;
-    std::set<std::string> hosts;
-    for (const auto& [host, here] : room) {
-        if (!is_out(host) && all - here >= workers) hosts.insert(host);
-    }
-    return hosts;
+    for (const auto& [host, here] : room) all += holds_host(out, host) ? 0 : here;
+    return all;
 }
 
 }  // namespace kiban::coordinator

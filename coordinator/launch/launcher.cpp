@@ -16,6 +16,7 @@
 #include <sstream>
 #include <thread>
 
+#include "coordinator/launch/hosts.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 
@@ -79,7 +80,16 @@ std::string hosts_left(const StepPlan& plan) {
     std::vector<std::string> hosts;
     if (plan.excluded_hosts.empty()) return "";
     for (const auto& [host, room] : plan.room) {
-        if (!plan.excluded_hosts.contains(host)) hosts.push_back(fmt::format("{}:{}", host, room));
+        if (!holds_host(plan.excluded_hosts, host)) hosts.push_back(fmt::format("{}:{}", host, room));
+    }
+    return fmt::format("{}", fmt::join(hosts, ","));
+}
+
+// As the launcher calls them.
+std::string hosts_out(const StepPlan& plan) {
+    std::vector<std::string> hosts;
+    for (const auto& [host, room] : plan.room) {
+        if (holds_host(plan.excluded_hosts, host)) hosts.push_back(host);
     }
     return fmt::format("{}", fmt::join(hosts, ","));
 }
@@ -130,8 +140,7 @@ std::vector<std::string> launch_arguments(const StepPlan& plan) {
                      "--kill-on-bad-exit=1",
                      "--label",
                      "--unbuffered"};
-        if (!plan.excluded_hosts.empty())
-            arguments.push_back(fmt::format("--exclude={}", fmt::join(plan.excluded_hosts, ",")));
+        if (const std::string hosts = hosts_out(plan); !hosts.empty()) arguments.push_back("--exclude=" + hosts);
     }
     arguments.insert(arguments.end(),
                      {plan.kiban.string(), "exec-worker", "--run-dir", plan.run_dir.string(), "--attempt",

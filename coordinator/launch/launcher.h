@@ -41,8 +41,8 @@ struct StepPlan {
     std::filesystem::path run_dir;  // where the workers find the control channel
     std::uint32_t attempt = 0;
     bool as_root = false;
-    std::set<std::string> excluded_hosts = {};  // left out
-    std::map<std::string, int> room = {};       // workers by host (hosts.h); mpirun needs it to leave one out
+    std::set<std::string> excluded_hosts = {};  // left out, by whichever of their names
+    std::map<std::string, int> room = {};       // workers by host (hosts.h): to leave one out
 };
 
 /// The command line of the launcher, first the program.

@@ -28,6 +28,7 @@ constexpr double kTickSeconds = 1;
 constexpr double kAfterFailureSeconds = 5;  // for the workers to leave by themselves
 constexpr double kAfterFinishSeconds = 30;  // for MPI to finalize
 constexpr double kGraceSeconds = 5;         // between TERM and KILL
+constexpr double kLastGraceSeconds = 0.5;   // the same, where the time of the job is up
 constexpr int kLinesWithDeath = 40;         // of the launcher's last words, among which one names who died first
 constexpr double kPauseSeconds = 3;         // of this process, which it notices
 constexpr double kStacksSeconds = 3;        // for the workers to show their stacks
@@ -63,6 +64,12 @@ double silence_limit(const AttemptSetup& setup) {
 }
 
 bool is_loopback(const std::string& address) { return address.starts_with("127.") || address == "lo"; }
+
+std::string this_host() {
+    std::array<char, 256> host{};
+    ::gethostname(host.data(), host.size() - 1);
+    return host.data();
+}
 
 void sleep_seconds(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
@@ -109,7 +116,10 @@ AttemptEnd Attempt::run() {
     }
     if (!end_.finished) end_.launcher_errors = step_.last_error_lines(12);
     confirm_end_of_workers();
-    if (!end_.finished) end_.place = place_of_end();
+    if (!end_.finished) {
+        end_.place = place_of_end();
+        note_lost_hosts();
+    }
     if (setup_.over) setup_.over(membership_);
     mode_.ended();
     end_.began = mode_.began();
@@ -171,9 +181,7 @@ void Attempt::on_hello(const Hello& hello, double at) {
                    {.type = error.type_name(), .message = error.what(), .step = 0, .exit_code = error.exit_code()});
         return;
     }
-    std::array<char, 256> host{};
-    ::gethostname(host.data(), host.size() - 1);
-    if (hello.host == host.data()) {
+    if (hello.host == this_host()) {
         if (const auto process = find_process(hello.pid, "kiban-worker")) local_workers_.push_back(*process);
     }
     log_info("worker {} of {} is in: process {} on {}, {} BLAS kernels, {} threads", hello.rank, hello.world_size,
@@ -194,7 +202,7 @@ void Attempt::on_failure(int rank, const Failure& failure) {
 
 void Attempt::handle_signals() {
     for (auto signal = signals_.take(); signal; signal = signals_.take())
-        ask_to_stop(fmt::format("signal {}", ::sigabbrev_np(*signal)), *signal == SIGUSR1);
+        ask_to_stop(fmt::format("signal {}", ::sigabbrev_np(*signal)), asks_for_requeue(*signal));
 }
 
 // The first one counts; another one changes nothing.
@@ -239,6 +247,11 @@ void Attempt::handle_clock() {
         ask_to_stop(fmt::format("{:.0f} s are left of the time limit", setup_.time_limit.seconds_left(now)),
                     /*requeue=*/true);
     }
+    if (end_.asked_to_leave && setup_.time_limit.is_over(now)) {
+        log_warning("the time is up before everything is saved: leaving with what is durable");
+        end_step(kLastGraceSeconds);
+        return;
+    }
     if (!end_.failure && deadline_ == 0) look_for_silence(now);
     setup_.tick(membership_);
     mode_.each_second();
@@ -271,6 +284,7 @@ void Attempt::look_for_silence(double now) {
 void Attempt::on_hang(const Hang& hang) {
     end_.hang = hang.text;
     suspect_ = hang.suspect;
+    end_.lost_hosts = membership_.silent_hosts(monotonic_seconds());
     log_warning("{}; ending the step", hang.text);
     for (const ProcessId& worker : local_workers_) {
         const std::string state = process_state(worker);
@@ -319,6 +333,15 @@ std::optional<Place> Attempt::place_of_end() const {
     there->rank = place.rank;
     if (place.rank < 0 || !member.hello) there->host = place.host;
     return there;
+}
+
+// This one is none of them: the coordinator lives here.
+void Attempt::note_lost_hosts() {
+    std::set<std::string> failed = failed_hosts(step_.last_error_lines(kLinesWithDeath));
+    end_.launcher_lost_hosts = !failed.empty();
+    end_.lost_hosts.merge(failed);
+    std::erase_if(end_.lost_hosts,
+                  [here = short_host(this_host())](const std::string& host) { return short_host(host) == here; });
 }
 
 std::optional<Place> place_of_worker(const Member& member, const std::optional<Whereabouts>& written) {

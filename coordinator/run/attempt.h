@@ -110,6 +110,7 @@ class Attempt {
     void end_step(double grace_seconds);
     void confirm_end_of_workers() const;
     std::optional<Place> place_of_end() const;
+    void note_lost_hosts();
 
     AttemptSetup setup_;
     AttemptMode& mode_;

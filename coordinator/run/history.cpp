@@ -126,6 +126,16 @@ std::vector<std::uint64_t> refused_steps(const std::vector<nlohmann::json>& jour
     return steps;
 }
 
+std::set<std::string> left_out_hosts(const std::vector<nlohmann::json>& journal, double wall_now) {
+    std::set<std::string> hosts;
+    for (const nlohmann::json& entry : journal) {
+        const auto until = entry.find("until");
+        if (event_of(entry) != "host_left_out" || until == entry.end() || !until->is_number()) continue;
+        if (until->get<double>() > wall_now) hosts.insert(text(entry, "host"));
+    }
+    return hosts;
+}
+
 PolicyState policy_state(const std::vector<nlohmann::json>& journal) {
     PolicyState state;
     for (const nlohmann::json& entry : journal) {

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "coordinator/config/run_file.h"
@@ -40,6 +42,9 @@ std::uint64_t rows_in_order(const std::vector<nlohmann::json>& journal);
 
 /// Steps of the surviving history that were refused.
 std::vector<std::uint64_t> refused_steps(const std::vector<nlohmann::json>& journal);
+
+/// Hosts that workers were started without, and that are not to be taken again before `wall_now` (seconds since 1970).
+std::set<std::string> left_out_hosts(const std::vector<nlohmann::json>& journal, double wall_now);
 
 /// What the policy remembers of earlier starts: steps whose rows are left out, rollbacks.
 PolicyState policy_state(const std::vector<nlohmann::json>& journal);

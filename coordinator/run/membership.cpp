@@ -75,6 +75,16 @@ std::vector<int> Membership::lost(double now) const {
     return ranks;
 }
 
+std::set<std::string> Membership::silent_hosts(double now) const {
+    std::set<std::string> hosts;
+    for (const int rank : lost(now)) hosts.insert(members_[static_cast<std::size_t>(rank)].hello->host);
+    for (const Member& member : members_) {
+        const bool speaks = member.hello && now - member.last_heard <= heartbeat_timeout_ / 2;
+        if (speaks) hosts.erase(member.hello->host);
+    }
+    return hosts;
+}
+
 bool Membership::answers(int rank, double now) const {
     const Member& member = members_.at(static_cast<std::size_t>(rank));
     return member.hello && !member.finished && !is_silent(member, now);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,8 @@ class Membership {
     std::vector<int> missing(double now) const;
     /// Ranks that have joined, have not finished and have been silent for longer than the timeout.
     std::vector<int> lost(double now) const;
+    /// Hosts that have a lost worker and none that was heard within half of the timeout: what is silent is the host.
+    std::set<std::string> silent_hosts(double now) const;
     /// The rank has joined, has not finished and is not lost.
     bool answers(int rank, double now) const;
     const std::vector<Member>& members() const { return members_; }

@@ -163,17 +163,37 @@ bool same_again(const Context& c) {
     return invariant && c.stop(code_of(c.end()));
 }
 
+// False where the others have no room, and the run may not go on with fewer workers.
+bool leave_out(const Context& c, const std::set<std::string>& hosts, const std::string& why) {
+    std::set<std::string> out = c.state.excluded;
+    for (const std::string& host : hosts) out.insert(short_host(host));
+    const int workers = c.event.workers_without ? c.event.workers_without(out) : 0;
+    if (workers == 0) return false;
+    for (const std::string& host : hosts) {
+        c.state.crashes.erase(short_host(host));
+        c.decision.exclude_hosts.insert(short_host(host));
+    }
+    c.state.excluded = std::move(out);
+    c.decision.workers = workers;
+    return c.restart(fmt::format("{}: going on without it", why));
+}
+
+bool host_lost(const Context& c) {
+    const auto& lost = c.end().lost_hosts;
+    if (lost.empty() || c.rules.supervise.max_host_failures == 0) return false;
+    const std::string named = fmt::format("host '{}' is lost", fmt::join(lost, "', '"));
+    if (leave_out(c, lost, named)) return true;
+    if (!c.event.may_requeue || !c.end().launcher_lost_hosts) return false;  // a silence may pass
+    c.decision.rule = "no_room_left";
+    c.decision.requeue = true;
+    return c.stop(kExitRequeue, fmt::format("{}, and the others have no room: back into the queue", named));
+}
+
 bool host_excluded(const Context& c) {
     const std::string host = short_host(c.end().place ? c.end().place->host : "");
     const std::uint32_t most = c.rules.supervise.max_host_failures;
     if (most == 0 || host.empty() || c.state.crashes[host] < most) return false;
-    const auto& hosts = c.event.dispensable;
-    const auto named = std::ranges::find(hosts, host, short_host);  // as the launcher calls it
-    if (named == hosts.end()) return false;
-    c.state.crashes.erase(host);
-    c.state.excluded.insert(*named);
-    c.decision.exclude_host = *named;
-    return c.restart(fmt::format("{} crashes on host '{}': going on without it", most, *named));
+    return leave_out(c, {host}, fmt::format("{} crashes on host '{}'", most, host));
 }
 
 bool no_progress(const Context& c) {
@@ -194,7 +214,7 @@ struct Rule {
     const char* name;
     bool (*decides)(const Context&);
 };
-constexpr std::array<Rule, 14> kTable = {{{"finished", finished},
+constexpr std::array<Rule, 15> kTable = {{{"finished", finished},
                                           {"requeue", requeue},
                                           {"refused", refused},
                                           {"saves_failed", saves_failed},
@@ -202,6 +222,7 @@ constexpr std::array<Rule, 14> kTable = {{{"finished", finished},
                                           {"asked_to_leave", asked_to_leave},
                                           {"rolled_back", rolled_back},
                                           {"budget_spent", budget_spent},
+                                          {"host_lost", host_lost},
                                           {"checkpoint_rejected", checkpoint_rejected},
                                           {"no_progress", no_progress},
                                           {"rows_quarantined", rows_quarantined},

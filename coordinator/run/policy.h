@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -42,9 +43,11 @@ struct AttemptEnd {
     bool interrupted = false;        // a stop was asked for when there was nothing to save
     std::optional<Failure> failure;  // the first one
     int failed_rank = -1;
-    std::vector<int> missing;  // never said hello in time
-    std::vector<int> lost;     // fell silent
-    std::string hang;          // nobody moved any more: who stands where; empty: no hang
+    std::vector<int> missing;          // never said hello in time
+    std::vector<int> lost;             // fell silent
+    std::set<std::string> lost_hosts;  // gone with all workers on them, by the launcher's word or by their silence
+    bool launcher_lost_hosts = false;  // the launcher says so
+    std::string hang;                  // nobody moved any more: who stands where; empty: no hang
     std::optional<int> launcher_exit;
     std::string launcher_errors;  // its last lines
     std::string output;           // of worker 0: generated text
@@ -83,11 +86,14 @@ struct PolicyState {
 
 struct PolicyEvent {
     AttemptEnd end;
-    double now = 0;                          // monotonic seconds
-    bool progress = false;                   // something durable was added by this attempt
-    bool older_checkpoint = false;           // there is one before that which was loaded
-    double jitter = 0;                       // 0 to 1: runs that fail together do not start again together
-    std::set<std::string> dispensable = {};  // hosts without which the workers still have room
+    double now = 0;                 // monotonic seconds
+    bool progress = false;          // something durable was added by this attempt
+    bool older_checkpoint = false;  // there is one before that which was loaded
+    double jitter = 0;              // 0 to 1: runs that fail together do not start again together
+    /// Workers to go on with where these hosts are left out: as many as now where the others have room, fewer where the
+    /// run file allows it; 0: neither. Empty: 0.
+    std::function<int(const std::set<std::string>& out)> workers_without = {};
+    bool may_requeue = false;  // its job can go back into the queue, and comes to other hosts then
 };
 
 struct Decision {
@@ -101,7 +107,9 @@ struct Decision {
     std::string rule = {};
     // What else is to be done before a restart.
     std::optional<Place> quarantine = {};  // leave out the rows of this step
-    std::string exclude_host = {};
+    std::set<std::string> exclude_hosts = {};
+    int workers = 0;                 // to go on with; 0: as many as before
+    bool requeue = false;            // the job goes back into the queue
     bool reject_checkpoint = false;  // the one that was loaded
     bool roll_back = false;          // to a promoted checkpoint, leaving out rows
 };

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "coordinator/run/history.h"
+#include "coordinator/run/hosts_in_use.h"
 #include "coordinator/run/prepare.h"
 #include "coordinator/run/run_report.h"
 #include "coordinator/run/start.h"
@@ -140,7 +141,7 @@ int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
     const auto newest = check_resume(coordinator, digest);
     take_up_forgotten(coordinator, manifest);
     write_corpus_reference(coordinator.directory, {manifest_file, digest});
-    monitoring::publish(coordinator.directory.run_file(), to_toml(run_file));
+    monitoring::publish(coordinator.directory.run_file(), to_toml(as_asked(*coordinator.session)));
     board.metrics().set_identity(identity_of(run_file, manifest));
     show_cleaning(board.metrics(), manifest);
 

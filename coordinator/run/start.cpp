@@ -18,6 +18,7 @@
 #include "coordinator/job/version.h"
 #include "coordinator/launch/launcher.h"
 #include "coordinator/protocol/wire.h"
+#include "coordinator/run/hosts_in_use.h"
 #include "coordinator/run/journal.h"
 #include "data/digest.h"
 #include "data/forgotten.h"
@@ -146,9 +147,11 @@ Coordinator::Coordinator(const RunFile& given)
                                                 .board = *board,
                                                 .console = *console,
                                                 .requests = requests,
-                                                .time_limit = time_limit_of(run_file.launch)});
+                                                .time_limit = time_limit_of(run_file.launch),
+                                                .asked_workers = run_file.launch.workers});
     monitoring::log_info("run '{}' in {}{}", run_file.run.name, directory.root().string(),
                          board->status.metrics.empty() ? "" : ", metrics at " + board->status.metrics);
+    take_up_left_out_hosts(*session);
 }
 
 std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const std::string& manifest_digest) {

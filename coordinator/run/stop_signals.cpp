@@ -15,7 +15,7 @@ namespace kiban::coordinator {
 StopSignals::StopSignals() {
     sigset_t wanted;
     sigemptyset(&wanted);
-    for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&wanted, signal);
+    for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) sigaddset(&wanted, signal);
     ::pthread_sigmask(SIG_BLOCK, &wanted, &previous_);
     descriptor_ = ::signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
     if (descriptor_ < 0) throw IoError("cannot wait for signals: {}", std::strerror(errno));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SIGINT, SIGTERM and SIGUSR1 as something to poll: no handler runs, so nothing happens in one.
+// SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 as something to poll: no handler runs, so nothing happens in one.
 //
 // Make it before any other thread of the process, so that all inherit the blocked signals. Restores the mask when it
 // goes.
@@ -27,5 +27,8 @@ class StopSignals {
     sigset_t previous_{};
     int descriptor_ = -1;
 };
+
+/// Of those with which a scheduler says that the time is up (SIGUSR1, SIGUSR2): the job goes back into the queue.
+inline bool asks_for_requeue(int signal) { return signal == SIGUSR1 || signal == SIGUSR2; }
 
 }  // namespace kiban::coordinator

@@ -6,9 +6,9 @@
 #include <functional>
 #include <utility>
 
-#include "coordinator/launch/hosts.h"
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/history.h"
+#include "coordinator/run/hosts_in_use.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 #include "monitoring/log.h"
@@ -54,16 +54,14 @@ PolicyRules rules_of(const RunFile& run_file) {
 }
 
 PolicyEvent event_of(const Session& session, const AttemptEnd& end, const AttemptMode& mode, std::uint64_t progress) {
-    const LaunchConfig& launch = session.run_file.launch;
-    const auto room = room_on_hosts(choose_launcher(launch.launcher, current_environment()), current_environment(),
-                                    launch.threads_per_worker);
     const std::size_t seed = std::hash<std::string>{}(session.run_id) + session.board.status.attempt;
     return {.end = end,
             .now = monotonic_seconds(),
             .progress = mode.progress() > progress,
             .older_checkpoint = mode.has_older_checkpoint(),
             .jitter = static_cast<double>(seed % 1024) / 1024,
-            .dispensable = dispensable_hosts(room, session.excluded_hosts, launch.workers)};
+            .workers_without = [&session](const std::set<std::string>& out) { return workers_without(session, out); },
+            .may_requeue = std::getenv("SLURM_JOB_ID") != nullptr};
 }
 
 const char* word_of(Decision::Kind kind) {
@@ -100,11 +98,7 @@ void note_decision(Session& session, const Decision& decision, const AttemptEnd&
                            {"phase", end.place->phase},
                            {"step", end.place->step}};
     }
-    if (!decision.exclude_host.empty()) {
-        fields["host"] = decision.exclude_host;
-        session.board.status.excluded_hosts.push_back(decision.exclude_host);
-        session.board.metrics().hosts_excluded(session.board.status.excluded_hosts.size());
-    }
+    if (!decision.exclude_hosts.empty()) fields["hosts"] = decision.exclude_hosts;
     if (decision.kind != Decision::Kind::done) session.board.journal.add("decision", fields);
 }
 
@@ -125,7 +119,7 @@ void extend(Session& session) {
     const Request request = *std::exchange(session.extension, std::nullopt);
     const std::uint64_t before = session.run_file.train.steps;
     try {
-        RunFile extended = session.run_file;
+        RunFile extended = as_asked(session);
         extended.train.steps = request.steps;
         monitoring::publish(session.directory.run_file(), to_toml(extended));
         session.board.journal.add("extended", {{"from", before}, {"to", request.steps}, {"by", request.by}});
@@ -172,10 +166,11 @@ Outcome supervise(Session& session,
         state = std::move(next);
         note_end(session, end, decision.reason, failed);
         note_decision(session, decision, end);
+        if (decision.requeue) end.requeue = true;
         if (decision.kind != Decision::Kind::restart) return {decision, end};
 
         mode->before_restart(decision);
-        session.excluded_hosts = state.excluded;
+        leave_out_hosts(session, decision);
         log_warning("attempt {}: {}; starting again in {:.1f} s", attempt, decision.reason, decision.backoff_seconds);
         ++session.board.status.restarts;
         session.board.metrics().restarted(decision.cause, mode->undone_steps(), mode->undone_tokens());
@@ -183,8 +178,8 @@ Outcome supervise(Session& session,
         if (!back_off(session, decision.backoff_seconds)) {
             end.interrupted = true;
             end.asked_to_leave = true;
-            end.requeue =
-                session.signals.take() == std::optional(SIGUSR1) || session.time_limit.is_up(monotonic_seconds(), 0);
+            end.requeue = asks_for_requeue(session.signals.take().value_or(0)) ||
+                          session.time_limit.is_up(monotonic_seconds(), 0);
             return {decide_once(end), end};
         }
     }

@@ -34,7 +34,8 @@ struct Session {
     std::optional<Request> extension = {};      // asked for, not yet in the run file
     bool attempt_used = false;                  // whether the lease's attempt number has been given to an attempt
     StepPace pace = {};                         // of all attempts
-    std::set<std::string> excluded_hosts = {};  // that workers are started without, as long as this process lives
+    std::set<std::string> excluded_hosts = {};  // that workers are started without (hosts_in_use.h)
+    int asked_workers = 0;                      // launch.workers as the user has it; fewer may be left
 };
 
 struct Outcome {

@@ -27,7 +27,11 @@ class TimeLimit {
         return seconds_left(now) < seconds_to_leave + kMarginSeconds;
     }
 
+    /// Whether one must leave now, saved or not: what is under way ends with the job anyway.
+    bool is_over(double now) const { return seconds_left(now) < kLastSeconds; }
+
     static constexpr double kMarginSeconds = 15;
+    static constexpr double kLastSeconds = 3;  // for the workers to be ended, the journal, and the place in the queue
 
   private:
     double end_ = std::numeric_limits<double>::infinity();

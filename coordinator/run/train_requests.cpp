@@ -62,7 +62,9 @@ void TrainMode::on_setting(CoordinatorChannel& channel, const Request& request) 
             throw ConfigError("train.steps needs a save and a resume: kiban extend RUN_DIR --steps {}",
                               changed.train.steps);
         }
-        monitoring::publish(session_.directory.run_file(), to_toml(changed));
+        RunFile kept = changed;
+        kept.launch.workers = session_.asked_workers;
+        monitoring::publish(session_.directory.run_file(), to_toml(kept));
         for (const LiveChange& change : changes) {
             session_.board.journal.add(
                 "set", {{"key", change.key}, {"from", change.from}, {"to", change.to}, {"by", request.by}});

@@ -91,7 +91,7 @@ TEST_P(Copying, WhatChangesAfterTheWaitDoesNotReachTheFile) {
 }
 INSTANTIATE_TEST_SUITE_P(Mode, Copying, ::testing::Values(CopyMode::snapshot, CopyMode::lazy));
 
-TEST(BackgroundWriter, APoolSmallerThanATensorSavesInSlices) {
+TEST(BackgroundWriter, Row25APoolSmallerThanATensorSavesInSlices) {
     const Scratch expected_place;
     const Scratch scratch;
     HeldState state(large_model());
@@ -113,7 +113,7 @@ TEST(BackgroundWriter, APoolSmallerThanATensorSavesInSlices) {
     expect_same(*done.report, expected);
 }
 
-TEST(BackgroundWriter, ASnapshotThatThePoolDoesNotHoldIsRefused) {
+TEST(BackgroundWriter, Row25ASnapshotThatThePoolDoesNotHoldIsRefused) {
     const HeldState state(large_model());
     Answers answers;
     BackgroundWriter writer;

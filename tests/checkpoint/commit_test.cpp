@@ -195,7 +195,7 @@ TEST(Commit, ARejectedNameIsNotUsedAgain) {
     EXPECT_TRUE(contains(Staged({scratch.path(), 5}).refusal(), "a checkpoint of that name was rejected"));
 }
 
-TEST(Begin, TooLittleSpaceIsNoticedBeforeAnythingIsWritten) {
+TEST(Begin, Row06TooLittleSpaceIsNoticedBeforeAnythingIsWritten) {
     const Scratch scratch;
     for (const std::uint64_t needed : {std::uint64_t{1} << 60, UINT64_MAX}) {
         const std::string message = message_of<IoError>([&] { begin_checkpoint(scratch.path(), 5, 1, needed); });
@@ -308,7 +308,7 @@ TEST(Newest, ALineThatACrashCutShortDoesNotSpoilTheRecordsAroundIt) {
     EXPECT_EQ(newest_checkpoint(scratch.path())->directory, one.directory);
 }
 
-TEST(Newest, ACheckpointOfANewerKibanIsRefusedByNameNotPassedOverNorRejected) {
+TEST(Newest, Row27ACheckpointOfANewerKibanIsRefusedByNameNotPassedOverNorRejected) {
     const Scratch scratch;
     write_checkpoint({scratch.path(), 1});
     const auto newer = write_checkpoint({scratch.path(), 2});
@@ -323,7 +323,7 @@ TEST(Newest, ACheckpointOfANewerKibanIsRefusedByNameNotPassedOverNorRejected) {
     EXPECT_EQ(listed(scratch.path()).size(), 2U);
 }
 
-TEST(Retention, KeepsTheNewestAndNeverFewerThanTwo) {
+TEST(Retention, Row24KeepsTheNewestAndNeverFewerThanTwo) {
     const Scratch scratch;
     for (std::uint64_t step = 0; step < 6; ++step) write_checkpoint({scratch.path(), step});
     apply_retention(scratch.path(), 3);
@@ -338,7 +338,7 @@ TEST(Retention, KeepsTheNewestAndNeverFewerThanTwo) {
         EXPECT_EQ(verify_checkpoint(info.directory).faults, std::vector<std::string>{});
 }
 
-TEST(Retention, NeverRemovesTheOneBeingLoaded) {
+TEST(Retention, Row24NeverRemovesTheOneBeingLoaded) {
     const Scratch scratch;
     for (std::uint64_t step = 0; step < 5; ++step) write_checkpoint({scratch.path(), step});
     apply_retention(scratch.path(), 2, scratch.path() / "ckpt" / "step-000000000001-a000001" / "");
@@ -386,7 +386,7 @@ TEST(Sweep, RemovesWhatDeadAttemptsLeftAndNothingElse) {
     EXPECT_FALSE(fs::exists(scratch.path() / "never-saved"));
 }
 
-TEST(Sweep, AnOrphanThatStillWritesCannotReachACheckpoint) {
+TEST(Sweep, Row03AnOrphanThatStillWritesCannotReachACheckpoint) {
     const Scratch scratch;
     const Save save{scratch.path(), 2};
     const Staged staged(save);

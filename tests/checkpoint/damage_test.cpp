@@ -57,7 +57,7 @@ class Damage : public ::testing::Test {
     std::vector<fs::path> files_;
 };
 
-TEST_F(Damage, OfASingleBitIsNeverSilent) {
+TEST_F(Damage, Row09OfASingleBitIsNeverSilent) {
     ASSERT_EQ(files_.size(), 5U);  // two shards, the curve, the manifest, the record
     ASSERT_EQ(load(checkpoint_.directory), Outcome::right);
     std::mt19937_64 engine(20240731);
@@ -81,7 +81,7 @@ TEST_F(Damage, OfASingleBitIsNeverSilent) {
     EXPECT_EQ(load(checkpoint_.directory), Outcome::right);
 }
 
-TEST_F(Damage, OfASingleBitIsFoundByVerify) {
+TEST_F(Damage, Row09OfASingleBitIsFoundByVerify) {
     std::mt19937_64 engine(5);
     for (const fs::path& file : files_) {
         for (int i = 0; i < 100; ++i) {
@@ -94,7 +94,7 @@ TEST_F(Damage, OfASingleBitIsFoundByVerify) {
     EXPECT_TRUE(verify_checkpoint(checkpoint_.directory).faults.empty());
 }
 
-TEST_F(Damage, ByTruncationIsNoticedWhateverIsMissing) {
+TEST_F(Damage, Row08ByTruncationIsNoticedWhateverIsMissing) {
     for (const fs::path& file : files_) {
         const std::string good = monitoring::read_text(file);
         for (const std::size_t bytes : {good.size() - 1, good.size() - 4, good.size() - 512, good.size() - 4096,
@@ -111,7 +111,7 @@ TEST_F(Damage, ByTruncationIsNoticedWhateverIsMissing) {
     EXPECT_EQ(load(checkpoint_.directory), Outcome::right);
 }
 
-TEST_F(Damage, ByAMissingFileIsNoticed) {
+TEST_F(Damage, Row10ByAMissingFileIsNoticed) {
     for (const fs::path& file : files_) {
         fs::rename(file, scratch_.path() / "aside");
         expect_refused("without " + file.filename().string(), true);
@@ -123,14 +123,14 @@ TEST_F(Damage, ByAMissingFileIsNoticed) {
     EXPECT_EQ(load(checkpoint_.directory), Outcome::right);
 }
 
-TEST_F(Damage, ByAnExtraFileIsNoticedButDotFilesOfTheFileSystemAreNot) {
+TEST_F(Damage, Row10ByAnExtraFileIsNoticedButDotFilesOfTheFileSystemAreNot) {
     testing::put_text(checkpoint_.directory / ".nfs0000000012345678", "a network file system's");
     EXPECT_EQ(load(checkpoint_.directory), Outcome::right);
     testing::put_text(checkpoint_.directory / "shard-00002.h5", "");
     expect_refused("an extra shard", true);
 }
 
-TEST_F(Damage, BySwappedShardsIsNoticed) {
+TEST_F(Damage, Row10BySwappedShardsIsNoticed) {
     const fs::path a = checkpoint_.directory / "shard-00000.h5";
     const fs::path b = checkpoint_.directory / "shard-00001.h5";
     const bool same_size = fs::file_size(a) == fs::file_size(b);
@@ -140,7 +140,7 @@ TEST_F(Damage, BySwappedShardsIsNoticed) {
     expect_refused("swapped shards", !same_size);
 }
 
-TEST_F(Damage, ByAShardOfAnotherStepIsNoticedThoughItsSizeIsRight) {
+TEST_F(Damage, Row10ByAShardOfAnotherStepIsNoticedThoughItsSizeIsRight) {
     for (const char* name : {"shard-00000.h5", "shard-00001.h5"}) {
         const std::string good = monitoring::read_text(checkpoint_.directory / name);
         const std::string other = monitoring::read_text(older_.directory / name);
@@ -151,7 +151,7 @@ TEST_F(Damage, ByAShardOfAnotherStepIsNoticedThoughItsSizeIsRight) {
     }
 }
 
-TEST_F(Damage, ByAShardOfAnotherAttemptAtTheSameStepIsNoticedThoughItsSizeIsRight) {
+TEST_F(Damage, Row10ByAShardOfAnotherAttemptAtTheSameStepIsNoticedThoughItsSizeIsRight) {
     // The other attempt trained on: its elements are those of another step.
     const Scratch elsewhere;
     const auto other = write_checkpoint({elsewhere.path(), 4, 2});
@@ -171,7 +171,7 @@ TEST_F(Damage, ByAShardOfAnotherAttemptAtTheSameStepIsNoticedThoughItsSizeIsRigh
     EXPECT_EQ(newest_checkpoint(scratch_.path())->step, 1U);
 }
 
-TEST_F(Damage, PointersToTheNewestAreNeverAsked) {
+TEST_F(Damage, Row11PointersToTheNewestAreNeverAsked) {
     const fs::path checkpoints = scratch_.path() / "ckpt";
     const std::string stale = R"({"checkpoint":"step-000000000001-a000001"})";
     for (const std::string& text : {stale, std::string(), std::string("garbage \0 {"), std::string("{\"step\":99}")}) {

@@ -69,7 +69,7 @@ bool was_killed(const CommandResult& result) {
     return WIFSIGNALED(result.status) && WTERMSIG(result.status) == SIGKILL;
 }
 
-TEST(Kill, AtEveryPointOfASaveLeavesTheOldOrTheNewCheckpointNeverAMix) {
+TEST(Kill, Row01And02AtEveryPointOfASaveLeavesTheOldOrTheNewCheckpointNeverAMix) {
     int kills = 0;
     for (const Point& point : kPoints) {
         for (int call = 1;; ++call) {
@@ -132,7 +132,7 @@ TEST(Kill, AtRandomMomentsOfContinuousSavingNeverLosesACommit) {
 
 class Refusal : public ::testing::TestWithParam<std::pair<const char*, const char*>> {};
 
-TEST_P(Refusal, AtEveryPointOfASaveIsAnErrorThatLeavesTheOldCheckpointsAndNoLitter) {
+TEST_P(Refusal, Row06And07AtEveryPointOfASaveIsAnErrorThatLeavesTheOldCheckpointsAndNoLitter) {
     const auto [action, reason] = GetParam();
     int refusals = 0;
     for (const Point& point : kPoints) {
@@ -189,7 +189,7 @@ TEST(BackgroundWriter, AKillOrARefusalAtAnyPointOfAShardLeavesTheOldCheckpointsA
 
 class FullDisk : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(FullDisk, TheKernelsOwnRefusalAtEveryStageLeavesTheOldCheckpointAndACleanExit) {
+TEST_P(FullDisk, Row06TheKernelsOwnRefusalAtEveryStageLeavesTheOldCheckpointAndACleanExit) {
     const Scratch scratch;
     const CommandResult result =
         run_command(fmt::format("{} {} {}", KIBAN_CHECKPOINT_CHILD, GetParam(), (scratch.path() / "disk").string()));

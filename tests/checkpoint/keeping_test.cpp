@@ -180,7 +180,7 @@ TEST(Scrub, KeepsItsPaceAndEndsAtOnce) {
     EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
 }
 
-TEST(Scrub, RetentionUnderItIsNoDamage) {
+TEST(Scrub, Row24RetentionUnderItIsNoDamage) {
     const Scratch scratch;
     Scrub scrub({scratch.path(), 0.0001, 1e12});
     for (std::uint64_t step = 0; step < 30; ++step) {
@@ -261,7 +261,7 @@ TEST(Unreadable, IsNoDamageAndNeitherRetentionNorRepairTakesIt) {
     EXPECT_EQ(steps_left(scratch), (Steps{5, 4, 1}));
 }
 
-TEST(Pinning, WhileRetentionTakesACheckpointBringsItBack) {
+TEST(Pinning, Row24WhileRetentionTakesACheckpointBringsItBack) {
     const Scratch scratch;
     const auto info = write(scratch, 1);
     int asked = 0;  // pinned between the look before and the look after

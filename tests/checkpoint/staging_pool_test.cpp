@@ -112,7 +112,7 @@ TEST(StagingPool, SegmentsCoverEverySliceOnceAndKeepElementsWhole) {
     EXPECT_LE(slots.size(), (end_of_stream + slot - 1) / slot);
 }
 
-TEST(StagingPool, MemoryThatTheSystemDoesNotHaveIsAConfigurationError) {
+TEST(StagingPool, Row25MemoryThatTheSystemDoesNotHaveIsAConfigurationError) {
     const std::string message =
         message_of<ConfigError>([] { StagingPool pool({.slot_bytes = 1ULL << 56, .slots = 2}); });
     EXPECT_TRUE(message.starts_with("cannot have 137438953472 MiB of memory for copies of a checkpoint: ")) << message;

@@ -63,13 +63,13 @@ TEST(RunState, EveryMissingFieldIsNamed) {
     }
 }
 
-TEST(RunState, AnOlderCheckpointIsOfALayoutThatCutNothing) {
+TEST(RunState, Row27AnOlderCheckpointIsOfALayoutThatCutNothing) {
     nlohmann::json json = to_json(example());
     json.erase("layout");
     EXPECT_EQ(run_state_from_json(json).layout, "tensor 1, pipeline 1, context 1, gradients summed each step");
 }
 
-TEST(RunState, AnOlderCheckpointWasTrainedInFp32) {
+TEST(RunState, Row27AnOlderCheckpointWasTrainedInFp32) {
     nlohmann::json json = to_json(example());
     json.erase("precision");
     EXPECT_EQ(run_state_from_json(json).precision, "fp32");

@@ -41,6 +41,11 @@ TEST(Hosts, RoomIsThatOfTheAllocationOrTheHostFile) {
     const Environment slurm = {{"SLURM_JOB_NODELIST", "n[1-3]"}, {"SLURM_JOB_CPUS_PER_NODE", "8(x2),4"}};
     const std::map<std::string, int> expected = {{"n1", 4}, {"n2", 4}, {"n3", 2}};
     EXPECT_EQ(room_on_hosts(LauncherKind::srun, slurm, 2), expected);
+    EXPECT_EQ(room_on_hosts(LauncherKind::mpirun, slurm, 2), expected) << "mpirun of an allocation";
+    Environment limited = slurm;
+    limited["SLURM_NTASKS_PER_NODE"] = "3";
+    EXPECT_EQ(room_on_hosts(LauncherKind::srun, limited, 2),
+              (std::map<std::string, int>{{"n1", 3}, {"n2", 3}, {"n3", 2}}));
     EXPECT_TRUE(room_on_hosts(LauncherKind::srun, {}, 2).empty());
     EXPECT_TRUE(room_on_hosts(LauncherKind::srun, {{"SLURM_JOB_NODELIST", "n[1-3]"}}, 2).empty());
 
@@ -52,19 +57,32 @@ TEST(Hosts, RoomIsThatOfTheAllocationOrTheHostFile) {
     std::filesystem::remove(file);
 }
 
-TEST(Hosts, OneIsDispensableWhereTheOthersHaveRoomForAllWorkers) {
-    const std::map<std::string, int> room = {{"n1", 4}, {"n2", 4}, {"n3", 2}};
+TEST(FailedHosts, AreThoseThatTheLauncherSaysAreGone) {
     using Set = std::set<std::string>;
-    EXPECT_EQ(dispensable_hosts(room, {}, 6), (Set{"n1", "n2", "n3"}));
-    EXPECT_EQ(dispensable_hosts(room, {}, 8), Set{"n3"});
-    EXPECT_EQ(dispensable_hosts(room, {}, 9), Set{});
-    EXPECT_EQ(dispensable_hosts(room, {"n3"}, 4), (Set{"n1", "n2"}));
-    EXPECT_EQ(dispensable_hosts(room, {"n3"}, 5), Set{});
-    EXPECT_EQ(dispensable_hosts({}, {}, 1), Set{});
-    EXPECT_EQ(dispensable_hosts({{"n1.x.org", 4}, {"n2.x.org", 4}, {"n3.x.org", 2}}, {"n3"}, 5), Set{})
-        << "the third is out by its short name";
-    EXPECT_EQ(dispensable_hosts({{"10.0.0.1", 1}, {"10.0.0.2", 1}, {"10.0.0.3", 1}}, {"10.0.0.1"}, 1),
-              (Set{"10.0.0.2", "10.0.0.3"}));
+    EXPECT_EQ(failed_hosts("srun: error: Node failure on n2\nsrun: error: n2: task 1: Killed\n"), Set{"n2"});
+    EXPECT_EQ(
+        failed_hosts("ORTE has lost communication with a remote daemon.\n\n  HNP daemon   : [[5,0],0] on node h1\n"
+                     "  Remote daemon: [[5,0],2] on node h3\n"),
+        Set{"h3"});
+    EXPECT_EQ(failed_hosts("ssh: connect to host h2 port 22: No route to host\n"
+                           "ssh: connect to host h4.x port 22: Connection timed out\n"),
+              (Set{"h2", "h4.x"}));
+    EXPECT_EQ(
+        failed_hosts("srun: error: Task launch for StepId=7.1 failed on node n3: Communication connection failure\n"),
+        Set{"n3"});
+    EXPECT_EQ(failed_hosts("ssh: connect to host h2 port 22: Connection refused\nsrun: error: n1: task 0: Killed\n"),
+              Set{});
+}
+
+TEST(Hosts, TheOthersHaveTheRoomOfThoseThatAreNotOut) {
+    const std::map<std::string, int> room = {{"n1", 4}, {"n2", 4}, {"n3", 2}};
+    EXPECT_EQ(room_left(room, {}), 10);
+    EXPECT_EQ(room_left(room, {"n3"}), 8);
+    EXPECT_EQ(room_left(room, {"n1", "n3"}), 4);
+    EXPECT_EQ(room_left({}, {}), 0);
+    EXPECT_EQ(room_left({{"n1.x.org", 4}, {"n2.x.org", 4}}, {"n1"}), 4) << "out by its short name";
+    EXPECT_EQ(room_left({{"n1", 4}, {"n2", 4}}, {"n1.x.org"}), 4) << "out by its long name";
+    EXPECT_EQ(room_left({{"10.0.0.1", 1}, {"10.0.0.2", 1}}, {"10.0.0.1"}), 1);
 }
 
 TEST(Hosts, AShortNameEndsAtTheFirstDotAndAnAddressStaysWhole) {
@@ -77,9 +95,10 @@ TEST(Hosts, AShortNameEndsAtTheFirstDotAndAnAddressStaysWhole) {
 TEST(Hosts, ExcludedOnesAreKeptFromTheLauncher) {
     StepPlan plan;
     plan.launcher = LauncherKind::srun;
-    plan.excluded_hosts = {"n2", "n4"};
+    plan.excluded_hosts = {"n2", "n4", "other"};
+    plan.room = {{"n1", 2}, {"n2.x.org", 2}, {"n3", 2}, {"n4", 2}};
     const auto words = launch_arguments(plan);
-    EXPECT_NE(std::ranges::find(words, "--exclude=n2,n4"), words.end());
+    EXPECT_NE(std::ranges::find(words, "--exclude=n2.x.org,n4"), words.end()) << "as the launcher calls them";
     plan.launcher = LauncherKind::mpirun;
     plan.excluded_hosts = {"h2"};
     plan.room = {{"h1", 2}, {"h2", 1}, {"h3", 1}};

@@ -63,7 +63,7 @@ TEST_F(LeaseTest, TheFirstAttemptIsOneAndEachNextIsHigher) {
     EXPECT_TRUE(lease.is_current());
 }
 
-TEST_F(LeaseTest, ASecondLiveRunIsRefusedNamingTheOwner) {
+TEST_F(LeaseTest, Row17ASecondLiveRunIsRefusedNamingTheOwner) {
     const Lease lease = Lease::acquire(dir_);
     try {
         Lease::acquire(dir_);
@@ -135,14 +135,14 @@ TEST_F(LeaseTest, TheCounterIsRenewed) {
     EXPECT_NE(monitoring::read_text(dir_ / "lease/epoch-000001.beat"), first);
 }
 
-TEST_F(LeaseTest, AHigherEpochFencesTheOwner) {
+TEST_F(LeaseTest, Row17AHigherEpochFencesTheOwner) {
     Lease lease = Lease::acquire(dir_);
     leave_lease(2, owner({1, 1}, "another machine"), "1");
     EXPECT_FALSE(lease.is_current());
     EXPECT_THROW(lease.next_attempt(), CommError);
 }
 
-TEST_F(LeaseTest, AnOwnerThatWasOvertakenHearsOfItWhenItRenews) {
+TEST_F(LeaseTest, Row17AnOwnerThatWasOvertakenHearsOfItWhenItRenews) {
     Lease lease = Lease::acquire(dir_, kQuick);
     lease.renew();
     leave_lease(2, owner({1, 1}, "another machine"), "1");

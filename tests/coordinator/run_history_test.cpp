@@ -98,6 +98,16 @@ TEST(RefusedSteps, AreThoseOfTheSurvivingHistory) {
     EXPECT_TRUE(refused_steps({refused(40), {{"event", "started_over"}}}).empty());
 }
 
+TEST(LeftOutHosts, AreThoseWhoseTimeHasNotPassed) {
+    const std::vector<nlohmann::json> journal = {{{"event", "host_left_out"}, {"host", "h2"}, {"until", 2000.5}},
+                                                 {{"event", "host_left_out"}, {"host", "h3"}, {"until", 1000}},
+                                                 {{"event", "started_over"}},
+                                                 {{"event", "host_left_out"}, {"host", "h4"}, {"until", "soon"}}};
+    EXPECT_EQ(left_out_hosts(journal, 999), (std::set<std::string>{"h2", "h3"})) << "a host is no better for a new run";
+    EXPECT_EQ(left_out_hosts(journal, 1000), std::set<std::string>{"h2"});
+    EXPECT_EQ(left_out_hosts(journal, 2001), std::set<std::string>{});
+}
+
 TEST(ThePolicysState, KnowsOfEarlierStartsWhatWasLeftOutAndRolledBack) {
     const json rolled_back = {{"event", "rolled_back"}, {"step", 120}};
     const PolicyState state = policy_state({left_out(64, "quarantine", 3), left_out(320, "rollback", 9), rolled_back});

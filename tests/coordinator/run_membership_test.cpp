@@ -60,6 +60,24 @@ TEST(Membership, AWorkerAnswersFromItsHelloUntilItIsLostOrHasFinished) {
     EXPECT_FALSE(members.answers(1, 1033));
 }
 
+TEST(Membership, AHostIsSilentWhenNobodyOnItWasHeardOfLate) {
+    Membership members(4, 1000, 60, 30);
+    for (const auto& [rank, host] : {std::pair(0, "h1"), std::pair(1, "h1"), std::pair(2, "h2"), std::pair(3, "h2")}) {
+        Hello from = hello(rank);
+        from.world_size = 4;
+        from.host = host;
+        members.hello(from, 1000);
+    }
+    members.heard(0, 1031);
+    members.heard(1, 1030);
+    members.heard(3, 1001);
+    EXPECT_EQ(members.lost(1030.5), std::vector<int>{2});
+    EXPECT_EQ(members.silent_hosts(1030.5), std::set<std::string>{"h2"})
+        << "its other worker spoke last a second later";
+    members.heard(3, 1016);
+    EXPECT_EQ(members.silent_hosts(1030.5), std::set<std::string>{}) << "one worker is silent, not its host";
+}
+
 TEST(Membership, AWorkerThatHasFinishedMayBeSilent) {
     Membership members = two();
     members.hello(hello(0), 1001);

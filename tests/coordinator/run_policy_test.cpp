@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <set>
+#include <utility>
+
 #include "coordinator/run/policy.h"
 #include "monitoring/exit_codes.h"
 
@@ -35,7 +39,8 @@ class Story {
     double now = 0;
     bool progress = false;
     bool older_checkpoint = true;
-    std::set<std::string> dispensable;
+    std::function<int(const std::set<std::string>&)> workers_without;
+    bool may_requeue = false;
 
     Decision ends(const AttemptEnd& end) {
         auto [decision, next] = decide(std::move(state),
@@ -43,7 +48,8 @@ class Story {
                                         .now = now,
                                         .progress = progress,
                                         .older_checkpoint = older_checkpoint,
-                                        .dispensable = dispensable},
+                                        .workers_without = workers_without,
+                                        .may_requeue = may_requeue},
                                        rules);
         state = std::move(next);
         return decision;
@@ -282,30 +288,79 @@ TEST(Policy, AnOlderCheckpointHasAsManyAttemptsAsTheOneBeforeIt) {
     EXPECT_EQ(run.ends(loading).rule, "no_progress");
 }
 
+using Hosts = std::set<std::string>;
+
+// As many workers as 2, where at most one host is left out.
+int with_one_spare(const Hosts& out) { return out.size() <= 1 ? 2 : 0; }
+
+AttemptEnd silent_host(std::uint64_t step, Hosts hosts) {
+    AttemptEnd end = at_step(launcher_ended(143), step, "reduce", hosts.begin()->c_str());
+    end.lost = {1};
+    end.lost_hosts = std::move(hosts);
+    return end;
+}
+
 TEST(Policy, AHostThatCrashesTwiceIsLeftOutWhereTheOthersHaveRoom) {
     Story run;
     run.progress = true;
-    run.dispensable = {"h2"};
-    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 5, "forward", "h2")).exclude_host, "");
-    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 6, "forward", "h1")).exclude_host, "");
+    run.workers_without = with_one_spare;
+    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 5, "forward", "h2")).exclude_hosts, Hosts{});
+    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 6, "forward", "h1")).exclude_hosts, Hosts{});
     Story full = run;
     const Decision decision = run.ends(at_step(launcher_ended(137), 9, "forward", "h2"));
-    EXPECT_EQ(decision.exclude_host, "h2");
+    EXPECT_EQ(decision.exclude_hosts, Hosts{"h2"});
+    EXPECT_EQ(decision.workers, 2);
     EXPECT_EQ(decision.rule, "host_excluded");
-    EXPECT_EQ(run.state.excluded, std::set<std::string>{"h2"});
-    full.dispensable.clear();
-    EXPECT_EQ(full.ends(at_step(launcher_ended(137), 9, "forward", "h2")).exclude_host, "") << "no room without it";
+    EXPECT_EQ(run.state.excluded, Hosts{"h2"});
+    full.workers_without = {};
+    EXPECT_EQ(full.ends(at_step(launcher_ended(137), 9, "forward", "h2")).exclude_hosts, Hosts{})
+        << "no room without it";
+    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 10, "forward", "h1")).rule, "restart")
+        << "its second crash, but no room without both";
 }
 
 TEST(Policy, AHostIsTheSameByItsShortNameAndByItsLongOne) {
     Story run;
     run.progress = true;
-    run.dispensable = {"h2.cluster.org", "h3"};
-    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 5, "forward", "h2")).exclude_host, "");
-    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 9, "forward", "h2.cluster.org")).exclude_host, "h2.cluster.org");
-    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 5, "forward", "h3.cluster.org")).exclude_host, "");
-    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 9, "forward", "h3.cluster.org")).exclude_host, "h3")
-        << "as the launcher calls it";
+    run.workers_without = with_one_spare;
+    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 5, "forward", "h2")).exclude_hosts, Hosts{});
+    EXPECT_EQ(run.ends(at_step(launcher_ended(137), 9, "forward", "h2.cluster.org")).exclude_hosts, Hosts{"h2"});
+}
+
+TEST(Policy, Row22AHostThatIsLostIsLeftOutAtOnceASpareTakesItsPlaceOrTheRunShrinks) {
+    Story spare;
+    spare.workers_without = with_one_spare;
+    const Decision first = spare.ends(silent_host(9, {"h3.cluster.org"}));
+    EXPECT_EQ(first.kind, Kind::restart);
+    EXPECT_EQ(first.rule, "host_lost");
+    EXPECT_EQ(first.exclude_hosts, Hosts{"h3"});
+    EXPECT_EQ(first.workers, 2);
+    const Decision second = spare.ends(silent_host(9, {"h2"}));
+    EXPECT_EQ(second.rule, "rows_quarantined") << "without room it is an end like others";
+
+    Story shrinks;
+    shrinks.workers_without = [](const Hosts& out) { return 4 - static_cast<int>(out.size()); };
+    EXPECT_EQ(shrinks.ends(silent_host(9, {"h3", "h4"})).workers, 2);
+    EXPECT_EQ(shrinks.ends(silent_host(9, {"h2"})).workers, 1) << "the same step again, but no rows are to blame";
+    EXPECT_EQ(shrinks.state.excluded, (Hosts{"h2", "h3", "h4"}));
+}
+
+TEST(Policy, Row22AHostThatIsLostWithoutRoomElsewherePutsTheJobBackIntoTheQueueWhereThereIsOne) {
+    Story run;
+    run.may_requeue = true;
+    Story silent = run;
+    EXPECT_EQ(silent.ends(silent_host(9, {"n2"})).rule, "restart") << "a silence may pass";
+    AttemptEnd failed_node = silent_host(9, {"n2"});
+    failed_node.launcher_lost_hosts = true;
+    const Decision decision = run.ends(failed_node);
+    EXPECT_EQ(decision.kind, Kind::stop);
+    EXPECT_EQ(decision.exit_code, kExitRequeue);
+    EXPECT_EQ(decision.rule, "no_room_left");
+    EXPECT_TRUE(decision.requeue);
+    Story never;
+    never.may_requeue = true;
+    never.rules.supervise.max_host_failures = 0;
+    EXPECT_EQ(never.ends(failed_node).rule, "restart") << "no host is ever left out";
 }
 
 TEST(Policy, RollbacksEndWhereTheyDoNotHelp) {

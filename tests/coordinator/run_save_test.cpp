@@ -87,7 +87,7 @@ TEST_F(SaveOfARun, ThatCannotMakeItsCurveDurableIsNoCheckpoint) {
     EXPECT_EQ(checkpoint::testing::entries_in(scratch_.path() / "ckpt" / ".staging"), 0U);
 }
 
-TEST_F(SaveOfARun, OfACoordinatorThatWasOvertakenBecomesNoCheckpoint) {
+TEST_F(SaveOfARun, Row17OfACoordinatorThatWasOvertakenBecomesNoCheckpoint) {
     SaveFlow flow(setup());
     current_ = false;
     const auto outcome = answer_all(flow, 3);

@@ -30,6 +30,13 @@ TEST(TimeLimit, WithoutOneThereIsAlwaysTime) {
     }
 }
 
+TEST(TimeLimit, IsOverShortlyBeforeItsEnd) {
+    const TimeLimit in_a_minute(kNow + 60);
+    EXPECT_FALSE(in_a_minute.is_over(kNow + 60 - TimeLimit::kLastSeconds));
+    EXPECT_TRUE(in_a_minute.is_over(kNow + 60.5 - TimeLimit::kLastSeconds));
+    EXPECT_FALSE(TimeLimit().is_over(1e18));
+}
+
 TEST(TimeLimit, IsUpWhenASaveAndTheMarginJustFit) {
     const TimeLimit in_a_minute(kNow + 60);
     EXPECT_FALSE(in_a_minute.is_up(kNow, 60 - TimeLimit::kMarginSeconds));

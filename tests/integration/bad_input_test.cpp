@@ -115,7 +115,7 @@ TEST_F(BadInput, AFullDiskWhilePreparing) {
     EXPECT_EQ(later.exit_code, 0) << "there is space again:\n" << later.output;
 }
 
-TEST_F(BadInput, AFullDiskWhileSavingCostsACheckpointAndNothingElse) {
+TEST_F(BadInput, Row06AFullDiskWhileSavingCostsACheckpointAndNothingElse) {
     const Ended ended = kiban(pretrain("run", 1), {{"KIBAN_FAULT", "ckpt.payload=enospc@3"}});
     EXPECT_EQ(ended.exit_code, 0) << ended.output;
     EXPECT_TRUE(contains(ended.output, "no checkpoint, training goes on")) << ended.output;

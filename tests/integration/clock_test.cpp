@@ -27,7 +27,7 @@ class JumpingClock : public RunTest {
 
 // Row 13 of the fault matrix: a day forwards and a day back, from one step to another and while checkpoints are
 // written.
-TEST_F(JumpingClock, ADayForwardsAndBackChangesNeitherStepsNorCheckpointsNorWhoOwnsTheRun) {
+TEST_F(JumpingClock, Row13ADayForwardsAndBackChangesNeitherStepsNorCheckpointsNorWhoOwnsTheRun) {
     const std::vector<std::string> often = {"--set", "checkpoint.interval_steps=20"};
     ASSERT_EQ(kiban(pretrain("whole", 2, often)).exit_code, 0);
     set_clock("0");
@@ -49,7 +49,7 @@ TEST_F(JumpingClock, ADayForwardsAndBackChangesNeitherStepsNorCheckpointsNorWhoO
 }
 
 // The newest checkpoint carries the oldest date.
-TEST_F(JumpingClock, AResumeTakesTheHighestStepWhateverItsDate) {
+TEST_F(JumpingClock, Row13AResumeTakesTheHighestStepWhateverItsDate) {
     const std::vector<std::string> often = {"--set", "checkpoint.interval_steps=20"};
     ASSERT_EQ(kiban(pretrain("whole", 2, often)).exit_code, 0);
     set_clock("86400");

@@ -27,7 +27,7 @@ class ExactResume : public RunTest, public ::testing::WithParamInterface<int> {
     }
 };
 
-TEST_P(ExactResume, ThreeKilledWorkersLeaveTheCurveAsItWouldHaveBeen) {
+TEST_P(ExactResume, Row01ThreeKilledWorkersLeaveTheCurveAsItWouldHaveBeen) {
     ASSERT_EQ(kiban(pretrain("whole", GetParam())).exit_code, 0);
     const std::string whole = csv("whole");
     ASSERT_EQ(std::count(whole.begin(), whole.end(), '\n'), static_cast<std::ptrdiff_t>(kSteps) + 1);
@@ -62,7 +62,7 @@ TEST_P(ExactResume, AKilledWorkerLeavesTheCurveOfMuonAsItWouldHaveBeen) {
     EXPECT_EQ(kiban({"verify", "killed"}).exit_code, 0);
 }
 
-TEST_P(ExactResume, AWorkerThatDiesInTheMiddleOfAnUpdateOrOfASaveChangesNothing) {
+TEST_P(ExactResume, Row01AWorkerThatDiesInTheMiddleOfAnUpdateOrOfASaveChangesNothing) {
     ASSERT_EQ(kiban(pretrain("whole", GetParam())).exit_code, 0);
     for (const char* fault : {"step.update=kill@57", "ckpt.payload=kill@3"}) {
         const std::string run = fmt::format("dies at {}", fault);
@@ -80,7 +80,7 @@ INSTANTIATE_TEST_SUITE_P(Workers, ExactResume, ::testing::Values(1, 2));
 
 class CoordinatorDeath : public RunTest {};
 
-TEST_F(CoordinatorDeath, TheWorkersDieWithItAndTheSameCommandGoesOn) {
+TEST_F(CoordinatorDeath, Row02TheWorkersDieWithItAndTheSameCommandGoesOn) {
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
     const auto first = start(pretrain("orphaned", 2));
     ASSERT_TRUE(wait_for_step("orphaned", 100, *first));
@@ -99,7 +99,7 @@ TEST_F(CoordinatorDeath, TheWorkersDieWithItAndTheSameCommandGoesOn) {
     EXPECT_EQ(csv("orphaned"), csv("whole"));
 }
 
-TEST_F(CoordinatorDeath, AtEveryPointOfACommitEitherTheOldOrTheNewCheckpointGoesOn) {
+TEST_F(CoordinatorDeath, Row02AtEveryPointOfACommitEitherTheOldOrTheNewCheckpointGoesOn) {
     ASSERT_EQ(kiban(pretrain("whole", 1)).exit_code, 0);
     for (const char* point : {"ckpt.manifest", "ckpt.commit_record", "ckpt.rename"}) {
         const std::string run = fmt::format("dies at {}", point);

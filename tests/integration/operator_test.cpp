@@ -170,7 +170,7 @@ TEST_F(Operator, NoShellReadsWhatAUserWrites) {
     EXPECT_FALSE(std::filesystem::exists(dir_ / "pwned"));
 }
 
-TEST_F(Operator, ARunSavesAndLeavesBeforeItsJobEnds) {
+TEST_F(Operator, Row15ARunSavesAndLeavesBeforeItsJobEnds) {
     const auto end = std::chrono::system_clock::now() + std::chrono::seconds(30);
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(end.time_since_epoch()).count();
     const auto running = start(run_of("run", 1000000), {{"SLURM_JOB_END_TIME", fmt::format("{}", seconds)}});

@@ -67,7 +67,7 @@ TEST_F(Pretrain, ARunDirectoryMayBeNamedWithQuotesAndBackslashes) {
     EXPECT_EQ(kiban({"verify", run}).exit_code, 0);
 }
 
-TEST_F(Pretrain, AFinishedRunSaysSoAndMoreStepsContinueIt) {
+TEST_F(Pretrain, Row30AFinishedRunSaysSoAndMoreStepsContinueIt) {
     ASSERT_EQ(kiban(pretrain("run", 1)).exit_code, 0);
     const Ended again = kiban(pretrain("run", 1));
     EXPECT_EQ(again.exit_code, 0);
@@ -96,7 +96,7 @@ TEST_F(Pretrain, ARunThatLostItsCheckpointsDoesNotStartAgainFromStepZeroUnasked)
     EXPECT_EQ(kiban(pretrain("run", 1, few)).exit_code, 0);
 }
 
-TEST_F(Pretrain, AChangeThatForbidsAResumeIsRefusedByNameAndFreshStartsOver) {
+TEST_F(Pretrain, Row26AChangeThatForbidsAResumeIsRefusedByNameAndFreshStartsOver) {
     const std::vector<std::string> few = {"--set", "train.steps=20"};
     ASSERT_EQ(kiban(pretrain("run", 1, few)).exit_code, 0);
     const std::vector<std::string> other = {"--set", "train.steps=20", "--set", "model.d_model=64"};
@@ -111,7 +111,7 @@ TEST_F(Pretrain, AChangeThatForbidsAResumeIsRefusedByNameAndFreshStartsOver) {
     EXPECT_EQ(last_step("run"), 20u);
 }
 
-TEST_F(Pretrain, ASignalSavesAtTheNextStepAndLeavesWith75) {
+TEST_F(Pretrain, Row14ASignalSavesAtTheNextStepAndLeavesWith75) {
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
     for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
         const std::string run = fmt::format("stopped-{}", signal);
@@ -131,7 +131,7 @@ TEST_F(Pretrain, ASignalSavesAtTheNextStepAndLeavesWith75) {
     }
 }
 
-TEST_F(Pretrain, ALiveRunHasItsDirectoryToItself) {
+TEST_F(Pretrain, Row17ALiveRunHasItsDirectoryToItself) {
     const auto first = start(pretrain("run", 1, {"--set", "train.steps=100000"}));
     ASSERT_TRUE(wait_for_step("run", 5, *first));
     const Ended second = kiban(pretrain("run", 1));

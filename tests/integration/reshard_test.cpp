@@ -107,7 +107,7 @@ class ReshardedRun : public RunTest {
     std::map<std::string, std::vector<std::string>> uninterrupted_;
 };
 
-TEST_F(ReshardedRun, GoesOnAsExactlyAsItSays) {
+TEST_F(ReshardedRun, Row23GoesOnAsExactlyAsItSays) {
     for (std::size_t i = 0; i < pairs().size(); ++i) {
         const auto& [from, to, level] = pairs()[i];
         SCOPED_TRACE(text_of(from) + " to " + text_of(to));

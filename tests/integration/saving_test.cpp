@@ -42,7 +42,7 @@ class SavingBeside : public RunTest {
     }
 };
 
-TEST_F(SavingBeside, TwoSavesThatFailCostTheirCheckpointsAloneAndAThirdInARowEndsTheRun) {
+TEST_F(SavingBeside, Row07TwoSavesThatFailCostTheirCheckpointsAloneAndAThirdInARowEndsTheRun) {
     ASSERT_EQ(kiban(pretrain("whole", 1)).exit_code, 0);
     const Ended two = kiban(pretrain("two", 1), {{"KIBAN_FAULT", "ckpt.fsync=eio@2;ckpt.fsync=eio@3"}});
     EXPECT_EQ(two.exit_code, 0) << two.output;
@@ -81,7 +81,7 @@ TEST_F(SavingBeside, AStopDuringAWriteSavesBothAndAWorkerKilledDuringOneLeavesTh
     EXPECT_EQ(kiban({"verify", "killed"}).exit_code, 0);
 }
 
-TEST_F(SavingBeside, WhatIsDueDuringASlowWriteIsSkippedAndJournaled) {
+TEST_F(SavingBeside, Row12WhatIsDueDuringASlowWriteIsSkippedAndJournaled) {
     const Ended ended = kiban(pretrain("slow", 1, slow_disk()));
     EXPECT_EQ(ended.exit_code, 0) << ended.output;
     const auto skipped = entries("slow", "checkpoint_skipped");

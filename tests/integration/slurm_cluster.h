@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real Slurm of this machine for a test: two virtual nodes, up in a second, gone with the test.
+// A real Slurm of this machine for a test: two virtual nodes, or as many as it says, up in a second, gone with the
+// test.
 #pragma once
 
 #include <fmt/format.h>
@@ -27,8 +28,9 @@ class SlurmCluster : public RunTest {
     }
 
     Ended cluster(const std::string& command) {
-        return command_of({KIBAN_SOURCE_DIR "/slurm/test_cluster.sh", (dir_ / "slurm").string(), command, "2"},
-                          {{"SLURM_BASE_PORT", std::to_string(17000 + ::getpid() % 1000 * 20)}});
+        return command_of(
+            {KIBAN_SOURCE_DIR "/slurm/test_cluster.sh", (dir_ / "slurm").string(), command, fmt::format("{}", nodes_)},
+            {{"SLURM_BASE_PORT", std::to_string(17000 + ::getpid() % 1000 * 20)}});
     }
     Process::Environment environment() const {
         return {{"SLURM_CONF", (dir_ / "slurm/etc/slurm.conf").string()}, {"KIBAN", KIBAN_BIN_DIR "/kiban"}};
@@ -66,6 +68,8 @@ class SlurmCluster : public RunTest {
             return state == "COMPLETED" || state == "FAILED" || state == "CANCELLED" || state == "TIMEOUT";
         });
     }
+
+    int nodes_ = 2;  // set before SetUp()
 
     static std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
     std::string text_of(const std::filesystem::path& file) const {

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <sstream>
 
+#include "monitoring/file.h"
 #include "tests/integration/slurm_cluster.h"
 
 namespace kiban::testing {
@@ -15,6 +16,8 @@ namespace {
 
 class SlurmSoak : public SlurmCluster {
   protected:
+    static constexpr std::uint64_t kLongRun = 2500;  // steps: long enough for what happens to it soon after its begin
+
     // As the run file says, but as long as the test needs; `whole` is the run that nobody disturbs.
     std::vector<std::string> settings(std::uint64_t steps) const {
         return {"--set", fmt::format("train.steps={}", steps), "--set", "train.eval_interval_steps=0"};
@@ -30,6 +33,31 @@ class SlurmSoak : public SlurmCluster {
         for (const std::string& word : settings(steps)) arguments.push_back(word);
         options.insert(options.end(), {"--ntasks=2", "--cpus-per-task=1", "--output=job.out"});
         return sbatch(options, script, arguments);
+    }
+    // Two workers on the two nodes of a job that outlives them (spare_nodes.sbatch).
+    std::string submit_spare(std::vector<std::string> options, std::uint64_t steps,
+                             std::vector<std::string> more = {}) {
+        std::vector<std::string> arguments = {"run.toml", "--run-dir", "run"};
+        for (const std::string& word : settings(steps)) arguments.push_back(word);
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        options.insert(options.end(), {"--time=30", "--nodes=2", "--cpus-per-task=1", "--output=job.out",
+                                       "--export=ALL,INTERFACE=127.0.0.1,WORKERS=2"});
+        return sbatch(options, "spare_nodes.sbatch", arguments);
+    }
+    std::string other_node(const std::string& job) { return field_of(job, "BatchHost") == "n1" ? "n2" : "n1"; }
+    // It comes back by itself, as idle.
+    void fail_node(const std::string& node) {
+        ASSERT_FALSE(node.empty());
+        ASSERT_EQ(command_of({"scontrol", "update", "nodename=" + node, "state=down", "reason=test"}, environment())
+                      .exit_code,
+                  0);
+    }
+    // In the run file itself, where there is no way to name them otherwise.
+    void write_steps(std::uint64_t steps) {
+        std::string text = text_of(dir_ / "run.toml");
+        text.replace(text.find("steps = 300"), 11, fmt::format("steps = {}", steps));
+        text.replace(text.find("eval_interval_steps = 100"), 25, "eval_interval_steps = 0");
+        std::ofstream(dir_ / "run.toml") << text;
     }
     std::string job_log() const { return text_of(dir_ / "job.out"); }
     void expect_whole(const std::string& job, std::uint64_t steps) {
@@ -49,7 +77,7 @@ TEST_F(SlurmSoak, ATimeLimitSavesJustInTimeAndTheRequeuedJobGoesOn) {
     EXPECT_TRUE(contains(job_log(), "asking Slurm to start job " + job + " again")) << job_log();
 }
 
-TEST_F(SlurmSoak, APreemptedRunIsRequeuedAndGoesOn) {
+TEST_F(SlurmSoak, Row16APreemptedRunIsRequeuedAndGoesOn) {
     const std::uint64_t steps = steps_of(40);
     const std::string job = submit("preemptible.sbatch", {"--time=30"}, steps);
     ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return last_step("run") >= 60; })) << job_log();
@@ -60,8 +88,8 @@ TEST_F(SlurmSoak, APreemptedRunIsRequeuedAndGoesOn) {
     EXPECT_NE(field_of(job, "Restarts"), "0");
 }
 
-TEST_F(SlurmSoak, ARunWhoseNodeFailsGoesOnOnAnother) {
-    const std::uint64_t steps = steps_of(30);
+TEST_F(SlurmSoak, Row22ARunWhoseBatchHostFailsIsRequeuedAndGoesOnOnAnother) {
+    const std::uint64_t steps = kLongRun;
     const std::string job = submit("single_node.sbatch", {"--time=30"}, steps);
     ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return last_step("run") >= 60; })) << job_log();
     const std::string node = field_of(job, "BatchHost");
@@ -74,6 +102,121 @@ TEST_F(SlurmSoak, ARunWhoseNodeFailsGoesOnOnAnother) {
         0);
     expect_whole(job, steps);
     EXPECT_NE(field_of(job, "BatchHost"), node);
+}
+
+// Slurm leaves the other node to the job, and the coordinator leaves out the failed one: no queue, no other job.
+TEST_F(SlurmSoak, Row22ANodeThatFailsUnderNoKillIsLeftOutAndTheRunGoesOnInTheSameJob) {
+    const std::uint64_t steps = kLongRun;
+    const std::string job = submit_spare({"--ntasks=2", "--exclusive"}, steps);
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return last_step("run") >= 60; })) << job_log();
+    fail_node(other_node(job));
+    ASSERT_TRUE(ends(job)) << job_log();
+    EXPECT_EQ(state_of(job), "COMPLETED") << job_log();
+    EXPECT_EQ(field_of(job, "Restarts"), "0");
+    EXPECT_EQ(journaled("run", "coordinator_started"), 1U);
+    EXPECT_TRUE(contains(job_log(), "is lost: going on without it")) << job_log();
+    ASSERT_EQ(kiban(pretrain("whole", 2, settings(steps))).exit_code, 0);
+    EXPECT_EQ(csv("run"), csv("whole")) << job_log();
+}
+
+TEST_F(SlurmSoak, Row22WithoutASpareNodeARunUnderNoKillGoesOnWithFewerWorkersWhereItMay) {
+    const std::uint64_t steps = kLongRun;
+    const std::vector<std::string> fixed = {"--set", "train.reduction=fixed", "--set", "supervise.min_workers=1"};
+    const std::string job = submit_spare({"--ntasks-per-node=1"}, steps, fixed);
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return last_step("run") >= 60; })) << job_log();
+    fail_node(other_node(job));
+    ASSERT_TRUE(ends(job)) << job_log();
+    EXPECT_EQ(state_of(job), "COMPLETED") << job_log();
+    EXPECT_EQ(field_of(job, "Restarts"), "0");
+    EXPECT_EQ(journaled("run", "workers_changed"), 1U) << job_log();
+    std::vector<std::string> same = settings(steps);
+    same.insert(same.end(), fixed.begin(), fixed.end());
+    ASSERT_EQ(kiban(pretrain("whole", 2, same)).exit_code, 0);
+    EXPECT_EQ(csv("run"), csv("whole")) << "in the fixed order one worker sums as two do\n" << job_log();
+}
+
+TEST_F(SlurmSoak, Row22WithoutRoomARunUnderNoKillPutsItsJobBackIntoTheQueue) {
+    const std::uint64_t steps = kLongRun;
+    const std::string job = submit_spare({"--ntasks-per-node=1"}, steps);
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return last_step("run") >= 60; })) << job_log();
+    fail_node(other_node(job));
+    expect_whole(job, steps);
+    EXPECT_EQ(field_of(job, "Restarts"), "1");
+    EXPECT_TRUE(contains(job_log(), "the others have no room: back into the queue")) << job_log();
+}
+
+// An administrator sets its node down: Slurm takes the job for failed, and the next one of the chain goes on.
+TEST_F(SlurmSoak, Row22TheLossOfTheBatchHostUnderNoKillIsTakenUpByTheNextJobOfAChain) {
+    const std::uint64_t steps = kLongRun;
+    write_steps(steps);
+    auto with_script = environment();
+    with_script["SCRIPT"] = "spare_nodes.sbatch";
+    const Ended chain = command_of(
+        {KIBAN_SOURCE_DIR "/slurm/dependency_chain.sh", "2", "run.toml", "--time=30", "--nodes=2", "--ntasks=2",
+         "--exclusive", "--cpus-per-task=1", "--output=job.out", "--export=ALL,INTERFACE=127.0.0.1,WORKERS=2"},
+        with_script);
+    ASSERT_EQ(chain.exit_code, 0) << chain.output;
+    const std::string first = first_line(chain.output);
+    const std::string second = first_line(chain.output.substr(first.size() + 1));
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return last_step("run") >= 60; })) << job_log();
+    fail_node(field_of(first, "BatchHost"));
+    ASSERT_TRUE(ends(first)) << job_log();
+    EXPECT_EQ(state_of(first), "FAILED") << job_log();
+    ASSERT_TRUE(ends(second)) << job_log();
+    EXPECT_EQ(state_of(second), "COMPLETED") << job_log();
+    ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
+    EXPECT_EQ(csv("run"), csv("whole")) << job_log();
+}
+
+class SlurmSoakOfThree : public SlurmSoak {
+  protected:
+    SlurmSoakOfThree() { nodes_ = 3; }
+    // Everything on the node is gone at once: its daemon, and what it had started.
+    void kill_node(const std::string& node) {
+        std::string daemon = text_of(dir_ / "slurm/run" / fmt::format("slurmd.{}.pid", node));
+        daemon = first_line(daemon);
+        ASSERT_FALSE(daemon.empty());
+        const auto host = std::filesystem::read_symlink("/proc/" + daemon + "/ns/uts");
+        for (const std::string& name : monitoring::names_in("/proc")) {
+            if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+            std::error_code gone;
+            if (std::filesystem::read_symlink("/proc/" + name + "/ns/uts", gone) == host && !gone)
+                ::kill(std::stoi(name), SIGKILL);
+        }
+    }
+};
+
+// Slurm leaves such a job running without anybody in it: a watcher on the other node puts it back into the queue.
+TEST_F(SlurmSoakOfThree, Row22ABatchHostThatDiesUnderNoKillIsNoticedByTheOtherNodesAndTheJobGoesOnElsewhere) {
+    const std::uint64_t steps = kLongRun;
+    const std::string job = submit_spare({"--ntasks=2", "--exclusive"}, steps);
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return last_step("run") >= 60; })) << job_log();
+    const std::string host = field_of(job, "BatchHost");
+    kill_node(host);
+    expect_whole(job, steps);
+    EXPECT_EQ(field_of(job, "Restarts"), "1");
+    EXPECT_NE(field_of(job, "BatchHost"), host);
+}
+
+TEST_F(SlurmSoak, Row16AJobThatIsRequeuedTwiceIsOneRunWithOneLogAndOneCurve) {
+    const std::uint64_t steps = kLongRun;
+    const std::string job = submit("single_node.sbatch", {"--time=30"}, steps);
+    for (const char* restarts : {"1", "2"}) {
+        const std::uint64_t before = last_step("run");
+        ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return last_step("run") >= before + 60; })) << job_log();
+        ASSERT_EQ(command_of({"scontrol", "requeue", job}, environment()).exit_code, 0);
+        ASSERT_TRUE(eventually(kPatienceSeconds, [&] {
+            return field_of(job, "Restarts") == restarts && state_of(job) == "RUNNING";
+        })) << job_log();
+    }
+    expect_whole(job, steps);
+    EXPECT_EQ(journaled("run", "coordinator_started"), 3U);
+    const std::string log = job_log();
+    std::size_t starts = 0;
+    for (std::size_t at = log.find("run 'small' in "); at != std::string::npos;
+         at = log.find("run 'small' in ", at + 1))
+        ++starts;
+    EXPECT_EQ(starts, 3U) << "the log is appended to\n" << log;
 }
 
 TEST_F(SlurmSoak, AnArraySweepTrainsEachTaskAsItsLineSays) {
@@ -105,10 +248,7 @@ TEST_F(SlurmSoak, AnArraySweepTrainsEachTaskAsItsLineSays) {
 
 TEST_F(SlurmSoak, AChainOfShortJobsIsOneLongRun) {
     const std::uint64_t steps = steps_of(70);
-    std::string text = text_of(dir_ / "run.toml");
-    text.replace(text.find("steps = 300"), 11, fmt::format("steps = {}", steps));
-    text.replace(text.find("eval_interval_steps = 100"), 25, "eval_interval_steps = 0");
-    std::ofstream(dir_ / "run.toml") << text;
+    write_steps(steps);
     const Ended chain = command_of({KIBAN_SOURCE_DIR "/slurm/dependency_chain.sh", "4", "run.toml", "--time=1",
                                     "--ntasks=2", "--cpus-per-task=1", "--open-mode=append", "--output=job.out"},
                                    environment());

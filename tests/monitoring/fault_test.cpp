@@ -32,6 +32,19 @@ TEST(Fault, KillEndsTheProcessAtTheNamedCall) {
     EXPECT_EQ(third.output, "passed 1\npassed 2\n");
 }
 
+TEST(Fault, OfOneRankSparesTheOthersAndWhoHasNone) {
+    const auto pass_as = [](const char* variable, const char* rank) {
+        return run_child({"point", "here", "1"},
+                         {{"KIBAN_FAULT", "here=kill"}, {"KIBAN_FAULT_RANK", "1"}, {variable, rank}})
+            .signal;
+    };
+    for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
+        EXPECT_EQ(pass_as(variable, "1"), SIGKILL) << variable;
+        EXPECT_EQ(pass_as(variable, "0"), 0) << variable;
+    }
+    EXPECT_EQ(pass_as("NO_RANK", "1"), 0);
+}
+
 TEST(Fault, InjectedErrorsNameThePointAndTheFile) {
     const Finished full = pass_point("here=enospc");
     EXPECT_EQ(full.exit_code, kExitIo);
