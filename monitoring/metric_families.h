@@ -57,6 +57,22 @@ struct MetricFamilies {
     Counters& grad_clip_total;
     Counters& nonfinite_steps_total;
 
+    Gauges& health_step;
+    Gauges& param_norm;
+    Gauges& update_norm;
+    Gauges& update_to_param_ratio;
+    Gauges& adam_second_moment_norm;
+    Gauges& activation_rms;
+    Gauges& activation_max;
+    Gauges& activation_kurtosis;
+    Gauges& hidden_cosine_mean;
+    Gauges& attention_entropy_nats;
+    Gauges& attention_logit_max;
+    Gauges& output_logit_max;
+    Gauges& embedding_effective_rank;
+    Gauges& embedding_isotropy_ratio;
+    Gauges& embedding_uniformity;
+
     Counters& curve_events_total;
     Gauges& curve_last_event_step;
     Gauges& curve_phase;

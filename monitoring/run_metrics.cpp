@@ -76,6 +76,7 @@ void RunMetrics::resumed(const Curve& record, std::uint64_t step, bool checkpoin
     } else {
         impl_->show_history(record.rows);
     }
+    impl_->health.clear();  // of steps that may be no more
     if (checkpoint) impl_->families.checkpoint_last_step.Add({}).Set(static_cast<double>(step));
 }
 
@@ -86,6 +87,11 @@ void RunMetrics::step(const CurveRow& row, std::uint64_t step_tokens, bool clipp
     impl_->record_position(row);
     impl_->record_learning(row, tokens, clipped);
     impl_->record_speed(row, tokens, phase_seconds);
+}
+
+void RunMetrics::health(std::uint64_t step, const ModelHealth& health) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->health.show(step, health);
 }
 
 void RunMetrics::curve_state(const detect::CurveState& state) {

@@ -54,6 +54,8 @@ struct Communication {
 /// The cause of an attempt's end that says that a step's loss or gradient was not finite.
 constexpr const char* kNonFiniteCause = "non_finite";
 
+struct ModelHealth;
+
 class RunMetrics {
   public:
     explicit RunMetrics(const RunIdentity& identity);
@@ -75,6 +77,8 @@ class RunMetrics {
     /// backward, reduce, optimizer, evaluate, save.
     void step(const CurveRow& row, std::uint64_t step_tokens, bool clipped,
               const std::map<std::string, double>& phase_seconds);
+    /// Of the network after `step`, in place of what was said before; a resume forgets it.
+    void health(std::uint64_t step, const ModelHealth& health);
     /// What the detectors make of the curve up to its last row.
     void curve_state(const detect::CurveState& state);
     /// An event that was not told before, by this process or another.

@@ -15,7 +15,9 @@
 #include <string_view>
 
 #include "monitoring/detect/curve_watch.h"
+#include "monitoring/health_gauges.h"
 #include "monitoring/metric_families.h"
+#include "monitoring/metric_values.h"
 #include "monitoring/process_metrics.h"
 #include "monitoring/run_metrics.h"
 
@@ -30,32 +32,6 @@ inline constexpr const char* kCompiler = "g++ " __VERSION__;
 inline constexpr double kTokensPerParameter = 20;  // Hoffmann et al. 2022 (arXiv 2203.15556), table 3
 inline constexpr std::array<std::string_view, 7> kStates = {"preparing",  "starting", "training", "saving",
                                                             "restarting", "done",     "failed"};
-inline constexpr std::array<std::string_view, 9> kAxes = {"world", "data",     "shard",   "replica", "tensor",
-                                                          "layer", "pipeline", "context", "tied"};
-inline constexpr std::array<std::string_view, 11> kWorkerPhases = {"starting", "preflight", "loading", "data",
-                                                                   "forward",  "backward",  "reduce",  "optimizer",
-                                                                   "evaluate", "save",      "done"};
-inline constexpr std::array<std::string_view, 6> kOperations = {"reduce_scatter", "all_gather", "all_reduce",
-                                                                "broadcast",      "send",       "receive"};
-
-// A label's value that comes from outside: one of a closed set, so that no caller can make the number of series grow.
-template <std::size_t Size>
-std::string known_or_other(const std::array<std::string_view, Size>& known, const std::string& value) {
-    return std::find(known.begin(), known.end(), value) != known.end() ? value : "other";
-}
-
-inline prometheus::Histogram::BucketBoundaries step_buckets() {
-    return {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100};
-}
-
-inline prometheus::Histogram::BucketBoundaries checkpoint_buckets() {
-    return {0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600};
-}
-
-inline double now_seconds() {
-    return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 // The largest of the last kWindowSteps values; NaN is passed over, since it compares with nothing.
 class WindowMax {
   public:
@@ -76,6 +52,7 @@ struct RunMetrics::Impl {
         : families(run_identity.run),
           process(std::make_shared<ProcessMetrics>(run_identity.run)),
           identity(run_identity),
+          health(families),
           phase_seconds(families.phase_seconds_total, "phase"),
           checkpoint_failures(families.checkpoint_failures_total, "cause"),
           checkpoint_rejects(families.checkpoint_rejects_total, "cause"),
@@ -223,6 +200,7 @@ struct RunMetrics::Impl {
     mutable std::mutex mutex;  // of all that follows
     RunIdentity identity;
     prometheus::Gauge* info = nullptr;
+    HealthGauges health;
     BoundedCounters phase_seconds;
     BoundedCounters checkpoint_failures;
     BoundedCounters checkpoint_rejects;

@@ -72,6 +72,24 @@ void fields(V& v, StepRefused& m) {
     v("loss", m.loss), v("grad_norm", m.grad_norm), v("roll_back", m.roll_back);
 }
 template <typename V>
+void fields(V& v, monitoring::GroupNorms& m) {
+    v("group", m.group), v("parameters", m.parameters), v("update", m.update);
+}
+template <typename V>
+void fields(V& v, monitoring::LayerHealth& m) {
+    v("layer", m.layer), v("rms", m.rms), v("largest", m.largest), v("kurtosis", m.kurtosis);
+    v("mean_cosine", m.mean_cosine), v("attention_entropy_nats", m.attention_entropy_nats);
+    v("attention_logit_max", m.attention_logit_max);
+}
+template <typename V>
+void fields(V& v, Health& m) {
+    v("step", m.step), v("groups", m.of.groups), v("layers", m.of.layers);
+    v("adam_second_moment_norm", m.of.adam_second_moment_norm), v("output_logit_max", m.of.output_logit_max);
+    v("embedding_effective_rank", m.of.embedding_effective_rank);
+    v("embedding_isotropy_ratio", m.of.embedding_isotropy_ratio);
+    v("embedding_uniformity", m.of.embedding_uniformity);
+}
+template <typename V>
 void fields(V& v, Stacks& m) {
     v("text", m.text);
 }
@@ -139,6 +157,7 @@ KIBAN_MESSAGE_TYPE(TaskRequest, "task_request")
 KIBAN_MESSAGE_TYPE(TaskDone, "task_done")
 KIBAN_MESSAGE_TYPE(LoadResult, "load_result")
 KIBAN_MESSAGE_TYPE(StepRefused, "step_refused")
+KIBAN_MESSAGE_TYPE(Health, "health")
 KIBAN_MESSAGE_TYPE(Stacks, "stacks")
 KIBAN_MESSAGE_TYPE(Failure, "failure")
 KIBAN_MESSAGE_TYPE(TracedSteps, "traced_steps")
@@ -156,7 +175,18 @@ KIBAN_MESSAGE_TYPE(Stop, "stop")
 
 constexpr std::size_t kMaxPhases = 32;
 constexpr std::size_t kMaxLabel = 32;
-constexpr std::size_t kMaxTraffic = 64;
+constexpr std::size_t kMaxRows = 64;
+static_assert(monitoring::kMostLayersShown <= kMaxRows);
+
+// What is sent as an array of objects.
+template <typename T>
+inline constexpr bool kIsRow = false;
+template <>
+inline constexpr bool kIsRow<Traffic> = true;
+template <>
+inline constexpr bool kIsRow<monitoring::GroupNorms> = true;
+template <>
+inline constexpr bool kIsRow<monitoring::LayerHealth> = true;
 
 // What becomes the value of a metric's label.
 bool is_label(const std::string& word) {
@@ -183,14 +213,18 @@ struct Writer {
         } else if constexpr (std::is_same_v<T, std::map<std::string, double>>) {
             out[name] = json::object();
             for (const auto& [key, number] : value) out[name][key] = number_to_json(number);
-        } else if constexpr (std::is_same_v<T, std::vector<Traffic>>) {
-            out[name] = json::array();
-            for (Traffic row : value) {
-                Writer writer{out[name].emplace_back()};
-                fields(writer, row);
-            }
         } else {
             out[name] = value;
+        }
+    }
+
+    template <typename Row>
+    requires kIsRow<Row>
+    void operator()(const char* name, const std::vector<Row>& rows) {
+        out[name] = json::array();
+        for (Row row : rows) {
+            Writer writer{out[name].emplace_back()};
+            fields(writer, row);
         }
     }
 
@@ -206,8 +240,8 @@ std::string excerpt(const json& value) {
 
 class Reader {
   public:
-    Reader(const json& in, const char* type, std::set<std::string> known = {"type"})
-        : in_(in), type_(type), known_(std::move(known)) {}
+    Reader(const json& in, std::string type, std::set<std::string> known = {"type"})
+        : in_(in), type_(std::move(type)), known_(std::move(known)) {}
 
     template <typename T>
     void operator()(const char* name, T& value) {
@@ -272,24 +306,33 @@ class Reader {
             value[key] = number(name, item);
         }
     }
-    void read(const char* name, const json& from, std::vector<Traffic>& value) const {
-        if (!from.is_array() || from.size() > kMaxTraffic) refuse(name, "an array of at most 64 rows", from);
+    template <typename Row>
+    requires kIsRow<Row>
+    void read(const char* name, const json& from, std::vector<Row>& value) const {
+        if (!from.is_array() || from.size() > kMaxRows) refuse(name, "an array of at most 64 rows", from);
         value.clear();
         for (const json& item : from) {
             if (!item.is_object()) refuse(name, "rows that are objects", item);
-            Reader row(item, "step: traffic", {});
+            Reader row(item, fmt::format("{}: {}", type_, name), {});
             fields(row, value.emplace_back());
             row.refuse_unknown();
-            if (!is_label(value.back().group)) refuse("group", "a word of a-z and _", value.back().group);
-            if (!is_label(value.back().operation)) refuse("operation", "a word of a-z and _", value.back().operation);
-            if (!std::isfinite(value.back().seconds) || value.back().seconds < 0)
-                refuse("seconds", "a finite number of at least 0", item);  // it would spoil a sum for good
+            check(value.back(), item);
         }
     }
+    void check(const Traffic& row, const json& item) const {
+        if (!is_label(row.group)) refuse("group", "a word of a-z and _", row.group);
+        if (!is_label(row.operation)) refuse("operation", "a word of a-z and _", row.operation);
+        if (!std::isfinite(row.seconds) || row.seconds < 0)
+            refuse("seconds", "a finite number of at least 0", item);  // it would spoil a sum for good
+    }
+    void check(const monitoring::GroupNorms& row, const json&) const {
+        if (!is_label(row.group)) refuse("group", "a word of a-z and _", row.group);
+    }
+    void check(const monitoring::LayerHealth&, const json&) const {}
     void read(const char*, const json& from, json& value) const { value = from; }
 
     const json& in_;
-    const char* type_;
+    std::string type_;
     std::set<std::string> known_;
 };
 

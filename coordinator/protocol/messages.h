@@ -3,7 +3,8 @@
 // from_json are the wire format. What comes from another run or attempt is refused by the channel, before it gets here.
 //
 //   worker -> coordinator   Hello, Heartbeat, StepReport, StageRequest, ShardWritten,
-//                           TaskRequest, TaskDone, LoadResult, StepRefused, Stacks, TracedSteps, Failure, Finished
+//                           TaskRequest, TaskDone, LoadResult, StepRefused, Health, Stacks, TracedSteps, Failure,
+//                           Finished
 //
 //   coordinator -> worker   Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, ShowStacks, TraceSteps, Stop
 //
@@ -24,6 +25,8 @@
 #include <string>
 #include <variant>
 #include <vector>
+
+#include "monitoring/model_health.h"
 
 namespace kiban::coordinator {
 
@@ -107,6 +110,10 @@ struct StepRefused {  // all made no update. Worker 0 alone, and all go on behin
     double grad_norm = 0;
     bool roll_back = false;
 };
+struct Health {  // worker 0 alone, behind the StepReport of a step after which there was an evaluation
+    std::uint64_t step = 0;
+    monitoring::ModelHealth of;
+};
 struct Stacks {  // of all threads, for a person
     std::string text;
 };
@@ -167,7 +174,7 @@ struct Stop {  // save at the next boundary, then finish
 // NOLINTEND(bugprone-exception-escape)
 
 using WorkerMessage = std::variant<Hello, Heartbeat, StepReport, StageRequest, ShardWritten, TaskRequest, TaskDone,
-                                   LoadResult, StepRefused, Stacks, TracedSteps, Failure, Finished>;
+                                   LoadResult, StepRefused, Health, Stacks, TracedSteps, Failure, Finished>;
 using CoordinatorMessage =
     std::variant<Job, Task, StageReply, SaveResult, SaveInterval, SaveSoon, ShowStacks, TraceSteps, Stop>;
 

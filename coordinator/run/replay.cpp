@@ -49,6 +49,7 @@ class ReplayMode : public AttemptMode {
                         next_ < rows_.size() ? rows_[next_].step : 0);
             add(rows_[next_++], *step);
         } else if (std::holds_alternative<StepRefused>(message)) {  // as it was: it has no row either
+        } else if (std::holds_alternative<Health>(message)) {       // is in no record
         } else {
             throw InternalError("worker {} sent a message that has no place in a replay", rank);
         }

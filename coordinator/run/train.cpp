@@ -84,6 +84,8 @@ void TrainMode::on_message(CoordinatorChannel& channel, int rank, const WorkerMe
         if (const auto outcome = save_.shard_written(channel, rank, *written)) on_outcome(*outcome);
     } else if (const auto* refused = std::get_if<StepRefused>(&message)) {
         on_refused(*refused);
+    } else if (const auto* health = std::get_if<Health>(&message)) {
+        on_health(*health);
     } else if (const auto* traced = std::get_if<TracedSteps>(&message)) {
         trace_.add(rank, TracedSteps(*traced));
     } else {
@@ -177,6 +179,12 @@ void TrainMode::on_step(CoordinatorChannel& channel, const StepReport& report) {
     status.tokens_per_second = training_.speed.tokens_per_second();
     status.eta_seconds = training_.speed.seconds_to(status.steps);
     show_progress(report);
+}
+
+void TrainMode::on_health(const Health& health) {
+    KIBAN_CHECK(loaded_ && health.step == training_.step, "the network of step {} was described after step {}",
+                health.step, training_.step);
+    session_.board.metrics().health(health.step, health.of);
 }
 
 // What checkpoints took from this step: measured, and where one was due and skipped, told.

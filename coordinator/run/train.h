@@ -71,6 +71,7 @@ class TrainMode : public AttemptMode {
     void send_job(CoordinatorChannel& channel);
     void on_loaded(CoordinatorChannel& channel, const LoadResult& result);
     void on_step(CoordinatorChannel& channel, const StepReport& report);
+    void on_health(const Health& health);
     void on_stage_request(CoordinatorChannel& channel, const StageRequest& request);
     void note_stall(CoordinatorChannel& channel, const StepReport& report);
     void on_outcome(const SaveOutcome& outcome);

@@ -3,8 +3,9 @@
 // line; see speed.sh.
 //
 // A step is batch, forward, loss, backward, AdamW on everything and the loss read back, as in pytorch_peer.py. The
-// first 3 steps are dropped. PRECISION is fp32 or bf16; kept_mib is the memory that a forward pass keeps for its
-// backward pass, peak_mib the largest resident set of the process.
+// first 3 steps are dropped. evaluate_ms is a forward pass alone, observed_ms one with an observer of the network's
+// health, which is the first of an evaluation. PRECISION is fp32 or bf16; kept_mib is the memory that a forward pass
+// keeps for its backward pass, peak_mib the largest resident set of the process.
 #include <fmt/format.h>
 #include <malloc.h>
 #include <sys/resource.h>
@@ -23,6 +24,7 @@
 #include "worker/kernels/adamw.h"
 #include "worker/kernels/gemm.h"
 #include "worker/kernels/gemm_bf16.h"
+#include "worker/model/activation_observer.h"
 #include "worker/model/initial_values.h"
 #include "worker/model/parameters.h"
 #include "worker/model/transformer.h"
@@ -97,6 +99,20 @@ class Bench {
         pass->backward();
     }
 
+    /// After a step, likewise.
+    void measure_observer() {
+        const Batch batch{shape_.rows, inputs_, targets_};
+        for (int repetition = 0; repetition < 5; ++repetition) {
+            auto start = Clock::now();
+            model_.evaluate(batch);
+            evaluate_ms_.push_back(ms_since(start));
+            start = Clock::now();
+            ActivationObserver observer(shape_.model().layers, model_.width(), true);
+            model_.evaluate(batch, {}, &observer);
+            observed_ms_.push_back(ms_since(start));
+        }
+    }
+
     void print() const {
         const double tokens_per_second =
             static_cast<double>(shape_.rows * shape_.tokens) / median(warm(step_ms_)) * 1e3;
@@ -104,11 +120,12 @@ class Bench {
             "{{\"program\": \"kiban\", \"shape\": \"{}\", \"precision\": \"{}\", \"tokens_per_second\": {:.1f}, "
             "\"step_ms\": {:.2f}, "
             "\"forward_ms\": {:.2f}, "
-            "\"backward_ms\": {:.2f}, \"update_ms\": {:.2f}, \"loss\": {:.4f}, \"kept_mib\": {:.1f}, "
+            "\"backward_ms\": {:.2f}, \"update_ms\": {:.2f}, \"evaluate_ms\": {:.2f}, \"observed_ms\": {:.2f}, "
+            "\"loss\": {:.4f}, \"kept_mib\": {:.1f}, "
             "\"peak_mib\": {:.1f}, \"gemm\": \"{}\"}}\n",
             shape_.name, parameters_.precision() == Precision::bf16 ? "bf16" : "fp32", tokens_per_second,
             median(warm(step_ms_)), median(warm(forward_ms_)), median(warm(backward_ms_)), median(warm(update_ms_)),
-            loss_, kept_ / kMiB, peak_resident_mib(),
+            median(evaluate_ms_), median(observed_ms_), loss_, kept_ / kMiB, peak_resident_mib(),
             parameters_.precision() == Precision::bf16 ? bf16_products() : gemm_library());
     }
 
@@ -136,6 +153,7 @@ class Bench {
     Transformer model_;
     std::vector<float> exp_avg_, exp_avg_sq_;
     std::vector<std::int64_t> inputs_, targets_;
+    std::vector<double> evaluate_ms_, observed_ms_;
     std::vector<double> step_ms_, forward_ms_, backward_ms_, update_ms_;
     double loss_ = 0;
     double kept_ = 0;
@@ -147,6 +165,7 @@ void run(const Shape& shape, std::uint32_t steps, const std::string& precision) 
     Bench bench(shape, shape.model(), precision == "bf16" ? Precision::bf16 : Precision::fp32);
     for (std::uint32_t step = 0; step < steps + 3; ++step) bench.step(step);
     bench.measure_kept();
+    bench.measure_observer();
     bench.print();
 }
 

@@ -36,6 +36,12 @@ void fill_step(StepReport& step) {
     step.traffic = {{.group = "data", .operation = "all_gather", .calls = 4, .bytes = 4096, .seconds = 0.5}};
 }
 
+void fill_health(Health& health) {
+    health.of.groups = {{.group = "mlp", .parameters = 3, .update = 0.5}};
+    health.of.layers = {{.layer = 1, .rms = 1.5, .largest = 9, .kurtosis = 3}};
+    health.of.embedding_uniformity = -3.5;
+}
+
 void fill_shard(ShardWritten& written) {
     const checkpoint::TensorInfo tensor{{"w", "param"}, checkpoint::DType::f32, {4}};
     written.report = checkpoint::to_json(checkpoint::ShardReport{
@@ -47,6 +53,7 @@ std::vector<std::string> corpus() {
             frame_of<Hello>([](Hello& hello) { hello.host = "a-host"; }),
             frame_of<Heartbeat>([](Heartbeat& beat) { beat.phase = "forward"; }),
             frame_of<StepReport>(fill_step),
+            frame_of<Health>(fill_health),
             frame_of<StageRequest>([](StageRequest& request) {
                 request.state = {{"step", 4}};
             }),

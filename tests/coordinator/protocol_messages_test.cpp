@@ -48,6 +48,15 @@ TEST(Messages, EveryWorkerMessageComesBackAsItWasSent) {
         TaskDone{9, {{"tokens", 12}}},
         LoadResult{"/run/ckpt/step-1", "", "exact"},
         StepRefused{4, 96, 32, "loss_spike", "its loss", 9.5, std::numeric_limits<double>::infinity(), true},
+        Health{5,
+               {.groups = {{"attention", 12.5, 0.0125}, {"mlp", 20, 0.5}},
+                .adam_second_moment_norm = 1e-7,
+                .layers = {{0, 1.5, 9.0, 3.25, 0.125, 2.5, 7.0},
+                           {63, std::numeric_limits<double>::infinity(), 9.0, 3.25, 0.125, 2.5, -1.0}},
+                .output_logit_max = 11.0,
+                .embedding_effective_rank = 47.5,
+                .embedding_isotropy_ratio = std::nullopt,
+                .embedding_uniformity = -3.5}},
         Stacks{"  thread 7 'main'\n    poll\n"},
         Failure{"DataError", "cannot read \xE2\x80\x9Cx\xE2\x80\x9D", 4, 65},
         TracedSteps{{{"phases", "forward", 7, 1'700'000'000'000'000'000, 250'000}}, 3},
@@ -199,6 +208,34 @@ TEST(Messages, TrafficIsBoundedBecauseItsWordsBecomeLabelsAndItsNumbersSums) {
     EXPECT_NE(refusal_of("colour", 1).find("unknown field \"colour\""), std::string::npos);
     for (const json& seconds : {json(-0.5), json("nan"), json("inf")})
         EXPECT_NE(refusal_of("seconds", seconds).find("a finite number of at least 0"), std::string::npos) << seconds;
+}
+
+TEST(Messages, WhatIsSaidOfTheNetworkIsBoundedBecauseItBecomesSeries) {
+    Health health;
+    health.of.groups = {{"norm", 1, 2}};
+    health.of.layers = {{3, 1, 2, 3, std::numeric_limits<double>::quiet_NaN(), 5, 6}};
+    const json good = through_text(to_json(WorkerMessage(health)));
+    const auto back = std::get<Health>(worker_message_from_json(good));
+    ASSERT_EQ(back.of.layers.size(), 1U);
+    EXPECT_TRUE(std::isnan(back.of.layers[0].mean_cosine));
+    EXPECT_FALSE(back.of.output_logit_max.has_value());
+    const auto refusal = [&](const char* field, const json& value) {
+        json changed = good;
+        changed[field] = value;
+        return message_of([&] { worker_message_from_json(changed); });
+    };
+    EXPECT_NE(
+        refusal("layers", json(65, good["layers"][0])).find("field 'layers': expected an array of at most 64 rows"),
+        std::string::npos);
+    json row = good["layers"][0];
+    row["layer"] = -1;
+    EXPECT_NE(refusal("layers", json::array({row})).find("message 'health: layers': field 'layer'"), std::string::npos);
+    row = good["groups"][0];
+    row["group"] = "a b";
+    EXPECT_NE(refusal("groups", json::array({row})).find("field 'group': expected a word of a-z and _"),
+              std::string::npos);
+    EXPECT_NE(refusal("output_logit_max", "high").find("field 'output_logit_max': expected a number"),
+              std::string::npos);
 }
 
 TEST(Messages, WhatIsNoMessageIsRefused) {

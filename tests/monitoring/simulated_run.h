@@ -7,9 +7,11 @@
 #include <map>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "monitoring/detect/curve_watch.h"
+#include "monitoring/model_health.h"
 #include "monitoring/run_metrics.h"
 #include "tests/monitoring/temp_directory.h"
 
@@ -45,6 +47,20 @@ inline CurveRow row_of(std::uint64_t step, double loss) {
     return row;
 }
 
+// Of a model of so many layers.
+inline ModelHealth health_of(std::uint64_t layers) {
+    ModelHealth health;
+    for (const std::string_view group : kTensorGroups) health.groups.push_back({std::string(group), 20.0, 0.02});
+    health.adam_second_moment_norm = 1e-6;
+    for (const std::uint64_t layer : layers_shown(layers))
+        health.layers.push_back({layer, 1.0 + static_cast<double>(layer), 9.0, 3.5, 0.25, 2.0, 4.0});
+    health.output_logit_max = 12;
+    health.embedding_effective_rank = 90;
+    health.embedding_isotropy_ratio = 0.9;
+    health.embedding_uniformity = -3.5;
+    return health;
+}
+
 // Every event that the interface has, once.
 inline void every_event(RunMetrics& metrics) {
     metrics.set_state("training");
@@ -54,6 +70,7 @@ inline void every_event(RunMetrics& metrics) {
     row.eval_accuracy = 0.25;
     row.eval_targets = 4096;
     metrics.step(row, 100, true, {{"forward", 0.01}, {"backward", 0.02}});
+    metrics.health(10, health_of(4));
     detect::CurveState curve;
     curve.train_plateau.tests = 1;
     curve.generalisation.delay_ratio = 5;

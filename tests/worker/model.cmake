@@ -23,8 +23,8 @@ endforeach()
 
 kiban_test(worker_model_test
   SOURCES kernels_adamw_test.cpp kernels_attention_test.cpp kernels_bf16_test.cpp kernels_elementwise_test.cpp kernels_gemm_test.cpp
-          kernels_loss_test.cpp kernels_muon_test.cpp kernels_reduce_test.cpp model_initial_values_test.cpp model_parameters_test.cpp
-          model_transformer_test.cpp model_bf16_test.cpp device_environment.cpp
+          kernels_loss_test.cpp kernels_muon_test.cpp kernels_reduce_test.cpp kernels_statistics_test.cpp model_initial_values_test.cpp
+          model_observer_test.cpp model_parameters_test.cpp model_transformer_test.cpp model_bf16_test.cpp device_environment.cpp
   LINK kiban::model)
 set_tests_properties(worker_model_test PROPERTIES PROCESSORS 2 ENVIRONMENT "${KIBAN_COMPUTE_ENVIRONMENT}")
 # As on a CPU that does not multiply bf16: oneDNN may use no more than AVX2.

@@ -12,6 +12,7 @@
 #include "checkpoint/box.h"
 #include "coordinator/job/inventory.h"
 #include "worker/kernels/reduce.h"
+#include "worker/train/health.h"
 #include "worker/train/passes.h"
 #include "worker/train/rows.h"
 
@@ -121,6 +122,7 @@ Trained train(const Recipe& recipe, const Group& group) {
     const MicroBatches mine = micro_batches_of(kRows, 1, mesh.data.rank(), mesh.data.size());
     Passes passes(model, static_cast<int>(mine.count), recipe.fixed);
     model.sharding().initialise(11);
+    HealthWatch health(setup_of(recipe).model, mesh);
     Trained result;
     for (int step = 0; step < recipe.steps; ++step) {
         const std::uint64_t first = static_cast<std::uint64_t>(step) * kRows;
@@ -143,12 +145,17 @@ Trained train(const Recipe& recipe, const Group& group) {
         result.losses.push_back(tree_sum(all) / targets);
         result.norms.push_back(std::sqrt(square[0]));
         if (step == 0) result.first = whole_tensors(model.optimizer().reduced_gradients(), group);
-        model.optimizer().update(static_cast<std::uint64_t>(step) + 1, 3e-3, result.norms.back());
+        const bool observed = recipe.observed && step + 1 == recipe.steps;
+        if (observed) result.before_last = whole_tensors(model.optimizer().slices(), group);
+        model.optimizer().update(static_cast<std::uint64_t>(step) + 1, 3e-3, result.norms.back(),
+                                 observed ? health.of_update() : nullptr);
         model.sharding().publish_values();
     }
     std::array<double, 1> holdout = {0};
     const Rows row = row_of(1'000'000);
-    const double here = passes.evaluate({1, row.inputs, row.targets}).loss;
+    const double here =
+        passes.evaluate({1, row.inputs, row.targets}, recipe.observed ? health.of_activations() : nullptr).loss;
+    if (recipe.observed) result.health = health.merged(static_cast<std::uint64_t>(recipe.steps)).of;
     if (mesh.data.rank() == 0) holdout[0] = here;
     mesh.world.all_reduce_sum(std::span<double>(holdout));
     result.holdout = holdout[0];

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "coordinator/job/train_config.h"
+#include "monitoring/model_health.h"
 #include "worker/comm/group.h"
 #include "worker/parallel/parallelize.h"
 
@@ -24,7 +25,8 @@ struct Recipe {
     bool muon = false;
     bool bf16 = false;
     int steps = 10;
-    int replicate = 1;  // divides data
+    int replicate = 1;      // divides data
+    bool observed = false;  // the last update and the evaluation
 
     int workers() const { return data * tensor * pipeline; }
     std::string text() const;
@@ -36,6 +38,8 @@ struct Trained {                                      // complete on rank 0
     std::map<std::string, std::vector<float>> first;  // gradients of the first step, whole tensors
     std::map<std::string, std::vector<float>> last;   // weights after the last
     double holdout = 0;
+    std::map<std::string, std::vector<float>> before_last;  // weights, where observed; so is what follows
+    monitoring::ModelHealth health;
 };
 
 constexpr std::int64_t kVocabulary = 61;

@@ -48,6 +48,10 @@ kiban_test(worker_optim_test
   SOURCES optim_checkpoints.cpp optim_load_test.cpp optim_muon_test.cpp optim_sharded_test.cpp parallel_training.cpp
   LINK kiban_mpi_main kiban::trainer RANKS 1 2 4 TIMEOUT 300)
 
+kiban_test(worker_health_test
+  SOURCES health_test.cpp parallel_training.cpp
+  LINK kiban_mpi_main kiban::trainer RANKS 1 2 4)
+
 kiban_test(worker_train_test
   SOURCES train_conductor.cpp train_jobs_test.cpp train_pieces_test.cpp train_refused_test.cpp
           train_saving_test.cpp train_small_run.cpp

@@ -51,6 +51,7 @@ void Conductor::handle(int rank, const WorkerMessage& message) {
     }
     if (const auto* refusal = std::get_if<StepRefused>(&message); refusal != nullptr && rank == 0)
         refused.push_back(*refusal);
+    if (const auto* seen = std::get_if<Health>(&message)) health.push_back(*seen);
     if (const auto* request = std::get_if<StageRequest>(&message)) stage(*request);
     if (const auto* written = std::get_if<ShardWritten>(&message)) shard_written(rank, *written);
     if (std::holds_alternative<TaskRequest>(message)) {

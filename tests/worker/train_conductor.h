@@ -41,6 +41,7 @@ class Conductor {
 
     std::vector<coordinator::StepReport> steps;
     std::vector<coordinator::StepRefused> refused;
+    std::vector<coordinator::Health> health;
     std::vector<coordinator::LoadResult> loads;
     std::vector<coordinator::StageRequest> stages;
     std::vector<std::string> committed;  // directories

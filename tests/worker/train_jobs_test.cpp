@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cctype>
 #include <cmath>
@@ -78,6 +79,35 @@ TEST_F(Jobs, TrainingReportsEveryStepSavesAndFinishes) {
         EXPECT_EQ(finished.step, 12U);
         EXPECT_FALSE(finished.stopped);
     }
+}
+
+TEST_F(Jobs, EveryEvaluationSaysHowTheNetworkIs) {
+    const auto heard = run({.job = job()});
+    ASSERT_EQ(failure_, "");
+    if (!heard) return;
+    ASSERT_EQ(heard->health.size(), 3U);
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(heard->health[i].step, (std::array{5U, 10U, 12U}[i]));
+    for (const coordinator::Health& said : heard->health) {
+        ASSERT_GE(said.of.groups.size(), 4U);
+        for (const auto& group : said.of.groups) {
+            EXPECT_GT(group.update, 0) << group.group;
+            EXPECT_GT(group.parameters, group.update) << group.group;
+        }
+        ASSERT_EQ(said.of.layers.size(), static_cast<std::size_t>(run_file().model.layers));
+        for (const auto& layer : said.of.layers) {
+            EXPECT_GT(layer.largest, layer.rms);
+            EXPECT_GT(layer.rms, 0);
+            EXPECT_GT(layer.attention_entropy_nats, 0);
+            EXPECT_LE(layer.attention_entropy_nats, std::log(static_cast<double>(kTokens)));
+        }
+        EXPECT_GT(said.of.output_logit_max.value(), 0);
+        EXPECT_GT(said.of.embedding_effective_rank.value(), 1);
+        EXPECT_LE(said.of.embedding_effective_rank.value(), static_cast<double>(run_file().model.d_model));
+        EXPECT_LT(said.of.embedding_uniformity.value(), 0);
+        EXPECT_GT(said.of.adam_second_moment_norm.value(), 0);
+    }
+    EXPECT_GT(heard->health[2].of.output_logit_max.value(), heard->health[0].of.output_logit_max.value())
+        << "it has learnt to prefer some tokens";
 }
 
 struct Exchanged {

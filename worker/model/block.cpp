@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "monitoring/error.h"
+#include "worker/model/activation_observer.h"
 
 namespace kiban::worker {
 
@@ -21,7 +22,7 @@ NormParameters norm_parameters(const ModelConfig& config, Parameters& parameters
 
 Block::Block(const ModelConfig& config, std::int64_t layer, Parameters& parameters, LinearFactory& linears,
              std::shared_ptr<const RotaryTable> rotary, bool recompute_mlp)
-    : config_(config), rotary_(std::move(rotary)), recompute_mlp_(recompute_mlp) {
+    : config_(config), layer_(layer), rotary_(std::move(rotary)), recompute_mlp_(recompute_mlp) {
     const std::string name = fmt::format("layers.{}", layer);
     const std::string attention = name + ".attention";
     const std::string mlp = name + ".mlp";
@@ -37,7 +38,8 @@ Block::Block(const ModelConfig& config, std::int64_t layer, Parameters& paramete
     down_ = linears.make(LinearCut::split_inputs, {mlp + ".down"}, gpt2);
 }
 
-at::Tensor Block::attend(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row) {
+at::Tensor Block::attend(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row,
+                         ActivationObserver* observer) {
     at::Tensor qkv = qkv_->forward(x);
     // A sharded layer returns the heads of this rank: the same fraction of query and of key/value heads.
     const std::int64_t all_heads = config_.heads + 2 * config_.resolved_kv_heads();
@@ -48,12 +50,14 @@ at::Tensor Block::attend(const at::Tensor& x, std::int64_t rows, std::int64_t to
                                   .kv_heads = config_.resolved_kv_heads() * here / all_heads,
                                   .head_size = config_.head_size()};
     if (rotary_ != nullptr) qkv = rotary(qkv, rotary_, tokens_per_row, shape.heads + shape.kv_heads);
+    if (observer != nullptr) observer->attention(layer_, qkv, shape);
     return attention(qkv, shape);
 }
 
-at::Tensor Block::forward(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row) {
+at::Tensor Block::forward(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row,
+                          ActivationObserver* observer) {
     const auto [stream, normed] = norm(x, attention_norm_);
-    const at::Tensor attended = attention_out_->forward_add(attend(normed, rows, tokens_per_row), stream);
+    const at::Tensor attended = attention_out_->forward_add(attend(normed, rows, tokens_per_row, observer), stream);
     if (!recompute_mlp_) return mlp(attended);
     return recompute(attended, [this](const at::Tensor& in) { return mlp(in); });
 }

@@ -21,6 +21,8 @@ namespace kiban::worker {
 /// The norm called `name`, with a bias in the gpt2 shape.
 NormParameters norm_parameters(const coordinator::ModelConfig& config, Parameters& parameters, const std::string& name);
 
+class ActivationObserver;
+
 class Block {
   public:
     /// `rotary` is null in the gpt2 shape. `recompute_mlp`: the second half keeps its input alone and is run again in
@@ -28,13 +30,17 @@ class Block {
     Block(const coordinator::ModelConfig& config, std::int64_t layer, Parameters& parameters, LinearFactory& linears,
           std::shared_ptr<const RotaryTable> rotary, bool recompute_mlp = false);
 
-    at::Tensor forward(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row);
+    /// `observer` may be null; it is shown the turned queries and keys.
+    at::Tensor forward(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row,
+                       ActivationObserver* observer = nullptr);
 
   private:
-    at::Tensor attend(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row);
+    at::Tensor attend(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row,
+                      ActivationObserver* observer);
     at::Tensor mlp(const at::Tensor& x);
 
     coordinator::ModelConfig config_;
+    std::int64_t layer_;
     std::shared_ptr<const RotaryTable> rotary_;
     bool recompute_mlp_;
     NormParameters attention_norm_;

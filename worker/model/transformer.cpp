@@ -14,6 +14,7 @@
 #include "monitoring/error.h"
 #include "worker/device/memory.h"
 #include "worker/device/tensors.h"
+#include "worker/model/activation_observer.h"
 #include "worker/model/block.h"
 #include "worker/model/functions.h"
 
@@ -112,7 +113,8 @@ struct Transformer::Impl {
         return y;
     }
 
-    at::Tensor embed_tokens(std::span<const std::int64_t> ids, std::int64_t rows, std::int64_t per_row) {
+    at::Tensor embed_tokens(std::span<const std::int64_t> ids, std::int64_t rows, std::int64_t per_row,
+                            ActivationObserver* observer = nullptr) {
         for (const int bucket : embedding_buckets) tell_forward(bucket, true);
         const checkpoint::Part here = tokens_of(rows, per_row);
         at::Tensor x =
@@ -120,6 +122,7 @@ struct Transformer::Impl {
                    .first = here.begin,
                    .per_row = per_row},
                   embedding, positions);
+        if (observer != nullptr) observer->embedding(embedding.data(), embedding.size(0));
         for (const int bucket : embedding_buckets) tell_forward(bucket, false);
         return x;
     }
@@ -130,32 +133,46 @@ struct Transformer::Impl {
     }
 
     /// x after the blocks that are here.
-    at::Tensor run_blocks(at::Tensor x, std::int64_t rows, std::int64_t per_row) {
+    at::Tensor run_blocks(at::Tensor x, std::int64_t rows, std::int64_t per_row,
+                          ActivationObserver* observer = nullptr) {
         KIBAN_CHECK(per_row >= 1 && per_row <= sequence_length, "run the model on rows of {} tokens: it takes 1 to {}",
                     per_row, sequence_length);
         for (std::size_t i = 0; i < blocks.size(); ++i) {
             Block& block = blocks[i];
-            const auto run = [&block, rows, per_row](const at::Tensor& in) { return block.forward(in, rows, per_row); };
+            const auto run = [&block, rows, per_row, observer](const at::Tensor& in) {
+                return block.forward(in, rows, per_row, observer);
+            };
             x = through(block_uses[i], x, [&](const at::Tensor& in) {
                 return part.checkpointing == ActivationCheckpointing::full ? recompute(in, run) : run(in);
             });
+            if (observer != nullptr)
+                observer->block_output(part.first_layer + static_cast<std::int64_t>(i), tokens_of(rows, per_row).begin,
+                                       x);
         }
         return x;
     }
 
     at::Tensor loss(const at::Tensor& x, const Batch& batch, std::int64_t per_row, double scale,
-                    MicroBatchPass::Impl& pass) {
+                    MicroBatchPass::Impl& pass, ActivationObserver* observer) {
         const checkpoint::Part here = tokens_of(batch.rows, per_row);
         pass.losses.assign(static_cast<std::size_t>(here.size()), 0.0);
         const auto targets =
             batch.targets.subspan(static_cast<std::size_t>(here.begin), static_cast<std::size_t>(here.size()));
         return through(head_uses, x, [&](const at::Tensor& in) {
-            return head_loss(norm(in, final_norm).second, head, targets, scale, pass.losses, loss_options.z_loss,
-                             &pass.first_choices);
+            const at::Tensor normed = norm(in, final_norm).second;
+            if (observer != nullptr) show_logits(*observer, normed, here);
+            return head_loss(normed, head, targets, scale, pass.losses, loss_options.z_loss, &pass.first_choices);
         });
     }
 
-    std::unique_ptr<MicroBatchPass::Impl> pass(const Batch& batch, double scale, std::span<const float> input) {
+    void show_logits(ActivationObserver& observer, const at::Tensor& normed, const checkpoint::Part& here) const {
+        const std::vector<std::int64_t> sampled = observer.sampled_tokens(here.begin, here.size());
+        if (sampled.empty()) return;
+        observer.logits(linear(normed.index_select(0, on_device(sampled)), head, {}));
+    }
+
+    std::unique_ptr<MicroBatchPass::Impl> pass(const Batch& batch, double scale, std::span<const float> input,
+                                               ActivationObserver* observer) {
         KIBAN_CHECK(batch.rows > 0 && batch.inputs.size() == batch.targets.size(),
                     "run the model on {} rows: {} inputs, {} targets; expected as many targets as inputs", batch.rows,
                     batch.inputs.size(), batch.targets.size());
@@ -165,9 +182,10 @@ struct Transformer::Impl {
         pass->scores = part.scores;
         pass->hooks = part.hooks;
         pass->embedding_buckets = embedding_buckets;
+        if (observer != nullptr) observer->begin(batch.rows, batch.targets);
         at::Tensor x;
         if (part.embeds) {
-            x = embed_tokens(batch.inputs, batch.rows, per_row);
+            x = embed_tokens(batch.inputs, batch.rows, per_row, observer);
         } else {
             const auto expected = static_cast<std::size_t>(tokens_of(batch.rows, per_row).size() * config.d_model);
             KIBAN_CHECK(input.size() == expected, "run a part of the model on {} activations: expected {}",
@@ -175,8 +193,8 @@ struct Transformer::Impl {
             pass->input = tensor_of(input, config.d_model).requires_grad_(at::GradMode::is_enabled());
             x = pass->input;
         }
-        x = run_blocks(x, batch.rows, per_row);
-        pass->output = part.scores ? loss(x, batch, per_row, scale, *pass) : x;
+        x = run_blocks(x, batch.rows, per_row, observer);
+        pass->output = part.scores ? loss(x, batch, per_row, scale, *pass, observer) : x;
         return pass;
     }
 
@@ -238,12 +256,13 @@ Transformer::Transformer(const ModelConfig& config, std::int64_t vocabulary, std
 Transformer::~Transformer() = default;
 
 std::unique_ptr<MicroBatchPass> Transformer::forward(const Batch& batch, double scale, std::span<const float> input) {
-    return std::make_unique<MicroBatchPass>(impl_->pass(batch, scale, input));
+    return std::make_unique<MicroBatchPass>(impl_->pass(batch, scale, input, nullptr));
 }
 
-std::unique_ptr<MicroBatchPass> Transformer::evaluate(const Batch& batch, std::span<const float> input) {
+std::unique_ptr<MicroBatchPass> Transformer::evaluate(const Batch& batch, std::span<const float> input,
+                                                      ActivationObserver* observer) {
     const at::NoGradGuard no_gradients;
-    return std::make_unique<MicroBatchPass>(impl_->pass(batch, 1.0, input));
+    return std::make_unique<MicroBatchPass>(impl_->pass(batch, 1.0, input, observer));
 }
 
 double Transformer::accumulate_gradients(const Batch& batch, double scale, PassSeconds* seconds) {

@@ -19,6 +19,8 @@
 
 namespace kiban::worker {
 
+class ActivationObserver;
+
 struct Batch {  // rows of T tokens; both spans hold B*T values and must outlive the call
     std::int64_t rows = 0;
     std::span<const std::int64_t> inputs;
@@ -64,8 +66,10 @@ class Transformer {
     /// this part does not embed. The gradients will be those of scale * (sum of target losses), and of the terms of
     /// LossOptions, which enter no loss that is returned anywhere here: all are the plain cross-entropy.
     std::unique_ptr<MicroBatchPass> forward(const Batch& batch, double scale, std::span<const float> input = {});
-    /// The same, with nothing kept: what backward() of it may not be called on.
-    std::unique_ptr<MicroBatchPass> evaluate(const Batch& batch, std::span<const float> input = {});
+    /// The same, with nothing kept: what backward() of it may not be called on. `observer`, where there is one, forgets
+    /// nothing and is shown this part's share of the micro-batch; the result has the same bits.
+    std::unique_ptr<MicroBatchPass> evaluate(const Batch& batch, std::span<const float> input = {},
+                                             ActivationObserver* observer = nullptr);
 
     /// Forward and backward of the whole model: ADDS scale * d(sum of target losses)/d(parameter) to the gradients;
     /// returns the sum of target losses (nats).

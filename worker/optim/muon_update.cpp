@@ -8,6 +8,7 @@ namespace kiban::worker {
 namespace {
 
 using checkpoint::Box;
+using checkpoint::Part;
 using coordinator::Bucket;
 
 // Where the part of a tensor lies that the given tensor rank holds: parts of one size, in the order of ranks.
@@ -29,7 +30,7 @@ MuonUpdate::MuonUpdate(const Parameters& parameters, const Mesh& mesh, Optimizer
     }
 }
 
-void MuonUpdate::update(const MuonStep& step, const std::vector<OwnedPiece>& pieces) {
+void MuonUpdate::update(const MuonStep& step, const std::vector<OwnedPiece>& pieces, UpdateWatch* watch) {
     for (const OwnedPiece& piece : pieces) {
         if (matrices_[static_cast<std::size_t>(piece.bucket)].empty()) continue;
         layer_.grow(mesh_.tensor.size() * bucket_of(piece.bucket).padded);
@@ -37,7 +38,7 @@ void MuonUpdate::update(const MuonStep& step, const std::vector<OwnedPiece>& pie
         gather_layer(piece);
         orthogonalise_own(piece.bucket);
         return_slices(piece);
-        apply(step, piece);
+        apply(step, piece, watch);
     }
 }
 
@@ -107,7 +108,7 @@ void MuonUpdate::return_slices(const OwnedPiece& piece) {
     if (is_whole(piece)) mesh_.shard.all_gather(std::span<float>(own_bucket(piece.bucket), padded));
 }
 
-void MuonUpdate::apply(const MuonStep& step, const OwnedPiece& piece) {
+void MuonUpdate::apply(const MuonStep& step, const OwnedPiece& piece, UpdateWatch* watch) {
     const Bucket& bucket = bucket_of(piece.bucket);
     const float* directions = own_bucket(piece.bucket);
     for (const std::size_t index : matrices_[static_cast<std::size_t>(piece.bucket)]) {
@@ -116,9 +117,17 @@ void MuonUpdate::apply(const MuonStep& step, const OwnedPiece& piece) {
         if (!inside) continue;
         MuonStep here = step;
         if (!entry.spec.decay) here.weight_decay = 0;
-        const std::int64_t element = entry.offset - bucket.offset + inside->begin;
-        muon_apply(here, muon_scale(entry.spec.shape[0], entry.spec.shape[1]), inside->size(), directions + element,
-                   piece.values + (element - piece.range.begin));
+        const double scale = muon_scale(entry.spec.shape[0], entry.spec.shape[1]);
+        const auto change = [&](const Part& range) {
+            muon_apply(here, scale, range.size(), directions + range.begin,
+                       piece.values + (range.begin - piece.range.begin));
+        };
+        const std::int64_t offset = entry.offset - bucket.offset;
+        const Part range{offset + inside->begin, offset + inside->end};
+        if (watch == nullptr)
+            change(range);
+        else
+            watch->run(piece, index, range, change);
     }
 }
 

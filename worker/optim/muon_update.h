@@ -17,6 +17,7 @@
 #include "worker/device/memory.h"
 #include "worker/kernels/muon.h"
 #include "worker/optim/optimizer_state.h"
+#include "worker/optim/update_watch.h"
 #include "worker/parallel/mesh.h"
 
 namespace kiban::worker {
@@ -28,14 +29,15 @@ class MuonUpdate {
 
     /// Communicates. One step of every matrix that is Muon's, on `pieces`, the updated pieces of all buckets in order.
     /// Weight decay applies where the tensor's decay says so.
-    void update(const MuonStep& step, const std::vector<OwnedPiece>& pieces);
+    /// `watch` may be null.
+    void update(const MuonStep& step, const std::vector<OwnedPiece>& pieces, UpdateWatch* watch = nullptr);
 
   private:
     void accumulate_momenta(const MuonStep& step, const OwnedPiece& piece);
     void gather_layer(const OwnedPiece& piece);
     void orthogonalise_own(int bucket);
     void return_slices(const OwnedPiece& piece);
-    void apply(const MuonStep& step, const OwnedPiece& piece);
+    void apply(const MuonStep& step, const OwnedPiece& piece, UpdateWatch* watch);
 
     const coordinator::Bucket& bucket_of(int bucket) const;
     bool is_whole(const OwnedPiece& piece) const;

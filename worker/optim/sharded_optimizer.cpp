@@ -174,17 +174,20 @@ double ShardedOptimizer::clipping_factor(double gradient_norm) const {
     return clip_norm_ > 0 && gradient_norm > clip_norm_ ? clip_norm_ / (gradient_norm + 1e-6) : 1.0;
 }
 
-void ShardedOptimizer::update(std::uint64_t step, double learning_rate, double gradient_norm) {
+void ShardedOptimizer::update(std::uint64_t step, double learning_rate, double gradient_norm, UpdateNorms* norms) {
     const double gradient_scale = clipping_factor(gradient_norm);
-    update_adamws(step, learning_rate, gradient_scale);
+    std::optional<UpdateWatch> watch;
+    if (norms != nullptr) watch.emplace(parameters_, sharding_.stored_pieces(), mesh_.tensor.rank(), *norms);
+    update_adamws(step, learning_rate, gradient_scale, watch ? &*watch : nullptr);
     muon_.update({.learning_rate = learning_rate,
                   .momentum = config_.muon_momentum,
                   .weight_decay = config_.weight_decay,
                   .gradient_scale = gradient_scale},
-                 sharding_.updated_pieces());
+                 sharding_.updated_pieces(), watch ? &*watch : nullptr);
 }
 
-void ShardedOptimizer::update_adamws(std::uint64_t step, double learning_rate, double gradient_scale) {
+void ShardedOptimizer::update_adamws(std::uint64_t step, double learning_rate, double gradient_scale,
+                                     UpdateWatch* watch) {
     AdamWStep adamw;
     adamw.learning_rate = learning_rate;
     adamw.beta1 = config_.betas[0];
@@ -197,9 +200,29 @@ void ShardedOptimizer::update_adamws(std::uint64_t step, double learning_rate, d
     for (const Run& run : runs_) {
         adamw.weight_decay = run.decay ? config_.weight_decay : 0.0;
         const OwnedPiece& piece = pieces[run.piece];
-        const std::int64_t begin = run.range.begin - piece.range.begin;
-        adamw_update(adamw, run.range.size(), piece.gradients + begin, piece.values + begin,
-                     state_.at(0, run.first, run.range.begin), state_.at(1, run.first, run.range.begin));
+        const auto apply = [&](const Part& range) {
+            const std::int64_t begin = range.begin - piece.range.begin;
+            adamw_update(adamw, range.size(), piece.gradients + begin, piece.values + begin,
+                         state_.at(0, run.first, range.begin), state_.at(1, run.first, range.begin));
+        };
+        if (watch == nullptr)
+            apply(run.range);
+        else
+            watch_run(run, piece, *watch, apply);
+    }
+}
+
+// One entry after another.
+void ShardedOptimizer::watch_run(const Run& run, const OwnedPiece& piece, UpdateWatch& watch,
+                                 const UpdateWatch::Apply& apply) {
+    const Bucket& bucket = parameters_.layout().buckets[static_cast<std::size_t>(piece.bucket)];
+    for (std::size_t i = run.first; i <= bucket.last; ++i) {
+        const ParameterEntry& entry = parameters_.entries()[i];
+        const auto inside = part_inside(entry, bucket, run.range);
+        if (!inside) continue;
+        const std::int64_t offset = entry.offset - bucket.offset;
+        watch.run(piece, i, {offset + inside->begin, offset + inside->end}, apply,
+                  [&](std::int64_t element) { return state_.at(1, run.first, element); });
     }
 }
 

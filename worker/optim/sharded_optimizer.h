@@ -21,6 +21,7 @@
 #include "worker/model/parameters.h"
 #include "worker/optim/muon_update.h"
 #include "worker/optim/optimizer_state.h"
+#include "worker/optim/update_watch.h"
 #include "worker/parallel/mesh.h"
 #include "worker/parallel/zero_sharding.h"
 
@@ -52,8 +53,8 @@ class ShardedOptimizer {
     /// clip_norm.
     double clipping_factor(double gradient_norm) const;
     /// Communicates where Muon is used, within Mesh::layer. `step` counts updates from 1: bias correction is computed
-    /// from it.
-    void update(std::uint64_t step, double learning_rate, double gradient_norm);
+    /// from it. `norms`: has those of this update added to it, at the cost of a copy of each value before and after.
+    void update(std::uint64_t step, double learning_rate, double gradient_norm, UpdateNorms* norms = nullptr);
     /// Forgets all moving averages.
     void reset() { state_.reset(); }
 
@@ -85,7 +86,8 @@ class ShardedOptimizer {
         bool decay = false;
     };
 
-    void update_adamws(std::uint64_t step, double learning_rate, double gradient_scale);
+    void update_adamws(std::uint64_t step, double learning_rate, double gradient_scale, UpdateWatch* watch);
+    void watch_run(const Run& run, const OwnedPiece& piece, UpdateWatch& watch, const UpdateWatch::Apply& apply);
     bool counts(const ParameterEntry& entry) const;
     void note_runs();
     template <typename Visit>

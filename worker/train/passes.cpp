@@ -89,8 +89,8 @@ std::vector<double> Passes::accumulate_gradients(const BatchOf& batch_of, double
     return losses;
 }
 
-Scored Passes::evaluate(const Batch& batch) {
-    const auto pass = model_.model().evaluate(batch, receive_input(batch.rows).span());
+Scored Passes::evaluate(const Batch& batch, ActivationObserver* observer) {
+    const auto pass = model_.model().evaluate(batch, receive_input(batch.rows).span(), observer);
     if (!model_.scores()) {
         const Group& stages = model_.mesh().pipeline;
         stages.send(pass->output(), stages.rank() + 1, kActivations);

@@ -32,8 +32,8 @@ class Passes {
     /// of each, as far as its tokens are scored here. `batch_of` must give what lives to the end of the call.
     std::vector<double> accumulate_gradients(const BatchOf& batch_of, double scale, PassSeconds& seconds);
 
-    /// The sum of target losses of the tokens that are scored here; forward alone.
-    Scored evaluate(const Batch& batch);
+    /// The sum of target losses of the tokens that are scored here; forward alone. `observer` sees what is here of it.
+    Scored evaluate(const Batch& batch, ActivationObserver* observer = nullptr);
 
   private:
     struct UnderWay {

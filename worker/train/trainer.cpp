@@ -11,7 +11,6 @@
 #include "coordinator/job/left_out.h"
 #include "coordinator/job/version.h"
 #include "coordinator/protocol/wire.h"
-#include "data/forgotten.h"
 #include "monitoring/fault.h"
 #include "monitoring/log.h"
 #include "worker/kernels/gemm_bf16.h"
@@ -106,28 +105,6 @@ bool falls_on(std::uint64_t step, std::uint64_t interval) { return interval != 0
 
 }  // namespace
 
-data::Corpus open_corpus(const coordinator::Job& job, const RunFile& run_file) {
-    data::Manifest manifest = data::Manifest::load(job.manifest);
-    if (const std::string digest = manifest.digest(); digest != job.manifest_digest) {
-        throw DataError("corpus '{}': expected digest {}, found {}: it was prepared again while the run was starting",
-                        job.manifest, job.manifest_digest, digest);
-    }
-    std::vector<double> weights;
-    for (const data::SourceConfig& source : run_file.data.sources) weights.push_back(source.weight);
-    std::set<data::DocumentId> forgotten;
-    if (!run_file.data.forget.empty()) forgotten = data::read_forgotten(run_file.base / run_file.data.forget);
-    return {std::move(manifest), weights, run_file.data.sequence_length, run_file.run.seed, {}, forgotten};
-}
-
-std::int64_t resolved_vocabulary(const coordinator::ModelConfig& model, std::uint32_t tokenizer_vocabulary) {
-    if (model.vocabulary == 0) return tokenizer_vocabulary;
-    if (model.vocabulary < tokenizer_vocabulary) {
-        throw ConfigError("model.vocabulary: expected at least the tokenizer's {} tokens, found {}",
-                          tokenizer_vocabulary, model.vocabulary);
-    }
-    return model.vocabulary;
-}
-
 Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime& runtime,
                  checkpoint::BackgroundWriter& writer, Control& control)
     : run_file_(coordinator::parse_run_file(job.run_file, {}, "run file of the job")),
@@ -138,6 +115,7 @@ Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime&
       rows_(corpus_, mine_),
       passes_(model_, static_cast<int>(mine_.count), fixed()),
       evaluation_(corpus_, evaluation_rows(run_file_.train), mesh().data, world),
+      health_(run_file_.model, mesh()),
       left_out_(left_out_of(job)),
       anomalies_(run_file_.anomaly),
       saver_(run_file_.checkpoint, mesh().world, model_.optimizer(), writer, control),
@@ -235,7 +213,8 @@ std::optional<StepReport> Trainer::train_step(std::uint64_t step) {
     fault_point("step.update");
     const double learning_rate =
         coordinator::learning_rate_at(run_file_.train.optimizer, run_file_.train.schedule, step, run_file_.train.steps);
-    model_.optimizer().update(step, learning_rate, outcome.gradient_norm);
+    model_.optimizer().update(step, learning_rate, outcome.gradient_norm,
+                              is_evaluated(step) ? health_.of_update() : nullptr);
     control_.enter("reduce", step);
     model_.sharding().publish_values();
     stop_ = outcome.stop;
@@ -360,9 +339,14 @@ bool Trainer::refuses(std::uint64_t step, std::uint64_t position, const Outcome&
 }
 
 void Trainer::finish_step(std::uint64_t step, StepReport& report) {
-    if (step == last_step() || falls_on(step, run_file_.train.eval_interval_steps)) {
+    std::optional<coordinator::Health> health;
+    if (is_evaluated(step)) {
         control_.enter("evaluate", step);
-        if (const auto score = evaluation_.holdout([this](const Batch& batch) { return passes_.evaluate(batch); })) {
+        ActivationObserver* observer = health_.of_activations();  // of the first micro-batch
+        const auto score = evaluation_.holdout(
+            [&](const Batch& batch) { return passes_.evaluate(batch, std::exchange(observer, nullptr)); });
+        health = health_.merged(step);
+        if (score) {
             if (!std::isfinite(score->loss))
                 throw InternalError("the holdout loss after step {} is not finite: {}", step, score->loss);
             report.eval_loss = score->loss;
@@ -375,6 +359,11 @@ void Trainer::finish_step(std::uint64_t step, StepReport& report) {
     report.phase_seconds = control_.take_phase_seconds();
     report.traffic = traffic_.take();
     control_.send(report);
+    if (health) control_.send(*health);
+}
+
+bool Trainer::is_evaluated(std::uint64_t step) const {
+    return step == last_step() || falls_on(step, run_file_.train.eval_interval_steps);
 }
 
 // The last save is waited for, another only begun; the same on all workers.

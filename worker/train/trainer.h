@@ -19,6 +19,7 @@
 #include "worker/parallel/parallelize.h"
 #include "worker/train/control.h"
 #include "worker/train/evaluation.h"
+#include "worker/train/health.h"
 #include "worker/train/passes.h"
 #include "worker/train/rows.h"
 #include "worker/train/runtime.h"
@@ -64,6 +65,7 @@ class Trainer {
     bool refuses(std::uint64_t step, std::uint64_t position, const Outcome& outcome);
     const checkpoint::RunState& state_to_save();
     void finish_step(std::uint64_t step, coordinator::StepReport& report);
+    bool is_evaluated(std::uint64_t step) const;
     bool is_last() const { return stop_ || state_.step >= last_step(); }
     void record_next(const Outcome& outcome) {
         const auto workers = static_cast<std::size_t>(mesh().world.size());
@@ -81,6 +83,7 @@ class Trainer {
     StepRows rows_;
     Passes passes_;
     Evaluation evaluation_;
+    HealthWatch health_;
     StepTraffic traffic_;
     std::vector<data::RowRange> left_out_;
     coordinator::AnomalyWatch anomalies_;
