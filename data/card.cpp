@@ -63,6 +63,10 @@ std::string personal_text(const Manifest& manifest) {
     std::string text = fmt::format("Rules of version {}; the audit log has {} lines and ends in {}.\n\n",
                                    manifest.anonymise_rules, manifest.audit.lines, manifest.audit.sha256);
     for (const auto& [kind, op] : manifest.anonymised) text += fmt::format("* {}: {}\n", kind, op);
+    if (!manifest.approved_by.empty()) {
+        text += fmt::format("\nEncryption, which the holder of the key {} can undo, was allowed by {}.\n",
+                            manifest.key_id, manifest.approved_by);
+    }
     return text;
 }
 
@@ -78,6 +82,11 @@ std::string data_card(const Manifest& manifest) {
             text += fmt::format("\n### {}\n\nThey were taken as they are.\n", source.name);
         } else {
             text += cleaning_of(manifest, source);
+        }
+        for (const auto& [reason, lines] : source.rejected)
+            text += fmt::format("* lines that are no documents, {}: {}\n", reason, lines);
+        if (source.special_texts > 0) {
+            text += fmt::format("* texts of special tokens, taken as ordinary text: {}\n", source.special_texts);
         }
     }
     text += "\n## Personal data\n\n" + personal_text(manifest);

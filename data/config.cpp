@@ -40,16 +40,26 @@ void validate(const CleanConfig& clean) {
 
 void validate(const AnonymiseConfig& anonymise) {
     const auto operators = operators_of(anonymise);
-    const bool keyed = std::ranges::find(operators, Operator::pseudonym) != operators.end();
-    if (keyed && anonymise.key_file.empty())
-        throw ConfigError("data.clean.anonymise.key_file is empty, expected the key that pseudonyms need");
+    if (needs_key(operators) && anonymise.key_file.empty())
+        throw ConfigError(
+            "data.clean.anonymise.key_file is empty, expected the key that pseudonyms and encryption need");
+    const bool undone = std::ranges::find(operators, Operator::encrypt) != operators.end();
+    if (undone && anonymise.approved_by.empty()) {
+        throw ConfigError(
+            "data.clean.anonymise.approved_by is empty, expected who allows that values are encrypted, which the key's "
+            "holder can undo");
+    }
+    if (!is_utf8(anonymise.approved_by)) throw ConfigError("data.clean.anonymise.approved_by is not UTF-8");
+    if (!anonymise.name.empty() && anonymise.names_file.empty())
+        throw ConfigError("data.clean.anonymise.names_file is empty, expected the list of the names to look for");
 }
 
 // What a company has of its own is used as little as the purpose asks, and without the persons in it.
 void check_internal(const DataConfig& config, std::size_t index) {
     const SourceConfig& source = config.sources[index];
     if (source.sensitivity != "internal") return;
-    const auto operators = operators_of(config.clean.anonymise);
+    auto operators = operators_of(config.clean.anonymise);
+    if (config.clean.anonymise.names_file.empty()) operators[static_cast<std::size_t>(Kind::name)] = Operator::redact;
     const auto kept = std::ranges::find(operators, Operator::keep);
     if (kept != operators.end()) {
         throw ConfigError(
@@ -88,6 +98,10 @@ void validate(const SourceConfig& source, std::size_t index) {
     }
     if (source.text_field.empty())
         throw ConfigError("data.sources.{}.text_field is empty, expected a field's name", index);
+    if (!(source.max_bad_lines >= 0 && source.max_bad_lines < 1)) {
+        throw ConfigError("data.sources.{}.max_bad_lines is {}, expected at least 0 and below 1", index,
+                          source.max_bad_lines);
+    }
     check_account(source, index);
 }
 

@@ -15,6 +15,7 @@ struct SourceConfig {
     double weight = 1.0;          // share of the mixture, relative to the other sources'
     std::string format = "auto";  // auto (.jsonl is JSONL, all else text) | text | jsonl; .gz and .zst are read through
     std::string text_field = "text";  // JSONL: the field that holds the document
+    double max_bad_lines = 0;         // JSONL: of its lines, that may be no documents and are left out; 0: none
     std::string name;                 // what the manifest calls it; empty: its path
     std::string licence;              // under which its text may be used
     std::string legal_basis;          // on which personal data in it is processed

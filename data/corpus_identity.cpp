@@ -21,6 +21,7 @@ json corpus_identity(const DataConfig& config, const std::optional<Tokenizer>& t
     for (const SourceConfig& source : config.sources) {
         sources.push_back(
             {{"path", encode_name(source.path)}, {"format", source.format}, {"text_field", source.text_field}});
+        if (source.max_bad_lines > 0) sources.back()["max_bad_lines"] = source.max_bad_lines;
         for (const auto& [key, value] :
              {std::pair("name", &source.name), std::pair("licence", &source.licence),
               std::pair("legal_basis", &source.legal_basis), std::pair("retain_until", &source.retain_until),
@@ -37,8 +38,9 @@ json corpus_identity(const DataConfig& config, const std::optional<Tokenizer>& t
                   {"sources", sources}};
     if (config.clean.active()) {
         json clean = to_json(config.clean);
-        clean["anonymise"].erase("key_file");  // its id says which key it is
+        clean["anonymise"].erase("key_file");  // its id says which key it is, as that of the names does
         clean["anonymise"].erase("salt");      // comes from the key
+        clean["anonymise"].erase("names_file");
         clean["rules"] = kRuleVersion;
         identity["clean"] = std::move(clean);
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/corpus_manifest.h"
 
+#include <map>
+#include <string>
 #include <utility>
 
 #include "data/bpe/unicode.h"
@@ -11,6 +13,39 @@
 namespace kiban::data {
 
 using nlohmann::json;
+
+namespace {
+
+std::map<std::string, std::uint64_t> rejected_of(const json& result) {
+    return result.value("rejected", std::map<std::string, std::uint64_t>{});
+}
+
+}  // namespace
+
+void check_rejected(const DataConfig& config, const std::vector<Unit>& units, const std::vector<json>& results) {
+    for (std::size_t index = 0; index < config.sources.size(); ++index) {
+        std::map<std::string, std::uint64_t> rejected;
+        std::uint64_t lines = 0;
+        for (std::size_t unit = 0; unit < units.size(); ++unit) {
+            if (units[unit].source != index) continue;
+            const json& result = results[unit];
+            const json& read = result.contains("cleaned") ? result.at("cleaned") : result;
+            lines += read.at("documents").get<std::uint64_t>();
+            for (const auto& [reason, count] : rejected_of(result)) {
+                rejected[reason] += count;
+                lines += count;
+            }
+        }
+        std::uint64_t bad = 0;
+        for (const auto& [reason, count] : rejected) bad += count;
+        const SourceConfig& source = config.sources[index];
+        if (static_cast<double>(bad) <= source.max_bad_lines * static_cast<double>(lines)) continue;
+        throw DataError(
+            "cannot use the data source '{}': {} of its {} lines are no documents ({}), expected at most {} of them "
+            "(max_bad_lines)",
+            source.name.empty() ? source.path : source.name, bad, lines, json(rejected).dump(), source.max_bad_lines);
+    }
+}
 
 Manifest manifest_of(const Tokenizer& tokenizer, std::vector<ManifestSource> sources,
                      const std::vector<std::vector<InputFile>>& inputs, const std::vector<Unit>& units,
@@ -24,6 +59,8 @@ Manifest manifest_of(const Tokenizer& tokenizer, std::vector<ManifestSource> sou
     for (std::size_t unit = 0; unit < units.size(); ++unit) {
         ManifestSource& source = manifest.sources[units[unit].source];
         source.documents += unit_results[unit].at("documents").get<std::uint64_t>();
+        source.special_texts += unit_results[unit].at("special_texts").get<std::uint64_t>();
+        for (const auto& [reason, lines] : rejected_of(unit_results[unit])) source.rejected[reason] += lines;
         if (unit_results[unit].contains("cleaned"))
             source.cleaned += clean_counts_from_json(unit_results[unit].at("cleaned"));
     }

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "data/config.h"
 #include "data/manifest.h"
 #include "data/shard_plan.h"
 #include "data/tokenizer.h"
@@ -17,6 +18,11 @@ namespace kiban::data {
 Manifest manifest_of(const Tokenizer& tokenizer, std::vector<ManifestSource> sources,
                      const std::vector<std::vector<InputFile>>& inputs, const std::vector<Unit>& units,
                      const std::vector<nlohmann::json>& unit_results);
+
+/// DataError for a source with more lines that are no documents than its max_bad_lines. `results` are those of
+/// "tokenize".
+void check_rejected(const DataConfig& config, const std::vector<Unit>& units,
+                    const std::vector<nlohmann::json>& results);
 
 /// What the documents were compared with; `result` is that of the task "evaluation".
 void add_evaluation(Manifest& manifest, const ContaminationConfig& config, const nlohmann::json& result);

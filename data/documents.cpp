@@ -2,6 +2,7 @@
 #include "data/documents.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -43,6 +44,19 @@ class LineReader {
         }
         if (begin_ == end_) return std::nullopt;
         return take(end_ - begin_, 0);
+    }
+
+    /// Passes over what is left of a line that was given cut.
+    void skip_rest() {
+        do {
+            const std::byte* start = buffer_.data() + begin_;
+            const void* newline = std::memchr(start, '\n', end_ - begin_);
+            if (newline != nullptr) {
+                take(static_cast<std::size_t>(static_cast<const std::byte*>(newline) - start), 1);
+                return;
+            }
+            take(end_ - begin_, 0);
+        } while (refill());
     }
 
   private:
@@ -103,31 +117,75 @@ std::uint64_t line_number(const Text& text, std::uint64_t offset) {
     throw DataError("cannot read '{}' line {}: {}", text.name, line_number(text, line.offset), reason);
 }
 
-std::string text_of(const Text& text, const Line& line) {
-    if (line.text.size() > kRecordBytes) {
-        refuse(text, line, fmt::format("expected a line of at most {} bytes, found a longer one", kRecordBytes));
+// A line that is no document.
+struct BadLine {
+    std::string_view reason;  // a word, by which it is counted
+    std::string message;
+};
+
+// The four hex digits of an escape "\\uXXXX" that begins at `at`; nullopt where there is none.
+std::optional<unsigned> escape_at(std::string_view line, std::size_t at) {
+    if (at + 6 > line.size() || line[at] != '\\' || line[at + 1] != 'u') return std::nullopt;
+    unsigned code = 0;
+    const auto [end, error] = std::from_chars(line.data() + at + 2, line.data() + at + 6, code, 16);
+    if (error != std::errc() || end != line.data() + at + 6) return std::nullopt;
+    return code;
+}
+
+// With escapes of half a surrogate pair as U+FFFD: what made such a line cut a text between them, and it is no reason
+// to lose the text.
+std::string with_whole_surrogates(std::string_view line) {
+    std::string out;
+    for (std::size_t at = 0; at < line.size();) {
+        const auto code = escape_at(line, at);
+        const auto is_half = [&](unsigned first) { return code && *code >= first && *code < first + 0x400; };
+        const auto second = is_half(0xD800) ? escape_at(line, at + 6) : std::nullopt;
+        const bool pair = second && *second >= 0xDC00 && *second < 0xE000;
+        const bool escape = line[at] == '\\';
+        std::size_t bytes = pair ? 12 : code ? 6 : escape ? 2 : 1;
+        if (!pair && (is_half(0xD800) || is_half(0xDC00))) {
+            out += "\\uFFFD";
+        } else {
+            out += line.substr(at, bytes);
+        }
+        at += bytes;
     }
-    if (monitoring::nests_deeper_than(line.text, monitoring::kMostNesting)) {
-        refuse(text, line,
-               fmt::format("expected at most {} brackets and braces in one another, found more",
-                           monitoring::kMostNesting));
+    return out;
+}
+
+nlohmann::json parsed(std::string_view line) {
+    auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!record.is_discarded()) return record;
+    return nlohmann::json::parse(line.find("\\u") == std::string_view::npos ? std::string(line)
+                                                                            : with_whole_surrogates(line));
+}
+
+// The text of its field. Throws BadLine.
+std::string text_of(std::string_view line, const std::string& name) {
+    if (line.size() > kRecordBytes)
+        throw BadLine{"too_long", fmt::format("expected a line of at most {} bytes, found a longer one", kRecordBytes)};
+    if (monitoring::nests_deeper_than(line, monitoring::kMostNesting)) {
+        throw BadLine{"too_deep", fmt::format("expected at most {} brackets and braces in one another, found more",
+                                              monitoring::kMostNesting)};
     }
     nlohmann::json record;
     try {
-        record = nlohmann::json::parse(line.text);
+        record = parsed(line);
     } catch (const nlohmann::json::parse_error& error) {
-        refuse(text, line, fmt::format("expected a JSON object, found malformed JSON at its byte {}", error.byte));
+        throw BadLine{"malformed_json",
+                      fmt::format("expected a JSON object, found malformed JSON at its byte {}", error.byte)};
     } catch (const nlohmann::json::out_of_range&) {  // the library's word for it
-        refuse(text, line, "expected a JSON object, found one with a number too large for 64 bits");
+        throw BadLine{"malformed_json", "expected a JSON object, found one with a number too large for 64 bits"};
     }
-    if (!record.is_object()) refuse(text, line, fmt::format("expected a JSON object, found {}", record.type_name()));
-    const std::string& name = text.piece.text_field;
+    if (!record.is_object())
+        throw BadLine{"no_object", fmt::format("expected a JSON object, found {}", record.type_name())};
     const auto field = record.find(name);
     if (field == record.end()) {
-        refuse(text, line, fmt::format("expected a field '{}', found none; name it with text_field", name));
+        throw BadLine{"no_text_field", fmt::format("expected a field '{}', found none; name it with text_field", name)};
     }
     if (!field->is_string()) {
-        refuse(text, line, fmt::format("expected field '{}' to be a string, found {}", name, field->type_name()));
+        throw BadLine{"no_text_field",
+                      fmt::format("expected field '{}' to be a string, found {}", name, field->type_name())};
     }
     return std::move(field->get_ref<std::string&>());
 }
@@ -141,8 +199,16 @@ void read_lines(const Text& text, bool skip_first, DocumentSink& sink) {
     }
     while (const auto line = lines.next()) {
         if (line->offset >= text.end) break;
-        if (is_blank(line->text)) continue;
-        const std::string document = text_of(text, *line);
+        if (line->text.size() <= kRecordBytes && is_blank(line->text)) continue;
+        std::string document;
+        try {
+            document = text_of(line->text, text.piece.text_field);
+        } catch (const BadLine& bad) {
+            if (!text.piece.skip_bad_lines) refuse(text, *line, bad.message);
+            sink.reject(text.piece, line->offset, bad.reason);
+            if (line->text.size() > kRecordBytes) lines.skip_rest();
+            continue;
+        }
         sink.begin(text.piece, line->offset);
         sink.add(std::as_bytes(std::span(document)));
         sink.end(true);

@@ -35,8 +35,9 @@ class EvaluationSink : public DocumentSink {
 
 // For a text to train on "drop" means that it goes; a text of an evaluation stays what texts are compared with.
 AnonymiseConfig without_drops(AnonymiseConfig config) {
-    for (std::string* op : {&config.all, &config.secret, &config.email, &config.iban, &config.card, &config.my_number,
-                            &config.corporate_number, &config.phone, &config.postal_code, &config.ip, &config.mac}) {
+    for (std::string* op :
+         {&config.all, &config.secret, &config.email, &config.iban, &config.card, &config.my_number,
+          &config.corporate_number, &config.phone, &config.postal_code, &config.ip, &config.mac, &config.name}) {
         if (*op == name_of(Operator::drop)) *op = name_of(Operator::redact);
     }
     return config;

@@ -68,11 +68,14 @@ SourceAccount account_from_json(const json& source) {
 }
 
 json anonymised_to_json(const Manifest& manifest) {
-    return {{"operators", manifest.anonymised},
-            {"rules", manifest.anonymise_rules},
-            {"key_id", manifest.key_id},
-            {"audit_lines", manifest.audit.lines},
-            {"audit_sha256", manifest.audit.sha256}};
+    json object{{"operators", manifest.anonymised},
+                {"rules", manifest.anonymise_rules},
+                {"key_id", manifest.key_id},
+                {"audit_lines", manifest.audit.lines},
+                {"audit_sha256", manifest.audit.sha256}};
+    if (!manifest.names_id.empty()) object["names_id"] = manifest.names_id;
+    if (!manifest.approved_by.empty()) object["approved_by"] = manifest.approved_by;
+    return object;
 }
 
 json evaluation_to_json(const ManifestEvaluation& evaluation) {
@@ -96,6 +99,8 @@ void read_anonymised(const json& anonymised, Manifest& manifest) {
     anonymised.at("operators").get_to(manifest.anonymised);
     manifest.anonymise_rules = anonymised.at("rules").get<std::string>();
     manifest.key_id = anonymised.at("key_id").get<std::string>();
+    manifest.names_id = anonymised.value("names_id", "");
+    manifest.approved_by = anonymised.value("approved_by", "");
     manifest.audit = {anonymised.at("audit_lines").get<std::uint64_t>(),
                       anonymised.at("audit_sha256").get<std::string>()};
 }
@@ -116,7 +121,9 @@ Manifest from_json(const json& object) {
             {source.at("name").get<std::string>(), source.at("id").get<std::string>(),
              number<std::uint64_t>(source.at("documents")), number<std::uint64_t>(source.at("input_bytes")),
              stream_from_json(source.at("train")), stream_from_json(source.at("holdout")), account_from_json(source),
-             source.contains("cleaned") ? clean_counts_from_json(source.at("cleaned")) : CleanCounts{}});
+             source.contains("cleaned") ? clean_counts_from_json(source.at("cleaned")) : CleanCounts{},
+             source.value("rejected", std::map<std::string, std::uint64_t>{}),
+             source.value("special_texts", std::uint64_t{0})});
     }
     for (const json& shard : object.at("shards")) {
         manifest.shards.push_back({shard.at("file").get<std::string>(), number<std::uint64_t>(shard.at("tokens")),
@@ -172,6 +179,8 @@ std::string Manifest::to_json() const {
                                {"input_bytes", source.input_bytes},
                                {"train", stream_to_json(source.train)},
                                {"holdout", stream_to_json(source.holdout)}});
+        if (!source.rejected.empty()) source_list.back()["rejected"] = source.rejected;
+        if (source.special_texts > 0) source_list.back()["special_texts"] = source.special_texts;
         if (source.account != SourceAccount{}) source_list.back()["account"] = account_to_json(source.account);
         if (source.cleaned != CleanCounts{}) source_list.back()["cleaned"] = kiban::data::to_json(source.cleaned);
     }

@@ -47,7 +47,9 @@ struct ManifestSource {
     Stream train;
     Stream holdout;
     SourceAccount account;
-    CleanCounts cleaned;  // zero when documents are taken as they are
+    CleanCounts cleaned;                                 // zero when documents are taken as they are
+    std::map<std::string, std::uint64_t> rejected = {};  // lines of JSONL that are no documents, by reason
+    std::uint64_t special_texts = 0;                     // in documents: what looks like a special token and is none
 };
 
 struct ManifestShard {
@@ -74,7 +76,9 @@ struct Manifest {
     std::vector<ManifestShard> shards;
     std::map<std::string, std::string> anonymised;  // by kind of personal data, the operator; what is kept is not here
     std::string anonymise_rules;                    // version of detectors and operators
-    std::string key_id;                             // of the pseudonyms' key
+    std::string key_id;                             // of the key of pseudonyms and encryption
+    std::string names_id;                           // of the list of names
+    std::string approved_by;                        // who allowed encryption
     AuditHead audit;                                // of audit.jsonl beside it, where anything is anonymised
     ManifestEvaluation evaluation;
     std::string inputs_sha256;  // of inputs.jsonl beside it: the names of the files that the shards' doc_file counts

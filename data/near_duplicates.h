@@ -28,6 +28,9 @@ class BandKeySink : public DocumentSink {
     void begin(const Piece& piece, std::uint64_t offset) override;
     void add(std::span<const std::byte> text) override;
     void end(bool complete) override;
+    void reject(const Piece& piece, std::uint64_t offset, std::string_view reason) override {
+        next_.reject(piece, offset, reason);
+    }
 
     /// What run_band() reads: to be published before the unit is.
     void publish(const std::filesystem::path& corpus, std::uint64_t unit) const;

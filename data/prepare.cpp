@@ -81,9 +81,13 @@ struct Preparation::Impl {
 
     void find_key(const std::filesystem::path& base) {
         AnonymiseConfig& anonymise = config.clean.anonymise;
+        if (!anonymise.names_file.empty()) {
+            anonymise.names_file = std::filesystem::absolute(base / anonymise.names_file).lexically_normal().string();
+            anonymise.names_id = read_names(anonymise.names_file)->id();
+        }
         if (anonymise.key_file.empty()) return;
         anonymise.key_file = std::filesystem::absolute(base / anonymise.key_file).lexically_normal().string();
-        anonymise.key_id = key_id_of(anonymise.key_file);
+        anonymise.key_id = key_id(key_of(anonymise));
         // Of the key alone: were it the configuration's, another source would change the text of all the others, and
         // with it what is held out.
         anonymise.salt = anonymise.key_id;
@@ -180,7 +184,9 @@ struct Preparation::Impl {
     }
 
     void start_gathering() {
-        unit_results = without_duplicates(pool.results(first_unit, units.size()), duplicates());
+        const std::vector<json> tokenized = pool.results(first_unit, units.size());
+        check_rejected(config, units, tokenized);
+        unit_results = without_duplicates(tokenized, duplicates());
         shards = plan_shards(config, units, unit_results);
         sources = plan_streams(config, shards);
         first_shard = pool.add(plan_gathering(shards, *tokenizer, config_sha256, ranges, directory),

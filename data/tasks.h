@@ -8,7 +8,7 @@
 //   train     {id, kind, directory, tokenizer, unicode, units} -> {tokenizer: digest, words, least_count, left_out,
 //             left_out_bytes}
 //   tokenize  {id, kind, directory, unit, tokenizer, held_out_below, pieces}
-//             -> {unit, documents, train, holdout, leaves, special_texts, cleaned}: tokens of each split
+//             -> {unit, documents, train, holdout, leaves, special_texts, cleaned, rejected}: tokens of each split
 //   dedupe    {id, kind, directory, range, ranges, units} -> {range, reason, units: [[unit, documents, train,
 //   holdout]]}:
 //             what of each unit is to be left out, and why

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <map>
+#include <string>
+
 #include "data/bpe/unicode.h"
 #include "data/clean/cleaner.h"
 #include "data/clean/ngram_set.h"
@@ -8,11 +11,14 @@
 #include "data/tasks.h"
 #include "data/token_ids.h"
 #include "monitoring/error.h"
+#include "monitoring/log.h"
 
 namespace kiban::data {
 namespace {
 
 using nlohmann::json;
+
+constexpr std::uint64_t kToldLines = 5;  // of a unit and reason
 
 class UnitSink : public DocumentSink {
   public:
@@ -53,15 +59,25 @@ class UnitSink : public DocumentSink {
         writer_.add(document_);
     }
 
+    void reject(const Piece& piece, std::uint64_t offset, std::string_view reason) override {
+        std::uint64_t& lines = rejected_[std::string(reason)];
+        if (++lines > kToldLines) return;
+        monitoring::log_warning("the line at byte {} of '{}' is left out, since it is no document: {}{}", offset,
+                                piece.path.string(), reason,
+                                lines == kToldLines ? "; more of this kind are only counted" : "");
+    }
+
     std::uint64_t documents() const { return documents_; }
 
     json result(std::uint64_t unit) const {
-        return {{"unit", unit},
-                {"documents", documents_},
-                {"train", train_tokens_},
-                {"holdout", holdout_tokens_},
-                {"leaves", to_hex(leaves_)},
-                {"special_texts", encoder_.special_texts()}};
+        json result{{"unit", unit},
+                    {"documents", documents_},
+                    {"train", train_tokens_},
+                    {"holdout", holdout_tokens_},
+                    {"leaves", to_hex(leaves_)},
+                    {"special_texts", encoder_.special_texts()}};
+        if (!rejected_.empty()) result["rejected"] = rejected_;
+        return result;
     }
 
   private:
@@ -79,6 +95,7 @@ class UnitSink : public DocumentSink {
     StagedDocument document_;
     std::vector<DocumentId> leaves_;  // of the one document of which this unit is a part
     std::uint64_t documents_ = 0;
+    std::map<std::string, std::uint64_t> rejected_;  // lines by reason
     std::uint64_t train_tokens_ = 0;
     std::uint64_t holdout_tokens_ = 0;
 };

@@ -22,7 +22,8 @@ bool is_utf8(const std::string& text) {
 }
 
 Piece whole_file(const InputFile& file, std::uint32_t ordinal, const SourceConfig& source) {
-    return {ordinal, file.path, file.format, file.codec, source.text_field, 0, file.bytes, file.bytes, file.tar};
+    return {ordinal, file.path,  file.format, file.codec, source.text_field,
+            0,       file.bytes, file.bytes,  file.tar,   source.max_bad_lines > 0};
 }
 
 }  // namespace
@@ -100,6 +101,7 @@ nlohmann::json to_json(const Piece& piece) {
                        : piece.format == Format::text ? "text"
                                                       : "by_name"},
             {"tar", piece.tar},
+            {"skip_bad_lines", piece.skip_bad_lines},
             {"codec", piece.codec == Codec::gzip   ? "gzip"
                       : piece.codec == Codec::zstd ? "zstd"
                                                    : "none"},
@@ -116,6 +118,7 @@ Piece piece_from_json(const nlohmann::json& json) {
     const auto format = json.at("format").get<std::string>();
     piece.format = format == "jsonl" ? Format::jsonl : format == "text" ? Format::text : Format::by_name;
     piece.tar = json.at("tar").get<bool>();
+    piece.skip_bad_lines = json.at("skip_bad_lines").get<bool>();
     const auto codec = json.at("codec").get<std::string>();
     piece.codec = codec == "gzip" ? Codec::gzip : codec == "zstd" ? Codec::zstd : Codec::none;
     piece.text_field = json.at("text_field").get<std::string>();

@@ -26,6 +26,7 @@ struct Piece {
     std::uint64_t end = 0;
     std::uint64_t file_bytes = 0;
     bool tar = false;
+    bool skip_bad_lines = false;  // JSONL: lines that are no documents are passed over, and told
 
     bool whole() const { return begin == 0 && end == file_bytes; }
     bool ends_file() const { return end == file_bytes; }

@@ -48,9 +48,10 @@ void print_source(const data::ManifestSource& source, const data::Manifest& mani
     }
 }
 
-int audit(const fs::path& path) {
+int audit(const fs::path& path, const std::string& names_file) {
     const data::Manifest manifest = manifest_of(path);
-    const data::AuditReport report = data::audit_corpus(manifest);
+    const auto names = data::read_names(names_file);
+    const data::AuditReport report = data::audit_corpus(manifest, names.get());
     for (const data::ManifestSource& source : manifest.sources) print_source(source, manifest, report);
     fmt::print("{} shards, {} documents, {} of text, {} lines of the audit log: as the manifest has them\n",
                report.shards, count_text(report.documents), bytes_text(report.text_bytes), report.log_lines);
@@ -70,7 +71,10 @@ void add_audit_command(CLI::App& app, int& exit_code) {
     CLI::App* command = app.add_subcommand("audit", "what personal data was taken out of a corpus, and what is left");
     auto path = std::make_shared<fs::path>();
     command->add_option("PATH", *path, "run directory, corpus directory or its manifest.json")->required();
-    command->callback([path, &exit_code] { exit_code = audit(*path); });
+    auto names = std::make_shared<std::string>();
+    command->add_option("--names", *names,
+                        "the list of names (data.clean.anonymise.names_file), where they were taken out");
+    command->callback([path, names, &exit_code] { exit_code = audit(*path, *names); });
 }
 
 }  // namespace kiban::coordinator

@@ -105,7 +105,12 @@ std::string text_of(const RunDirectory& directory, const RunView& view) {
     std::string out = fmt::format("run {}, attempt {}, {} restarts: {}\n", status.run, status.attempt, status.restarts,
                                   life_text(view));
     if (status.state == "preparing" && status.tasks_total > 0) {
-        line(out, "preparing", fmt::format("{} of {} tasks", status.tasks_done, status.tasks_total));
+        line(out, "preparing",
+             fmt::format("{} of {} tasks, {} of {}, {} a second", status.tasks_done, status.tasks_total,
+                         bytes_text(status.prepared_bytes), bytes_text(status.input_bytes),
+                         bytes_text(static_cast<std::uint64_t>(status.prepared_bytes_per_second))));
+        line(out, "documents",
+             fmt::format("{}, {} tokens", count_text(status.prepared_documents), count_text(status.prepared_tokens)));
     }
     const bool only_prepared =
         status.state == "prepared" && status.step == 0;  // kiban prepare: no training was asked for

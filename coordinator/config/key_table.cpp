@@ -59,11 +59,11 @@ std::vector<Key<RunFile>> run_and_data_keys() {
 }
 
 std::vector<Key<RunFile>> anonymise_keys() {
-    const Words all{{"keep", "redact", "mask", "pseudonym", "drop"}};
-    const Words one{{"", "keep", "redact", "mask", "pseudonym", "drop"}};
+    const Words all{{"keep", "redact", "mask", "pseudonym", "encrypt", "drop"}};
+    const Words one{{"", "keep", "redact", "mask", "pseudonym", "encrypt", "drop"}};
     return {
         KIBAN_RUN_KEY(data.clean.anonymise.all, all, kFixed, "",
-                      "what is done to personal data: `redact`: a tag such as `<EMAIL>`; `mask`: `*` for letters and digits; `pseudonym`: a tag with a keyed code; `drop`: the document goes"),
+                      "what is done to personal data: `redact`: a tag such as `<EMAIL>`; `mask`: `*` for letters and digits; `pseudonym`: a tag with a keyed code; `encrypt`: a tag from which `kiban reveal` gives the key's holder the value; `drop`: the document goes"),
         KIBAN_RUN_KEY(data.clean.anonymise.secret, one, kFixed, "", "keys, tokens, passwords in addresses; empty, as in all kinds: as `all`"),
         KIBAN_RUN_KEY(data.clean.anonymise.email, one, kFixed, "", ""),
         KIBAN_RUN_KEY(data.clean.anonymise.iban, one, kFixed, "", "bank accounts, by their check digits"),
@@ -74,7 +74,10 @@ std::vector<Key<RunFile>> anonymise_keys() {
         KIBAN_RUN_KEY(data.clean.anonymise.postal_code, one, kFixed, "", "of Japan"),
         KIBAN_RUN_KEY(data.clean.anonymise.ip, one, kFixed, "", "IPv4 and IPv6"),
         KIBAN_RUN_KEY(data.clean.anonymise.mac, one, kFixed, "", ""),
-        KIBAN_RUN_KEY(data.clean.anonymise.key_file, Text{}, kResumable, "", "the key of pseudonyms, at least 32 bytes, relative to the run file; keep it apart from the data"),
+        KIBAN_RUN_KEY(data.clean.anonymise.name, one, kFixed, "", "the names of `names_file`"),
+        KIBAN_RUN_KEY(data.clean.anonymise.names_file, Text{}, kResumable, "", "names of persons, customers or projects, one a line, relative to the run file; found as written and in capitals; empty: none are looked for"),
+        KIBAN_RUN_KEY(data.clean.anonymise.approved_by, Text{}, kFixed, "", "who allows `encrypt`, which can be undone; stands in the manifest"),
+        KIBAN_RUN_KEY(data.clean.anonymise.key_file, Text{}, kResumable, "", "the key of pseudonyms and encryption, at least 32 bytes, relative to the run file; keep it apart from the data; for `encrypt` only its owner may read it"),
     };
 }
 
@@ -280,6 +283,7 @@ const std::vector<Key<data::SourceConfig>>& all_source_keys() {
         KIBAN_SOURCE_KEY(format, (Words{{"auto", "text", "jsonl"}}), kResumable, "",
                          "auto: .jsonl is JSONL, all else text; .gz, .zst and .tar are read through"),
         KIBAN_SOURCE_KEY(text_field, Text{}, kResumable, "", "JSONL: the field that holds the document"),
+        KIBAN_SOURCE_KEY(max_bad_lines, from_to_below(0, 1), kFixed, "", "JSONL: part of its lines that may be malformed or without the field: they are left out and counted; 0: the first such line is refused"),
         KIBAN_SOURCE_KEY(name, Text{}, kFixed, "", "what the manifest calls it; empty: its path"),
         KIBAN_SOURCE_KEY(licence, Text{}, kFixed, "", "under which its text may be used; kept in the manifest, as the next three"),
         KIBAN_SOURCE_KEY(legal_basis, Text{}, kFixed, "", "on which personal data in it is processed"),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/run/prepare.h"
 
+#include <algorithm>
+
 #include "coordinator/protocol/wire.h"
 #include "monitoring/error.h"
 #include "monitoring/log.h"
@@ -8,6 +10,8 @@
 namespace kiban::coordinator {
 
 void PrepareMode::joined(CoordinatorChannel& channel) {
+    joined_at_ = monotonic_seconds();
+    joined_bytes_ = preparation_.progress().input_bytes_done;
     channel.send_to_all(Job{.mode = "prepare",
                             .run_file = to_toml(session_.run_file),
                             .manifest = "",
@@ -67,16 +71,28 @@ void PrepareMode::ended() {
 
 void PrepareMode::show_progress() {
     const auto progress = preparation_.progress();
-    session_.board.status.tasks_done = progress.tasks_done;
-    session_.board.status.tasks_total = progress.tasks_total;
     const double now = monotonic_seconds();
+    RunStatus& status = session_.board.status;
+    status.tasks_done = progress.tasks_done;
+    status.tasks_total = progress.tasks_total;
+    status.prepared_bytes = progress.input_bytes_done;
+    status.input_bytes = progress.input_bytes_total;
+    status.prepared_documents = progress.documents;
+    status.prepared_tokens = progress.tokens;
+    // Behind the last byte of input come tasks that read none: they do not change how fast it was read.
+    if (status.prepared_bytes > joined_bytes_ && (status.prepared_bytes < status.input_bytes || first_whole_)) {
+        status.prepared_bytes_per_second =
+            static_cast<double>(status.prepared_bytes - joined_bytes_) / std::max(now - joined_at_, 1e-3);
+    }
+    first_whole_ = status.prepared_bytes < status.input_bytes;
     const bool last = progress.tasks_done == progress.tasks_total;
     if (now < next_progress_ && !last) return;
     next_progress_ = now + (session_.console.live() ? 0.2 : session_.run_file.monitoring.progress_interval_seconds);
     session_.console.progress(
-        fmt::format("preparing: task {} of {}, {:.1f} of {:.1f} MB, {} documents, {} tokens", progress.tasks_done,
-                    progress.tasks_total, static_cast<double>(progress.input_bytes_done) / 1e6,
-                    static_cast<double>(progress.input_bytes_total) / 1e6, progress.documents, progress.tokens));
+        fmt::format("preparing: task {} of {}, {:.1f} of {:.1f} MB ({:.1f} MB/s), {} documents, {} tokens",
+                    progress.tasks_done, progress.tasks_total, static_cast<double>(progress.input_bytes_done) / 1e6,
+                    static_cast<double>(progress.input_bytes_total) / 1e6, status.prepared_bytes_per_second / 1e6,
+                    progress.documents, progress.tokens));
 }
 
 Outcome prepare_corpus(Session& session, data::Preparation& preparation) {

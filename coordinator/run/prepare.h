@@ -30,6 +30,9 @@ class PrepareMode : public AttemptMode {
     std::deque<int> waiting_;              // ranks that asked
     std::map<std::uint64_t, int> handed_;  // task id -> rank
     double next_progress_ = 0;
+    double joined_at_ = 0;            // monotonic seconds
+    std::uint64_t joined_bytes_ = 0;  // of input that were prepared before
+    bool first_whole_ = true;         // not all input was prepared when last looked at
 };
 
 /// Prepares the corpus when it is not there yet; starts no workers when it is. The outcome's decision is `done` with

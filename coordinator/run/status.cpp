@@ -15,9 +15,11 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(WorkerStatus, rank, host, pid, p
                                                 optimizer_bytes, heartbeat_age_seconds, own_seconds, straggler)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(RunStatus, run, run_id, state, message, attempt, restarts, step, steps,
                                                 tokens, loss, eval_loss, learning_rate, tokens_per_second, eta_seconds,
-                                                tasks_done, tasks_total, checkpoint, checkpoint_step, checkpoint_queued,
-                                                checkpoint_queued_step, phase, curve_events, decision, excluded_hosts,
-                                                refused_steps, metrics, wall_time, host, pid, workers)
+                                                tasks_done, tasks_total, prepared_bytes, input_bytes,
+                                                prepared_documents, prepared_tokens, prepared_bytes_per_second,
+                                                checkpoint, checkpoint_step, checkpoint_queued, checkpoint_queued_step,
+                                                phase, curve_events, decision, excluded_hosts, refused_steps, metrics,
+                                                wall_time, host, pid, workers)
 
 json to_json(const RunStatus& status) {
     json out;

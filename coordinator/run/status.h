@@ -45,7 +45,12 @@ struct RunStatus {
     double eta_seconds = 0;
     std::uint64_t tasks_done = 0;  // preparing
     std::uint64_t tasks_total = 0;
-    std::string checkpoint;  // last durable one, directory
+    std::uint64_t prepared_bytes = 0;  // of input, as it lies on disk
+    std::uint64_t input_bytes = 0;
+    std::uint64_t prepared_documents = 0;
+    std::uint64_t prepared_tokens = 0;
+    double prepared_bytes_per_second = 0;  // since the workers joined
+    std::string checkpoint;                // last durable one, directory
     std::uint64_t checkpoint_step = 0;
     bool checkpoint_queued = false;  // another one is under way: copied or being written, not durable
     std::uint64_t checkpoint_queued_step = 0;

@@ -44,12 +44,14 @@ void Merger::start_long(std::string_view piece) {
     next_.resize(count);
     previous_.resize(count);
     entries_.clear();
-    if (heads_.empty()) heads_.resize(model_.definition().merges.size(), kNone);
+    entries_.reserve(count);
+    if (lists_.empty()) lists_.resize(model_.definition().merges.size());
     for (std::uint32_t i = 0; i < count; ++i) {
         tokens_[i] = model_.byte_token(static_cast<unsigned char>(piece[i]));
-        next_[i] = i + 1 < count ? i + 1 : kNone;
-        previous_[i] = i > 0 ? i - 1 : kNone;
+        next_[i] = i + 1;
+        previous_[i] = i - 1;  // of the first: kNone
     }
+    next_[count - 1] = kNone;
     for (std::uint32_t i = 0; i + 1 < count; ++i) offer(i);
 }
 
@@ -57,18 +59,38 @@ void Merger::start_long(std::string_view piece) {
 void Merger::offer(std::uint32_t position) {
     const std::uint32_t rank = model_.merges().find(tokens_[position], tokens_[next_[position]]).rank;
     if (rank == kNoMerge) return;
-    if (heads_[rank] == kNone) ranks_.push(rank);
-    entries_.push_back({position, heads_[rank]});
-    heads_[rank] = static_cast<std::uint32_t>(entries_.size() - 1);
+    List& list = lists_[rank];
+    if (list.count == 0) ranks_.push(rank);
+    entries_.push_back({position, list.newest});
+    list.newest = static_cast<std::uint32_t>(entries_.size() - 1);
+    ++list.count;
 }
 
 void Merger::take_positions(std::uint32_t rank) {
-    positions_.clear();
-    for (std::uint32_t at = heads_[rank]; at != kNone; at = entries_[at].next)
-        positions_.push_back(entries_[at].position);
-    heads_[rank] = kNone;
-    std::reverse(positions_.begin(), positions_.end());  // mostly they came from left to right
-    if (!std::is_sorted(positions_.begin(), positions_.end())) std::sort(positions_.begin(), positions_.end());
+    List& list = lists_[rank];
+    positions_.resize(list.count);
+    std::uint32_t after = kNone;
+    bool sorted = true;  // mostly they came from left to right
+    std::uint32_t entry = list.newest;
+    for (std::size_t i = list.count; i-- > 0; entry = entries_[entry].next) {
+        positions_[i] = entries_[entry].position;
+        sorted = sorted && positions_[i] <= after;
+        after = positions_[i];
+    }
+    list = {};
+    if (!sorted) std::sort(positions_.begin(), positions_.end());
+}
+
+/// Of the token at `position` and the one after it. Gives the position after both.
+std::uint32_t Merger::join(std::uint32_t position, std::uint32_t merged) {
+    const std::uint32_t second = next_[position];
+    const std::uint32_t after = next_[second];
+    tokens_[position] = merged;
+    tokens_[second] = kNone;
+    next_[position] = after;
+    next_[second] = kNone;
+    if (after != kNone) previous_[after] = position;
+    return after;
 }
 
 void Merger::merge_rank(std::uint32_t rank) {
@@ -78,12 +100,7 @@ void Merger::merge_rank(std::uint32_t rank) {
         const std::uint32_t at = positions_[i];
         const std::uint32_t second = next_[at];
         if (tokens_[at] != left || second == kNone || tokens_[second] != right) continue;  // another merge was stronger
-        tokens_[at] = merged;
-        tokens_[second] = kNone;
-        const std::uint32_t after = next_[second];
-        next_[at] = after;
-        next_[second] = kNone;
-        if (after != kNone) previous_[after] = at;
+        const std::uint32_t after = join(at, merged);
         if (previous_[at] != kNone) offer(previous_[at]);
         if (after != kNone) offer(at);
         // Merges in an unusual order may have made a stronger one possible: then it goes first.
@@ -96,13 +113,33 @@ void Merger::merge_rank(std::uint32_t rank) {
     }
 }
 
+void Merger::merge_rank_in_order(std::uint32_t rank) {
+    const auto [left, right] = model_.definition().merges[rank];
+    const std::uint32_t merged = model_.merges().find(left, right).token;
+    std::size_t made = 0;
+    for (const std::uint32_t at : positions_) {
+        const std::uint32_t second = next_[at];
+        if (tokens_[at] != left || second == kNone || tokens_[second] != right) continue;
+        join(at, merged);
+        positions_[made++] = at;
+    }
+    std::uint32_t before = kNone;
+    for (std::size_t i = 0; i < made; ++i) {
+        const std::uint32_t at = positions_[i];
+        const std::uint32_t previous = previous_[at];
+        if (previous != kNone && previous != before) offer(previous);  // `before` was offered with what follows it
+        if (next_[at] != kNone) offer(at);
+        before = at;
+    }
+}
+
 std::size_t Merger::merge_long(std::string_view piece, std::uint32_t* ids) {
     start_long(piece);
     while (!ranks_.empty()) {
         const std::uint32_t rank = ranks_.top();
         ranks_.pop();
         take_positions(rank);
-        merge_rank(rank);
+        model_.in_order() ? merge_rank_in_order(rank) : merge_rank(rank);
     }
     std::size_t count = 0;
     for (std::uint32_t at = 0; at != kNone; at = next_[at]) ids[count++] = tokens_[at];

@@ -2,7 +2,9 @@
 // One piece of text to tokens: of the pairs of neighbours that merge, always the strongest, the leftmost of equals.
 //
 // Short pieces by looking through their pairs; long ones through lists of positions by rank, so that the time per byte
-// stays the same however long a piece is. Not thread-safe: keeps its working memory.
+// stays the same however long a piece is. Where merges come in the order of training, nothing that a merge makes can
+// merge before it: all places of a rank then go together, and each new pair is looked up once. Not thread-safe: keeps
+// its working memory.
 #pragma once
 
 #include <cstdint>
@@ -30,19 +32,26 @@ class Merger {
         std::uint32_t next = kNone;
     };
 
+    struct List {
+        std::uint32_t newest = kNone;
+        std::uint32_t count = 0;
+    };
+
     std::size_t merge_short(std::string_view piece, std::uint32_t* ids) const;
     std::size_t merge_long(std::string_view piece, std::uint32_t* ids);
     void start_long(std::string_view piece);
     void offer(std::uint32_t position);
     void take_positions(std::uint32_t rank);
     void merge_rank(std::uint32_t rank);
+    void merge_rank_in_order(std::uint32_t rank);
+    std::uint32_t join(std::uint32_t position, std::uint32_t merged);
 
     const BpeModel& model_;
     // Of a long piece: its tokens as a list, and the positions at which each rank may apply.
     std::vector<std::uint32_t> tokens_;  // by position of the first byte; kNone where a merge has swallowed it
     std::vector<std::uint32_t> next_;
     std::vector<std::uint32_t> previous_;
-    std::vector<std::uint32_t> heads_;  // by rank, newest entry
+    std::vector<List> lists_;  // by rank
     std::vector<Entry> entries_;
     std::vector<std::uint32_t> positions_;
     std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, std::greater<>> ranks_;  // with a list

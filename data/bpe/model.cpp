@@ -49,11 +49,17 @@ BpeModel::BpeModel(BpeDefinition definition)
         ids.emplace(bytes, id);
         if (bytes.size() == 1) byte_tokens_[static_cast<unsigned char>(bytes[0])] = id;
     }
+    std::vector<std::uint32_t> made_after(definition_.vocabulary(), 0);  // by token: the last merge that makes it, + 1
     for (std::uint32_t rank = 0; rank < definition_.merges.size(); ++rank) {
         const auto [left, right] = definition_.merges[rank];
         const auto merged = ids.find(definition_.tokens[left] + definition_.tokens[right]);
         KIBAN_CHECK(merged != ids.end(), "merge {} makes no token", rank);
         merges_.insert(left, right, {rank, merged->second});
+        made_after[merged->second] = rank + 1;
+    }
+    for (std::uint32_t rank = 0; rank < definition_.merges.size(); ++rank) {
+        const auto [left, right] = definition_.merges[rank];
+        in_order_ = in_order_ && made_after[left] <= rank && made_after[right] <= rank;
     }
     if (definition_.ignore_merges) whole_ = std::move(ids);
     for (const AddedToken& token : definition_.added) {

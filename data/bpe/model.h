@@ -64,6 +64,10 @@ class BpeModel {
     const SplitterFactory& splitters() const { return splitters_; }
     std::uint32_t byte_token(unsigned char byte) const { return byte_tokens_[byte]; }
 
+    /// Whether every merge comes after all that make its parts, as training gives them: then no merge makes a stronger
+    /// one possible.
+    bool in_order() const { return in_order_; }
+
     /// The token of a whole piece, where merges do not count for it (ignore_merges).
     std::optional<std::uint32_t> whole_piece(std::string_view piece) const;
 
@@ -79,6 +83,7 @@ class BpeModel {
   private:
     BpeDefinition definition_;
     MergeTable merges_;
+    bool in_order_ = true;
     SplitterFactory splitters_;
     std::array<std::uint32_t, 256> byte_tokens_{};
     std::unordered_map<std::string_view, std::uint32_t> whole_;

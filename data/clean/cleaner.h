@@ -24,6 +24,9 @@ class Cleaner : public DocumentSink {
     void begin(const Piece& piece, std::uint64_t offset) override;
     void add(std::span<const std::byte> text) override;
     void end(bool complete) override;
+    void reject(const Piece& piece, std::uint64_t offset, std::string_view reason) override {
+        next_.reject(piece, offset, reason);
+    }
 
     const CleanCounts& counts() const { return counts_; }
 

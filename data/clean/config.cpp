@@ -49,6 +49,15 @@ void for_each_word(Config& anonymise, const Visit& visit) {
     visit("salt", anonymise.salt);
 }
 
+// Left out where they are empty, so that corpora from before they were known keep their names.
+template <typename Config, typename Visit>
+void for_each_later_word(Config& anonymise, const Visit& visit) {
+    visit("name", anonymise.name);
+    visit("names_file", anonymise.names_file);
+    visit("names_id", anonymise.names_id);
+    visit("approved_by", anonymise.approved_by);
+}
+
 }  // namespace
 
 json to_json(const CleanConfig& config) {
@@ -59,7 +68,11 @@ json to_json(const CleanConfig& config) {
     json words = json::object();
     if (config.anonymise != AnonymiseConfig{}) {
         for_each_word(config.anonymise, [&](const char* name, const std::string& value) { words[name] = value; });
+        for_each_later_word(config.anonymise, [&](const char* name, const std::string& value) {
+            if (!value.empty()) words[name] = value;
+        });
         words["key_file"] = encode_name(config.anonymise.key_file);
+        if (words.contains("names_file")) words["names_file"] = encode_name(config.anonymise.names_file);
     }
     json object{{"normalise", config.normalise},
                 {"deduplicate", config.deduplicate},
@@ -92,7 +105,10 @@ CleanConfig clean_config_from_json(const json& object) {
     const json& words = object.at("anonymise");
     if (words.empty()) return config;
     for_each_word(config.anonymise, [&](const char* name, std::string& value) { words.at(name).get_to(value); });
+    for_each_later_word(config.anonymise,
+                        [&](const char* name, std::string& value) { value = words.value(name, std::string()); });
     config.anonymise.key_file = decode_name(config.anonymise.key_file);
+    config.anonymise.names_file = decode_name(config.anonymise.names_file);
     return config;
 }
 

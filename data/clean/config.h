@@ -43,9 +43,13 @@ struct AnonymiseConfig {  // an operator of data/privacy/anonymiser.h for each k
     std::string postal_code;
     std::string ip;
     std::string mac;
-    std::string key_file;  // of pseudonyms: at least 32 bytes, kept outside of the data
-    std::string key_id;    // not of the run file: names the key
-    std::string salt;      // not of the run file: comes from key_id, so that nothing but the key changes pseudonyms
+    std::string name;         // of names_file; without one no name is looked for
+    std::string names_file;   // names, one a line (data/privacy/names.h)
+    std::string names_id;     // not of the run file: names the list
+    std::string approved_by;  // who allows that values are encrypted, which can be undone
+    std::string key_file;     // of pseudonyms and encryption: at least 32 bytes, kept outside of the data
+    std::string key_id;       // not of the run file: names the key
+    std::string salt;         // not of the run file: comes from key_id, so that nothing but the key changes pseudonyms
 
     bool operator==(const AnonymiseConfig&) const = default;
 };

@@ -92,6 +92,11 @@ class WordReader {
 
 std::vector<std::uint64_t> word_hashes(std::string_view text) { return WordReader(text).all(); }
 
+bool joins_words(std::string_view text, std::size_t at) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    return byte < 0x80 ? kSmallLetters[byte] != 0 : wide_at(text, at).kind == Class::letter;
+}
+
 std::uint64_t run_hash(std::span<const std::uint64_t> words) {
     return XXH3_64bits(words.data(), words.size() * sizeof(words[0]));
 }

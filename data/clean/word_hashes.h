@@ -19,4 +19,7 @@ std::vector<std::uint64_t> word_hashes(std::string_view text);
 /// XXH3-64 of `length` hashes of words that follow each other.
 std::uint64_t run_hash(std::span<const std::uint64_t> words);
 
+/// Whether the character that begins at `at` is a letter or digit of a script that puts spaces between words.
+bool joins_words(std::string_view text, std::size_t at);
+
 }  // namespace kiban::data

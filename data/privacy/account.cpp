@@ -11,12 +11,13 @@ namespace {
 using nlohmann::json;
 
 json line_of(const Unit& unit, const std::string& kind, std::string_view op, const Manifest& manifest) {
+    const bool keyed = op == name_of(Operator::pseudonym) || op == name_of(Operator::encrypt);
     return {{"unit", unit.id},
             {"source", manifest.sources[unit.source].name},
             {"kind", kind},
             {"operator", op},
             {"rules", manifest.anonymise_rules},
-            {"key_id", op == name_of(Operator::pseudonym) ? manifest.key_id : ""}};
+            {"key_id", keyed ? manifest.key_id : ""}};
 }
 
 void add_unit(AuditLog& log, const Unit& unit, const CleanCounts& counts, const Manifest& manifest) {
@@ -52,6 +53,9 @@ std::string account_for_anonymising(const DataConfig& config, const std::vector<
     if (!manifest.has_audit()) return {};
     manifest.anonymise_rules = std::string(kRuleVersion);
     manifest.key_id = config.clean.anonymise.key_id;
+    if (manifest.anonymised.contains(std::string(name_of(Kind::name))))
+        manifest.names_id = config.clean.anonymise.names_id;
+    manifest.approved_by = config.clean.anonymise.approved_by;
     AuditLog log;
     for (std::size_t i = 0; i < units.size(); ++i)
         add_unit(log, units[i], clean_counts_from_json(results[i].at("cleaned")), manifest);

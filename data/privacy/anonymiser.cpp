@@ -8,18 +8,15 @@
 #include <vector>
 
 #include "data/bpe/unicode.h"
-#include "data/digest.h"
 #include "data/privacy/detect.h"
 #include "data/privacy/digits.h"
 #include "monitoring/error.h"
 #include "monitoring/fault.h"
-#include "monitoring/file.h"
 
 namespace kiban::data {
 namespace {
 
-constexpr std::array<std::string_view, 5> kOperatorNames = {"keep", "redact", "mask", "pseudonym", "drop"};
-constexpr std::size_t kLeastKeyBytes = 32;
+constexpr std::array<std::string_view, 6> kOperatorNames = {"keep", "redact", "mask", "pseudonym", "encrypt", "drop"};
 constexpr std::size_t kPseudonymBytes = 8;
 constexpr int kMostPasses = 8;
 
@@ -32,14 +29,6 @@ Operator operator_of(const std::string& word, std::string_view key) {
     return static_cast<Operator>(found - kOperatorNames.begin());
 }
 
-std::string read_key(const std::string& file) {
-    std::string key = monitoring::read_text(file);
-    if (key.size() >= kLeastKeyBytes) return key;
-    throw ConfigError("the key '{}' has {} bytes, expected at least {}", file, key.size(), kLeastKeyBytes);
-}
-
-std::string key_id(const std::string& key) { return sha256("kiban key id 1\n" + sha256(key)).substr(0, 16); }
-
 // One spelling of a value, so that its other spellings get the same pseudonym.
 std::string canonical(Kind kind, std::string_view value) {
     const bool number = kind == Kind::card || kind == Kind::my_number || kind == Kind::corporate_number ||
@@ -49,21 +38,13 @@ std::string canonical(Kind kind, std::string_view value) {
         const Digit digit = digit_at(value, at);
         if (digit.bytes > 0) {
             text.push_back(digit.value);
+        } else if (kind == Kind::name && static_cast<unsigned char>(value[at]) <= ' ') {
+            if (!text.ends_with(' ')) text.push_back(' ');
         } else if (!number && (kind != Kind::iban || is_alnum(value[at]))) {
             const bool fold = kind != Kind::secret && value[at] >= 'A' && value[at] <= 'Z';
             text.push_back(fold ? static_cast<char>(value[at] + 32) : value[at]);
         }
         at += std::max<std::size_t>(digit.bytes, 1);
-    }
-    return text;
-}
-
-// Letters alone: digits could look like another number.
-std::string letters_of(const unsigned char* bytes, std::size_t count) {
-    std::string text;
-    for (std::size_t i = 0; i < count; ++i) {
-        text.push_back(static_cast<char>('a' + bytes[i] / 16));
-        text.push_back(static_cast<char>('a' + bytes[i] % 16));
     }
     return text;
 }
@@ -83,12 +64,13 @@ std::string masked(std::string_view value) {
 
 std::array<Operator, kKinds> operators_of(const AnonymiseConfig& config) {
     const std::array<const std::string*, kKinds> words = {
-        &config.secret,           &config.email, &config.iban,        &config.card, &config.my_number,
-        &config.corporate_number, &config.phone, &config.postal_code, &config.ip,   &config.mac};
+        &config.secret, &config.email,       &config.iban, &config.card, &config.my_number, &config.corporate_number,
+        &config.phone,  &config.postal_code, &config.ip,   &config.mac,  &config.name};
     const Operator otherwise = operator_of(config.all, "all");
     std::array<Operator, kKinds> operators{};
     for (std::size_t kind = 0; kind < kKinds; ++kind)
         operators[kind] = words[kind]->empty() ? otherwise : operator_of(*words[kind], kKindNames[kind]);
+    if (config.names_file.empty()) operators[static_cast<std::size_t>(Kind::name)] = Operator::keep;
     return operators;
 }
 
@@ -100,16 +82,32 @@ KindSet taken_out_by(const std::array<Operator, kKinds>& operators) {
 
 std::string_view name_of(Operator op) { return kOperatorNames[static_cast<std::size_t>(op)]; }
 
-std::string key_id_of(const std::string& file) { return key_id(read_key(file)); }
+bool needs_key(const std::array<Operator, kKinds>& operators) {
+    return std::ranges::any_of(operators,
+                               [](Operator op) { return op == Operator::pseudonym || op == Operator::encrypt; });
+}
+
+std::string key_of(const AnonymiseConfig& config) {
+    const auto operators = operators_of(config);
+    return read_key(config.key_file, std::ranges::find(operators, Operator::encrypt) != operators.end());
+}
 
 Anonymiser::Anonymiser(const AnonymiseConfig& config)
-    : operators_(operators_of(config)), taken_out_(taken_out_by(operators_)), salt_(config.salt) {
-    if (std::ranges::find(operators_, Operator::pseudonym) == operators_.end()) return;
-    key_ = read_key(config.key_file);
+    : operators_(operators_of(config)),
+      taken_out_(taken_out_by(operators_)),
+      names_(read_names(config.names_file)),
+      salt_(config.salt) {
+    if (names_ && names_->id() != config.names_id) {
+        throw DataError("cannot take out the names of '{}': expected the list '{}', found '{}'", config.names_file,
+                        config.names_id, names_->id());
+    }
+    if (!needs_key(operators_)) return;
+    key_ = key_of(config);
     if (const std::string id = key_id(key_); id != config.key_id) {
-        throw DataError("cannot make pseudonyms with the key '{}': expected the key '{}', found '{}'", config.key_file,
+        throw DataError("cannot anonymise with the key '{}': expected the key '{}', found '{}'", config.key_file,
                         config.key_id, id);
     }
+    cipher_.emplace(key_);
 }
 
 std::optional<Kind> Anonymiser::apply(std::string& text, Counts& redacted) const {
@@ -132,7 +130,7 @@ Anonymiser::Pass Anonymiser::take_out(std::string& text, Counts& counts) const {
     std::string out;
     std::size_t kept = 0;
     Pass pass;
-    for (const Finding& finding : find_personal(text, taken_out_)) {
+    for (const Finding& finding : find_personal(text, taken_out_, names_.get())) {
         const Operator op = operators_[static_cast<std::size_t>(finding.kind)];
         if (op == Operator::drop) return {true, finding.kind};
         const std::string_view value = std::string_view(text).substr(finding.begin, finding.end - finding.begin);
@@ -158,6 +156,7 @@ std::string Anonymiser::replacement(Kind kind, std::string_view value) const {
     const Operator op = operators_[static_cast<std::size_t>(kind)];
     if (op == Operator::mask) return masked(value);
     if (op == Operator::redact) return fmt::format("<{}>", tag);
+    if (op == Operator::encrypt) return cipher_->encrypt(kind, value);
     const std::string message =
         fmt::format("kiban pseudonym 1\n{}\n{}\n{}", salt_, name_of(kind), canonical(kind, value));
     std::array<unsigned char, EVP_MAX_MD_SIZE> code{};
@@ -166,7 +165,7 @@ std::string Anonymiser::replacement(Kind kind, std::string_view value) const {
     const unsigned char* made =
         HMAC(EVP_sha256(), key_.data(), static_cast<int>(key_.size()), data, message.size(), code.data(), &bytes);
     KIBAN_CHECK(made != nullptr && bytes >= kPseudonymBytes, "HMAC-SHA-256 gives {} bytes", bytes);
-    return fmt::format("<{}:{}>", tag, letters_of(code.data(), kPseudonymBytes));
+    return fmt::format("<{}:{}>", tag, letters_of({reinterpret_cast<const char*>(code.data()), kPseudonymBytes}));
 }
 
 }  // namespace kiban::data

@@ -39,13 +39,27 @@ KindSet taken_out_of(const Manifest& manifest) {
     return kinds;
 }
 
+void check_names(const Manifest& manifest, const NameList* names) {
+    if (manifest.names_id.empty()) return;
+    if (names == nullptr) {
+        throw DataError("cannot look for names that are left: expected the list '{}' that they were taken out by",
+                        manifest.names_id);
+    }
+    if (names->id() != manifest.names_id) {
+        throw DataError("cannot look for names that are left: expected the list '{}', found '{}'", manifest.names_id,
+                        names->id());
+    }
+}
+
 // The documents of one split of a source, put together over the borders of shards.
 class Rescan {
   public:
-    Rescan(const Manifest& manifest, const ManifestSource& source, const Tokenizer& tokenizer, AuditReport& report)
+    Rescan(const Manifest& manifest, const ManifestSource& source, const Tokenizer& tokenizer, const NameList* names,
+           AuditReport& report)
         : manifest_(manifest),
           source_(source),
           tokenizer_(tokenizer),
+          names_(names),
           report_(report),
           taken_out_(taken_out_of(manifest)) {}
 
@@ -77,13 +91,13 @@ class Rescan {
     void look() {
         decode();
         report_.text_bytes += text_.size();
-        for (const Finding& finding : find_personal(text_, taken_out_)) {
+        for (const Finding& finding : find_personal(text_, taken_out_, names_)) {
             const std::array<DocumentId, 1> id = {document_id_of(text_)};
             report_.residuals.push_back({to_hex(id), source_.name, finding.kind});
         }
         // By itself, so that what is kept hides nothing that had to go.
         if (!taken_out_.all()) {
-            for (const Finding& finding : find_personal(text_, ~taken_out_))
+            for (const Finding& finding : find_personal(text_, ~taken_out_, names_))
                 ++report_.kept[source_.name][std::string(name_of(finding.kind))];
         }
         text_.clear();
@@ -100,6 +114,7 @@ class Rescan {
     const Manifest& manifest_;
     const ManifestSource& source_;
     const Tokenizer& tokenizer_;
+    const NameList* names_;
     AuditReport& report_;
     KindSet taken_out_;
     std::vector<std::int64_t> ids_;  // behind text_
@@ -109,7 +124,8 @@ class Rescan {
 
 }  // namespace
 
-AuditReport audit_corpus(const Manifest& manifest) {
+AuditReport audit_corpus(const Manifest& manifest, const NameList* names) {
+    check_names(manifest, names);
     check_files(manifest);
     AuditReport report;
     report.shards = manifest.shards.size();
@@ -122,7 +138,7 @@ AuditReport audit_corpus(const Manifest& manifest) {
     if (!manifest.has_audit()) return report;
     const Tokenizer tokenizer = manifest.load_tokenizer();
     for (const ManifestSource& source : manifest.sources) {
-        Rescan rescan(manifest, source, tokenizer, report);
+        Rescan rescan(manifest, source, tokenizer, names, report);
         Stream both = source.train;  // the tail may begin inside a document
         both.segments.insert(both.segments.end(), source.holdout.segments.begin(), source.holdout.segments.end());
         rescan.read(both);

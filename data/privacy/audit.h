@@ -12,6 +12,7 @@
 
 #include "data/manifest.h"
 #include "data/privacy/kind.h"
+#include "data/privacy/names.h"
 
 namespace kiban::data {
 
@@ -31,8 +32,8 @@ struct AuditReport {
     std::vector<Residual> residuals;
 };
 
-/// DataError names the first file, line or block that is not as the manifest has it. Of a document about 128 MiB are
-/// held at a time.
-AuditReport audit_corpus(const Manifest& manifest);
+/// DataError names the first file, line or block that is not as the manifest has it, and, where names were to be taken
+/// out, that `names` is not the list of them. Of a document about 128 MiB are held at a time.
+AuditReport audit_corpus(const Manifest& manifest, const NameList* names = nullptr);
 
 }  // namespace kiban::data

@@ -17,7 +17,8 @@ class Scan {
   public:
     Scan(std::string_view text, const KindSet& wanted) : text_(text), wanted_(wanted), marks_(text) {}
 
-    std::vector<Finding> all() {
+    std::vector<Finding> all(const NameList* names) {
+        if (names != nullptr && wants(Kind::name)) names->find(text_, findings_);
         for (at_ = marks_.next(0); at_ < text_.size(); at_ = marks_.next(at_)) look();
         return resolved();
     }
@@ -117,6 +118,8 @@ class Scan {
 
 }  // namespace
 
-std::vector<Finding> find_personal(std::string_view text, const KindSet& wanted) { return Scan(text, wanted).all(); }
+std::vector<Finding> find_personal(std::string_view text, const KindSet& wanted, const NameList* names) {
+    return Scan(text, wanted).all(names);
+}
 
 }  // namespace kiban::data

@@ -7,11 +7,13 @@
 #include <vector>
 
 #include "data/privacy/kind.h"
+#include "data/privacy/names.h"
 
 namespace kiban::data {
 
 /// Of the kinds that are wanted, in the order of the text; no two overlap. Other kinds are as if they did not exist:
-/// none hides what is wanted.
-std::vector<Finding> find_personal(std::string_view text, const KindSet& wanted = all_kinds());
+/// none hides what is wanted. Names are those of `names`; null: none.
+std::vector<Finding> find_personal(std::string_view text, const KindSet& wanted = all_kinds(),
+                                   const NameList* names = nullptr);
 
 }  // namespace kiban::data

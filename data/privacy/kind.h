@@ -21,10 +21,11 @@ enum class Kind : std::uint8_t {
     postal_code,  // of Japan
     ip,
     mac,
+    name,  // of a list that the user gives (data/privacy/names.h)
 };
 
-inline constexpr std::array<std::string_view, 10> kKindNames = {
-    "secret", "email", "iban", "card", "my_number", "corporate_number", "phone", "postal_code", "ip", "mac"};
+inline constexpr std::array<std::string_view, 11> kKindNames = {
+    "secret", "email", "iban", "card", "my_number", "corporate_number", "phone", "postal_code", "ip", "mac", "name"};
 inline constexpr std::size_t kKinds = kKindNames.size();
 
 using KindSet = std::bitset<kKinds>;  // indexed by Kind
@@ -32,7 +33,7 @@ inline KindSet all_kinds() { return KindSet().set(); }
 
 /// What stands in the place of one that is taken out.
 inline constexpr std::array<std::string_view, kKinds> kKindTags = {
-    "SECRET", "EMAIL", "IBAN", "CARD", "MY_NUMBER", "CORPORATE_NUMBER", "PHONE", "POSTAL_CODE", "IP", "MAC"};
+    "SECRET", "EMAIL", "IBAN", "CARD", "MY_NUMBER", "CORPORATE_NUMBER", "PHONE", "POSTAL_CODE", "IP", "MAC", "NAME"};
 
 inline std::string_view name_of(Kind kind) { return kKindNames[static_cast<std::size_t>(kind)]; }
 

@@ -103,6 +103,31 @@ TEST(Merge, IsTheTextbooksForMergesInAnyOrder) {
     }
 }
 
+// What makes one letter repeated quick asks for merges in the order of training: both kinds give the textbook's ids.
+TEST(Merge, P24_OfRepeatsIsTheTextbooksWhetherOrNotMergesComeInOrder) {
+    const BpeDefinition in_order =
+        with_tokens({{"a", "a"}, {"a", "b"}, {"aa", "aa"}, {"aa", "ab"}, {"b", "aa"}, {"aaaa", "aaaa"}, {"aa", "a"}});
+    // "aab" is made by two merges, and what it makes stands between them.
+    const BpeDefinition between =
+        with_tokens({{"a", "a"}, {"aa", "b"}, {"aab", "c"}, {"a", "b"}, {"a", "ab"}, {"b", "c"}});
+    BpeDefinition reversed = in_order;
+    std::ranges::reverse(reversed.merges);
+    EXPECT_TRUE(BpeModel(in_order).in_order());
+    EXPECT_FALSE(BpeModel(between).in_order());
+    EXPECT_FALSE(BpeModel(reversed).in_order());
+    std::mt19937_64 random(12);
+    for (const BpeDefinition& definition : {in_order, between, reversed}) {
+        const BpeModel model(definition);
+        for (int i = 0; i < 60; ++i) {
+            std::string unit;
+            for (std::size_t letters = 1 + random() % 7; letters > 0; --letters) unit.push_back("aaabbc"[random() % 6]);
+            std::string piece;
+            for (const std::size_t bytes = 49 + random() % 700; piece.size() < bytes;) piece += unit;
+            ASSERT_EQ(merge(model, piece), reference_merge(definition, piece)) << piece;
+        }
+    }
+}
+
 TEST(Merge, P24_TakesTheSameTimePerByteHoweverLongAPieceIs) {
     const BpeModel model(with_tokens({{"a", "a"}, {"aa", "aa"}, {"aaaa", "aaaa"}}));
     const auto nanoseconds_per_byte = [&](std::size_t bytes) {

@@ -168,6 +168,8 @@ TEST(FindPersonal, Secrets) {
               Values{});
 }
 
+std::string key_id_of(const std::string& file) { return key_id(read_key(file, /*tight=*/false)); }
+
 AnonymiseConfig all_of(const std::string& op) {
     AnonymiseConfig config;
     config.all = op;
@@ -197,7 +199,7 @@ TEST(Anonymiser, TakesValuesOutAsItIsTold) {
     std::string counted = kLetter + " bob@example.org";
     Anonymiser(all_of("redact")).apply(counted, redacted);
     EXPECT_EQ(redacted.at("email"), (Redaction{2, 1, 30, 14}));
-    EXPECT_THROW(operators_of(all_of("encrypt")), ConfigError);
+    EXPECT_THROW(operators_of(all_of("erase")), ConfigError);
 }
 
 TEST(Anonymiser, GivesEqualValuesOfACorpusEqualPseudonyms) {
@@ -269,11 +271,12 @@ TEST(Anonymiser, ItsPseudonymsAreHmacSha256) {
 TEST(Anonymiser, WhatItWritesIsNotFoundAgain) {
     const TempDirectory directory;
     directory.write("key", std::string(32, 'k'));
+    std::filesystem::permissions(directory / "key", std::filesystem::perms::owner_read);
     const std::string text = kLetter +
                              " T7000012050002 〒100-0001 DE89370400440532013000 2001:db8::1 00:1A:2b:3c:4D:5e "
                              "https://bob:pw@example.org マイナンバー 123456789018 AKIAIOSFODNN7EXAMPLE";
     EXPECT_EQ(find_personal(text).size(), 11u);
-    for (const char* op : {"redact", "mask", "pseudonym"}) {
+    for (const char* op : {"redact", "mask", "pseudonym", "encrypt"}) {
         AnonymiseConfig config = all_of(op);
         config.key_file = (directory / "key").string();
         config.key_id = key_id_of(config.key_file);

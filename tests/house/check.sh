@@ -5,6 +5,7 @@
 #   headers   a source includes its own header first, so that the header is known to compile alone
 #   budget    sources at most 400 lines, headers 250, functions 60; tests/house/exceptions.txt lists what may be longer, and why
 #   words     no assert, no TODO, no skipped or disabled test
+#   pitfalls  the tests that tests/data/PITFALLS.md names exist
 #   shells    no system() and no popen(): programs are started with a list of arguments; no eval in slurm/
 # Prints each breach as file:line: what was expected; exits 1 when there is one.
 set -euo pipefail
@@ -100,7 +101,17 @@ check_shells() {
         sed 's/$/   <- no shell is made from words that somebody wrote/' || true
 }
 
-{ check_arrows; check_own_header_first; check_budget; check_words; check_shells; } >"$breaches"
+# Every test that the table of pitfalls names is there.
+check_pitfalls() {
+    local table=tests/data/PITFALLS.md suite name
+    [ -f "$table" ] || return 0
+    { grep -oE '`[A-Z][A-Za-z0-9]*\.[A-Z][A-Za-z0-9_]*`' "$table" || true; } | tr -d '`' | sort -u |
+        while IFS=. read -r suite name; do
+            grep -rqE "TEST(_F|_P)?\\($suite, $name\\)" tests || echo "$table: expected a test $suite.$name, found none"
+        done
+}
+
+{ check_arrows; check_own_header_first; check_budget; check_words; check_shells; check_pitfalls; } >"$breaches"
 if [ -s "$breaches" ]; then
     cat "$breaches"
     echo "house: $(wc -l <"$breaches") breaches"
