@@ -24,6 +24,7 @@ constexpr std::size_t kChunkBytes = 1u << 20;
 struct Line {
     std::string_view text;     // without its newline; valid until the next call
     std::uint64_t offset = 0;  // of its first byte
+    bool cut = false;          // it goes on
 };
 
 class LineReader {
@@ -39,7 +40,11 @@ class LineReader {
             if (newline != nullptr)
                 return take(static_cast<std::size_t>(static_cast<const std::byte*>(newline) - start), 1);
             searched = end_ - begin_;
-            if (searched > kRecordBytes) return take(searched, 0);
+            if (searched > kRecordBytes) {
+                Line line = take(searched, 0);
+                line.cut = true;
+                return line;
+            }
             if (!refill()) break;
         }
         if (begin_ == end_) return std::nullopt;
@@ -194,7 +199,7 @@ void read_lines(const Text& text, bool skip_first, DocumentSink& sink) {
     LineReader lines(text.input, text.start);
     if (skip_first) {
         while (const auto line = lines.next()) {
-            if (line->text.size() <= kRecordBytes) break;
+            if (!line->cut) break;
         }
     }
     while (const auto line = lines.next()) {
@@ -206,7 +211,7 @@ void read_lines(const Text& text, bool skip_first, DocumentSink& sink) {
         } catch (const BadLine& bad) {
             if (!text.piece.skip_bad_lines) refuse(text, *line, bad.message);
             sink.reject(text.piece, line->offset, bad.reason);
-            if (line->text.size() > kRecordBytes) lines.skip_rest();
+            if (line->cut) lines.skip_rest();
             continue;
         }
         sink.begin(text.piece, line->offset);

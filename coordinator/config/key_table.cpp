@@ -75,7 +75,7 @@ std::vector<Key<RunFile>> anonymise_keys() {
         KIBAN_RUN_KEY(data.clean.anonymise.ip, one, kFixed, "", "IPv4 and IPv6"),
         KIBAN_RUN_KEY(data.clean.anonymise.mac, one, kFixed, "", ""),
         KIBAN_RUN_KEY(data.clean.anonymise.name, one, kFixed, "", "the names of `names_file`"),
-        KIBAN_RUN_KEY(data.clean.anonymise.names_file, Text{}, kResumable, "", "names of persons, customers or projects, one a line, relative to the run file; found as written and in capitals; empty: none are looked for"),
+        KIBAN_RUN_KEY(data.clean.anonymise.names_file, Text{}, kResumable, "", "names of persons, customers or projects, one a line, relative to the run file; found as written and with ASCII letters in capitals; empty: none are looked for"),
         KIBAN_RUN_KEY(data.clean.anonymise.approved_by, Text{}, kFixed, "", "who allows `encrypt`, which can be undone; stands in the manifest"),
         KIBAN_RUN_KEY(data.clean.anonymise.key_file, Text{}, kResumable, "", "the key of pseudonyms and encryption, at least 32 bytes, relative to the run file; keep it apart from the data; for `encrypt` only its owner may read it"),
     };

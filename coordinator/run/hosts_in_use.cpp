@@ -56,7 +56,13 @@ int workers_that_fit(const RunFile& run_file, int most, int least) {
 }
 
 int workers_without(const Session& session, const std::set<std::string>& out) {
-    const int room = room_left(room_of(session), out);
+    const auto hosts = room_of(session);
+    const auto named = [&](const std::string& host) {
+        return std::ranges::any_of(hosts,
+                                   [&](const auto& there) { return short_host(there.first) == short_host(host); });
+    };
+    if (!std::ranges::all_of(out, named)) return 0;  // the launcher knows it by another name, and would start there
+    const int room = room_left(hosts, out);
     if (room >= session.asked_workers) return session.asked_workers;
     const auto least = static_cast<int>(session.run_file.supervise.min_workers);
     return least == 0 ? 0 : workers_that_fit(session.run_file, room, least);

@@ -165,6 +165,8 @@ bool same_again(const Context& c) {
 
 // False where the others have no room, and the run may not go on with fewer workers.
 bool leave_out(const Context& c, const std::set<std::string>& hosts, const std::string& why) {
+    const auto is_out = [&](const std::string& host) { return c.state.excluded.contains(short_host(host)); };
+    if (std::ranges::all_of(hosts, is_out)) return false;  // it was left out, and that did not help
     std::set<std::string> out = c.state.excluded;
     for (const std::string& host : hosts) out.insert(short_host(host));
     const int workers = c.event.workers_without ? c.event.workers_without(out) : 0;

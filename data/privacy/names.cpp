@@ -54,6 +54,7 @@ bool is_inside_word(std::string_view text, std::size_t at) {
 NameList::NameList(std::string_view lines, const std::string& where)
     : id_(sha256(fmt::format("kiban names 1\n{}", lines)).substr(0, 16)) {
     if (!is_utf8(lines)) throw ConfigError("the list of names '{}' is not UTF-8", where);
+    if (lines.starts_with("\xEF\xBB\xBF")) lines.remove_prefix(3);  // a mark of the encoding, no part of a name
     std::size_t number = 0;
     for (std::size_t begin = 0; begin < lines.size();) {
         const std::size_t end = std::min(lines.find('\n', begin), lines.size());

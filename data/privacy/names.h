@@ -35,7 +35,7 @@ class NameList {
     /// The end of the longest name that begins at `at`; `at` when there is none.
     std::size_t end_at(std::string_view text, std::size_t at) const;
 
-    std::vector<std::string> names_;    // sorted, white space as one space; each also in capitals
+    std::vector<std::string> names_;    // sorted, white space as one space; each also with ASCII capitals
     std::vector<std::uint32_t> first_;  // by the first two bytes, where their names begin in names_; 65537
     std::size_t listed_ = 0;
     std::string id_;

@@ -148,7 +148,7 @@ int main(int argc, char** argv) {
                    "\\u0000",
                    "\\ud800",
                    "\xC3\x28"},
-        .good = 12,
+        .good = 13,
         .execute = execute,
         .replayed = {deep(R"({"run":"run","attempt":3,"message":{"type":"task","none":false,"task":)"),
                      deep(R"({"run":"run","attempt":3,"message":{"type":)")}};

@@ -140,7 +140,7 @@ int main(int argc, char** argv) {
                    "\xEF\xBB\xBF",
                    "\xFF",
                    "\x1F\x8B"},
-        .good = 8,
+        .good = 9,
         .execute = [&](const std::string& bytes) { return executor.execute(bytes); },
         .replayed = {"{\"more\":" + std::string(200000, '[') + std::string(200000, ']') + ",\"text\":5}\n",
                      "{\"text\":" + std::string(200000, '{') + "\n"}};

@@ -41,6 +41,10 @@ TEST(NameList, FindsItsNamesAsTheyAreWrittenAndInCapitals) {
     EXPECT_EQ(found(lines, ""), Values{});
 }
 
+TEST(NameList, AMarkOfTheEncodingIsNoPartOfTheFirstName) {
+    EXPECT_EQ(found("\xEF\xBB\xBFMary\nPedro\n", "to Mary, from Pedro"), (Values{"Mary", "Pedro"}));
+}
+
 TEST(NameList, AsksForEndsOfWordsOnlyWhereTheScriptHasThem) {
     EXPECT_EQ(found("Zoë\nПётр\n太郎\n", "Zoë Zoëlle Пётр Петра Пётра 山田太郎です"), (Values{"Zoë", "Пётр", "太郎"}));
 }

@@ -67,9 +67,13 @@ TEST(RejectedLines, P22_ALineThatIsTooLongGoesAsAWhole) {
     directory.write("a.jsonl", lines);
     DataConfig config = config_of("a.jsonl");
     config.sources[0].max_bad_lines = 0.5;
-    const Manifest manifest = prepare_here(config, directory.path(), directory / "corpora");
-    EXPECT_EQ(tokens_of(manifest, manifest.sources[0].train), ids_of({"before", "after"}));
-    EXPECT_EQ(manifest.sources[0].rejected, (std::map<std::string, std::uint64_t>{{"too_long", 1}}));
+    for (const std::uint64_t unit_bytes : {config.unit_bytes, std::uint64_t{1} << 30}) {  // also all in one unit
+        config.unit_bytes = unit_bytes;
+        const Manifest manifest =
+            prepare_here(config, directory.path(), directory / ("corpora-" + std::to_string(unit_bytes)));
+        EXPECT_EQ(tokens_of(manifest, manifest.sources[0].train), ids_of({"before", "after"})) << unit_bytes;
+        EXPECT_EQ(manifest.sources[0].rejected, (std::map<std::string, std::uint64_t>{{"too_long", 1}}));
+    }
 }
 
 TEST(SpecialTexts, P26_OfDocumentsAreCountedInTheManifestAndTheCard) {
