@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/state.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -18,6 +19,40 @@ void check_same(const char* what, const Value& saved, const Value& now) {
     if (saved == now) return;
     throw ConfigError("cannot resume: the checkpoint has {} '{}', this run has '{}'; restore it, or start a new run",
                       what, saved, now);
+}
+
+std::vector<std::string> sources_from(const JsonFields& fields) {
+    std::vector<std::string> sources;
+    for (const nlohmann::json& id : fields.array("sources")) {
+        if (!id.is_string())
+            throw CheckpointError("cannot read {}.sources: expected strings, found {}", kWhere, id.dump());
+        sources.push_back(id.get<std::string>());
+    }
+    return sources;
+}
+
+std::vector<data::MixtureSegment> mixture_from(const nlohmann::json& json) {
+    try {
+        return data::mixture_from_json(json);
+    } catch (const ConfigError& error) {
+        throw CheckpointError("cannot read {}.mixture: {}", kWhere, error.what());
+    }
+}
+
+// The part of a mixture that rows before `position` came by.
+std::vector<data::MixtureSegment> mixture_before(std::vector<data::MixtureSegment> mixture, std::uint64_t position) {
+    std::erase_if(mixture, [position](const data::MixtureSegment& segment) { return segment.first >= position; });
+    return mixture;
+}
+
+void check_same_order(const RunState& saved, const RunState& now) {
+    const auto before = mixture_before(saved.mixture, saved.position);
+    if (saved.mixture.empty() || before == mixture_before(now.mixture, saved.position)) return;
+    throw ConfigError(
+        "cannot resume: the checkpoint's rows up to {} came by the mixture {}, this run says {}; restore it, or start "
+        "a "
+        "new run",
+        saved.position, data::to_json(before).dump(), data::to_json(now.mixture).dump());
 }
 
 // What judges steps reads the rest itself (coordinator/job/anomaly.h).
@@ -39,6 +74,8 @@ nlohmann::json to_json(const RunState& state) {
             {"seed", state.seed},
             {"run_file", state.run_file},
             {"data_digest", state.data_digest},
+            {"sources", state.sources},
+            {"mixture", data::to_json(state.mixture)},
             {"tokenizer", state.tokenizer},
             {"tokenizer_sha256", state.tokenizer_sha256},
             {"sequence_length", state.sequence_length},
@@ -67,6 +104,8 @@ RunState run_state_from_json(const nlohmann::json& json) {
     state.seed = fields.number("seed");
     state.run_file = fields.text("run_file");
     state.data_digest = fields.text("data_digest");
+    if (json.contains("sources")) state.sources = sources_from(fields);
+    if (json.contains("mixture")) state.mixture = mixture_from(json.at("mixture"));
     state.tokenizer = fields.text("tokenizer");
     if (json.contains("tokenizer_sha256")) state.tokenizer_sha256 = fields.text("tokenizer_sha256");  // older: bytes
     state.sequence_length =
@@ -87,12 +126,20 @@ RunState run_state_from_json(const nlohmann::json& json) {
     return state;
 }
 
+bool goes_on_with(const RunState& saved, const std::string& data_digest, const std::vector<std::string>& sources) {
+    if (saved.data_digest == data_digest) return true;
+    return !saved.sources.empty() && saved.sources.size() <= sources.size() &&
+           std::equal(saved.sources.begin(), saved.sources.end(), sources.begin());
+}
+
 void check_resumable(const RunState& saved, const RunState& now) {
     check_same("data.tokenizer", saved.tokenizer, now.tokenizer);
     check_same("tokenizer digest", saved.tokenizer_sha256, now.tokenizer_sha256);
     if (is_unbound(saved)) return;
     check_same("run.seed", saved.seed, now.seed);
-    check_same("corpus digest", saved.data_digest, now.data_digest);
+    if (!goes_on_with(saved, now.data_digest, now.sources))
+        check_same("corpus digest", saved.data_digest, now.data_digest);
+    check_same_order(saved, now);
     check_same("data.sequence_length", saved.sequence_length, now.sequence_length);
     check_same("order version", saved.order_version, now.order_version);
     check_same("randomness version", saved.randomness, now.randomness);

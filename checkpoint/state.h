@@ -10,6 +10,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
+
+#include "data/order.h"
 
 namespace kiban::checkpoint {
 
@@ -18,8 +21,10 @@ struct RunState {
     std::uint64_t tokens = 0;    // target tokens trained
     std::uint64_t position = 0;  // of the sample order: rows consumed (not fetched)
     std::uint64_t seed = 0;
-    std::string run_file;     // resolved TOML
-    std::string data_digest;  // SHA-256 of the corpus manifest
+    std::string run_file;                       // resolved TOML
+    std::string data_digest;                    // SHA-256 of the corpus manifest
+    std::vector<std::string> sources;           // ids of its sources, which key their orders; none in older checkpoints
+    std::vector<data::MixtureSegment> mixture;  // of the order up to `position`; none in older checkpoints
     std::string tokenizer;
     std::string tokenizer_sha256;  // of its tokenizer.json; empty for `bytes`
     std::uint32_t sequence_length = 0;
@@ -42,9 +47,13 @@ struct RunState {
 nlohmann::json to_json(const RunState& state);             // CheckpointError when best_eval_loss is not finite
 RunState run_state_from_json(const nlohmann::json& json);  // CheckpointError names the missing or malformed field
 
+/// Whether a corpus holds all that `saved` was trained on, token for token, as its first sources: the same one, or one
+/// with more sources behind them.
+bool goes_on_with(const RunState& saved, const std::string& data_digest, const std::vector<std::string>& sources);
+
 /// ConfigError naming the field when `now` would see other batches or other random numbers than `saved`: seed, corpus,
-/// tokenizer, sequence length, order or randomness version. Such a change is a new run, not a resume. Of a checkpoint
-/// that no corpus stands behind (checkpoint/imported.h) only the tokenizer counts.
+/// tokenizer, sequence length, order or randomness version, the mixture up to `saved`. Such a change is a new run, not
+/// a resume. Of a checkpoint that no corpus stands behind (checkpoint/imported.h) only the tokenizer counts.
 void check_resumable(const RunState& saved, const RunState& now);
 
 /// exact: every later loss bit-equal; sample_exact: same batches, sums may round differently.

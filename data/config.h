@@ -39,6 +39,7 @@ enum class Packing {
 struct DataConfig {
     std::string tokenizer = "bytes";      // bytes | bpe:N, trained on the corpus | a tokenizer.json or .model
     std::uint32_t sequence_length = 256;  // tokens a row, T
+    Packing packing = Packing::concat;
     HoldoutConfig holdout;
     std::vector<SourceConfig> sources;
     CleanConfig clean;

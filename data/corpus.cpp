@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/corpus.h"
 
+#include <algorithm>
+#include <array>
+
 #include "data/forgotten.h"
 #include "data/shard.h"
 #include "data/stream_reader.h"
@@ -9,6 +12,9 @@
 
 namespace kiban::data {
 namespace {
+
+constexpr std::uint64_t kRowsAtOnce =
+    32;  // whose waits for memory overlap: more lines than that are not fetched at once
 
 std::vector<Shard> open_shards(const Manifest& manifest) {
     std::vector<Shard> shards;
@@ -30,13 +36,14 @@ std::vector<Shard> open_shards(const Manifest& manifest) {
 }  // namespace
 
 struct Corpus::Impl {
-    Impl(Manifest manifest_, const std::vector<double>& weights, std::uint32_t length, std::uint64_t seed,
+    Impl(Manifest manifest_, const std::vector<double>& weights, std::uint32_t length, std::uint64_t seed_,
          const RowLayout& layout, const std::set<DocumentId>& forgotten)
         : manifest(std::move(manifest_)),
           sequence_length(length),
-          packing(layout.packing),
+          documents_apart(layout.documents_apart),
+          seed(seed_),
           shards(open_shards(manifest)),
-          order(order_of(weights, seed, layout)) {
+          order(order_of(weights, layout)) {
         if (!forgotten.empty()) hide(forgotten);
     }
 
@@ -48,13 +55,12 @@ struct Corpus::Impl {
         }
     }
 
-    SampleOrder order_of(const std::vector<double>& weights, std::uint64_t seed, const RowLayout& layout) {
+    SampleOrder order_of(const std::vector<double>& weights, const RowLayout& layout) {
         if (weights.size() != manifest.sources.size()) {
             throw ConfigError("cannot mix the corpus: {} weights for its {} sources", weights.size(),
                               manifest.sources.size());
         }
         if (sequence_length < 1) throw ConfigError("data.sequence_length is 0, expected at least 1 token");
-        std::vector<OrderSource> ordered;
         for (std::size_t index = 0; index < weights.size(); ++index) {
             const ManifestSource& source = manifest.sources[index];
             train.emplace_back(source.train, shards, sequence_length, layout);
@@ -66,9 +72,15 @@ struct Corpus::Impl {
             }
             train_rows += rows;
             holdout_rows += holdout.back().rows();
-            ordered.push_back({source.id, rows, weights[index]});
         }
-        return SampleOrder(std::move(ordered), seed);
+        return SampleOrder(ordered_sources(), seed, {{0, weights}});
+    }
+
+    std::vector<OrderSource> ordered_sources() const {
+        std::vector<OrderSource> ordered;
+        for (std::size_t index = 0; index < train.size(); ++index)
+            ordered.push_back({.id = manifest.sources[index].id, .rows = train[index].rows()});
+        return ordered;
     }
 
     void check(const RowRange& rows, const RowParts& parts) const {
@@ -87,7 +99,8 @@ struct Corpus::Impl {
 
     Manifest manifest;
     std::uint32_t sequence_length;
-    Packing packing;
+    bool documents_apart;
+    std::uint64_t seed;
     std::vector<Shard> shards;
     std::vector<StreamReader> train;  // by source
     std::vector<StreamReader> holdout;
@@ -103,21 +116,44 @@ Corpus::Corpus(Manifest manifest, const std::vector<double>& weights, std::uint3
 Corpus::~Corpus() = default;
 Corpus::Corpus(Corpus&&) noexcept = default;
 
+void Corpus::mix(const std::vector<MixtureSegment>& mixture) {
+    impl_->order = SampleOrder(impl_->ordered_sources(), impl_->seed, mixture);
+}
+
 const Manifest& Corpus::manifest() const { return impl_->manifest; }
 const SampleOrder& Corpus::order() const { return impl_->order; }
 std::uint32_t Corpus::vocabulary() const { return impl_->manifest.vocabulary; }
 std::uint32_t Corpus::sequence_length() const { return impl_->sequence_length; }
-Packing Corpus::packing() const { return impl_->packing; }
+bool Corpus::documents_apart() const { return impl_->documents_apart; }
 std::uint64_t Corpus::train_rows() const { return impl_->train_rows; }
+std::vector<std::uint64_t> Corpus::rows_by_source() const {
+    std::vector<std::uint64_t> rows;
+    for (const StreamReader& source : impl_->train) rows.push_back(source.rows());
+    return rows;
+}
 std::uint64_t Corpus::holdout_rows() const { return impl_->holdout_rows; }
+
+std::vector<TokenRange> Corpus::tokens_of(std::uint32_t source, std::uint64_t row) const {
+    return impl_->train.at(source).tokens_of(row);
+}
+
+std::vector<std::uint64_t> Corpus::rows_with(std::uint32_t source, const TokenRange& range) const {
+    return impl_->train.at(source).rows_with(range);
+}
 
 void Corpus::read_train(RowRange rows, std::span<std::int64_t> inputs, std::span<std::int64_t> targets,
                         std::span<std::int32_t> positions) const {
     const RowParts parts{inputs, targets, positions};
     impl_->check(rows, parts);
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        const RowRef row = impl_->order.at(rows.first + i);
-        impl_->train[row.source].read_row(row.row, impl_->row_of(parts, i));
+    std::array<RowRef, kRowsAtOnce> refs;
+    for (std::uint64_t done = 0; done < rows.count; done += kRowsAtOnce) {
+        const auto now = std::span(refs).first(static_cast<std::size_t>(std::min(kRowsAtOnce, rows.count - done)));
+        impl_->order.at(rows.first + done, now);
+        for (int which = 0; which < StreamReader::kFetches; ++which) {
+            for (const RowRef& row : now) impl_->train[row.source].fetch(row.row, which);
+        }
+        for (std::size_t i = 0; i < now.size(); ++i)
+            impl_->train[now[i].source].read_row(now[i].row, impl_->row_of(parts, static_cast<std::size_t>(done) + i));
     }
 }
 

@@ -12,6 +12,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "data/config.h"
 #include "data/document_id.h"
@@ -42,13 +43,24 @@ class Corpus {
     ~Corpus();
     Corpus(Corpus&&) noexcept;
 
+    /// From now on rows come by a mixture that changes. ConfigError as of SampleOrder. Not while others read.
+    void mix(const std::vector<MixtureSegment>& mixture);
+
     const Manifest& manifest() const;
     const SampleOrder& order() const;
     std::uint32_t vocabulary() const;
     std::uint32_t sequence_length() const;
-    Packing packing() const;
-    std::uint64_t train_rows() const;    // of one epoch over all sources
+    /// Whether a document's first token is no target of the one before it (RowLayout).
+    bool documents_apart() const;
+    std::uint64_t train_rows() const;  // of one epoch over all sources
+    std::vector<std::uint64_t> rows_by_source() const;
     std::uint64_t holdout_rows() const;  // over all sources, in the manifest's order
+
+    /// The tokens of the source's training stream that a row of it reads, in the row's order: with best-fit packing a
+    /// range for each of its documents.
+    std::vector<TokenRange> tokens_of(std::uint32_t source, std::uint64_t row) const;
+    /// Rows of the source's training stream that read any token of `range`, ascending.
+    std::vector<std::uint64_t> rows_with(std::uint32_t source, const TokenRange& range) const;
 
     /// Fills inputs, targets and, unless it is empty, positions, each count*T, row after row. A token's position is
     /// that in its document, counted from the row's first token of it: 0 is where a document, or a row, begins.

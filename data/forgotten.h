@@ -25,13 +25,6 @@ std::set<DocumentId> read_forgotten(const std::filesystem::path& file);
 /// before it became tokens); reads the table of documents of each shard.
 std::set<DocumentId> missing_from(const Manifest& manifest, std::set<DocumentId> documents);
 
-struct TokenRange {  // tokens [begin, end) of a stream
-    std::uint64_t begin = 0;
-    std::uint64_t end = 0;
-
-    bool operator==(const TokenRange&) const = default;
-};
-
 /// Where they stand in the stream, ascending; reads the table of documents of each of its shards.
 std::vector<TokenRange> ranges_of(const std::set<DocumentId>& documents, const Stream& stream,
                                   const std::vector<Shard>& shards);

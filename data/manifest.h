@@ -25,6 +25,13 @@ struct Segment {  // tokens [begin, end) of one shard
     std::uint64_t end = 0;
 };
 
+struct TokenRange {  // tokens [begin, end) of a stream
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+
+    bool operator==(const TokenRange&) const = default;
+};
+
 struct Stream {  // one split of one source as a contiguous token sequence
     std::vector<Segment> segments;
     std::uint64_t tokens = 0;

@@ -23,6 +23,7 @@ class Mixture {
     /// The position at which `source` appears for the count-th time, from 0; the inverse of at().
     std::uint64_t position_of(std::uint32_t source, std::uint64_t count) const;
     std::uint64_t period() const { return period_; }
+    std::size_t sources() const { return first_.size() - 1; }
     /// Appearances of `source` in one period.
     std::uint64_t per_period(std::uint32_t source) const { return first_[source + 1] - first_[source]; }
 

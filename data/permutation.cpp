@@ -63,9 +63,8 @@ Permutation::Keys Permutation::keys_of(std::uint64_t epoch) const {
     return keys;
 }
 
-std::uint64_t Permutation::forward(std::uint64_t epoch, std::uint64_t index) const {
+std::uint64_t Permutation::forward(const Keys& keys, std::uint64_t index) const {
     KIBAN_CHECK(index < size_, "element {} of {}", index, size_);
-    const Keys keys = keys_of(epoch);
     std::uint64_t value = index;
     do {
         std::uint64_t high = value / low_range_;

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 
 #include "data/h5.h"
 #include "data/token_ids.h"
@@ -20,6 +21,7 @@ namespace {
 
 constexpr const char* kFormat = "kiban token shard";
 constexpr hsize_t kIdBytes = sizeof(DocumentId);
+constexpr std::uint64_t kLineBytes = 64;  // of the processor's caches
 
 std::uint64_t blocks_of(std::uint64_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
 
@@ -165,6 +167,8 @@ WrittenShard write_shard(const std::filesystem::path& file, const ShardContent& 
 }
 
 struct Shard::Impl {
+    static constexpr std::uint64_t kPartTokens = 1024;  // 256 KiB of directory for the 64 Mi tokens of a shard
+
     explicit Impl(const std::filesystem::path& file) : name(file), map(file) {
         try {
             read_structure();
@@ -234,6 +238,32 @@ struct Shard::Impl {
         return tokens.subspan(static_cast<std::size_t>(first * width), static_cast<std::size_t>(count * width));
     }
 
+    /// The stored form of tokens [first, first + count), its blocks checked.
+    const std::byte* checked_tokens(std::uint64_t first, std::uint64_t count) const {
+        KIBAN_CHECK(first <= token_count() && count <= token_count() - first, "tokens {} to {} of {}", first,
+                    first + count, token_count());
+        if (count == 0) return nullptr;
+        for (std::uint64_t block = first / kBlockTokens; block <= (first + count - 1) / kBlockTokens; ++block)
+            check_block(block);
+        return stored(first, count).data();
+    }
+
+    /// How many documents start at the first token of each part or before it, and how many there are; made when it is
+    /// first needed.
+    const std::vector<std::uint32_t>& directory() const {
+        std::call_once(directory_made, [this] {
+            const std::uint64_t parts = (token_count() + kPartTokens - 1) / kPartTokens;
+            starts_until.reserve(static_cast<std::size_t>(parts + 1));
+            std::uint64_t document = 0;
+            for (std::uint64_t part = 0; part < parts; ++part) {
+                while (document < document_count() && offset_of(document) <= part * kPartTokens) ++document;
+                starts_until.push_back(static_cast<std::uint32_t>(document));
+            }
+            starts_until.push_back(static_cast<std::uint32_t>(document_count()));
+        });
+        return starts_until;
+    }
+
     void check_block(std::uint64_t block) const {
         if (checked[block].load(std::memory_order_acquire)) return;
         const std::uint64_t first = block * kBlockTokens;
@@ -265,6 +295,8 @@ struct Shard::Impl {
     Layout layout;
     std::vector<std::uint64_t> block_xxh3;
     std::unique_ptr<std::atomic<bool>[]> checked;
+    mutable std::once_flag directory_made;
+    mutable std::vector<std::uint32_t> starts_until;
 };
 
 Shard::Shard(const std::filesystem::path& file) : impl_(std::make_unique<Impl>(file)) {}
@@ -279,14 +311,27 @@ std::uint64_t Shard::bytes() const { return impl_->map.bytes().size(); }
 std::span<const std::uint64_t> Shard::block_xxh3() const { return impl_->block_xxh3; }
 
 void Shard::read(std::uint64_t first, std::span<std::int64_t> ids) const {
-    const std::uint64_t count = ids.size();
-    KIBAN_CHECK(first <= tokens() && count <= tokens() - first, "tokens {} to {} of {}", first, first + count,
-                tokens());
-    if (count == 0) return;
-    for (std::uint64_t block = first / kBlockTokens; block <= (first + count - 1) / kBlockTokens; ++block) {
-        impl_->check_block(block);
-    }
-    load_ids(impl_->stored(first, count).data(), impl_->width, ids);
+    load_ids(impl_->checked_tokens(first, ids.size()), impl_->width, ids);
+}
+
+void Shard::read(std::uint64_t first, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const {
+    const std::byte* stored = impl_->checked_tokens(first, inputs.size() + 1);
+    load_ids(stored, impl_->width, inputs);
+    load_ids(stored + impl_->width, impl_->width, targets.first(inputs.size()));
+}
+
+void Shard::fetch(std::uint64_t first, std::uint64_t count) const {
+    const std::byte* begin = impl_->tokens.data() + first * impl_->width;
+    for (std::uint64_t byte = 0; byte < count * impl_->width; byte += kLineBytes) __builtin_prefetch(begin + byte);
+}
+
+void Shard::fetch_directory(std::uint64_t token) const {
+    __builtin_prefetch(impl_->directory().data() + token / Impl::kPartTokens);
+}
+
+void Shard::fetch_documents(std::uint64_t token) const {
+    const std::uint32_t document = impl_->directory()[static_cast<std::size_t>(token / Impl::kPartTokens)];
+    __builtin_prefetch(impl_->offsets.data() + document * sizeof(std::uint64_t));
 }
 
 std::vector<std::int64_t> Shard::read(std::uint64_t first, std::uint64_t count) const {
@@ -302,8 +347,10 @@ void Shard::verify() const {
 bool Shard::first_continues() const { return impl_->first_continues; }
 
 std::uint64_t Shard::documents_until(std::uint64_t token) const {
-    std::uint64_t first = 0;
-    std::uint64_t end = impl_->document_count();
+    const std::vector<std::uint32_t>& directory = impl_->directory();
+    const auto part = std::min(static_cast<std::size_t>(token / Impl::kPartTokens), directory.size() - 2);
+    std::uint64_t first = directory[part];
+    std::uint64_t end = directory[part + 1];
     while (first < end) {
         const std::uint64_t middle = first + (end - first) / 2;
         if (impl_->offset_of(middle) <= token)

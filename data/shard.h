@@ -67,6 +67,13 @@ class Shard {
     /// Tokens from `first` on, as many as `ids` has room for; their blocks are checked.
     void read(std::uint64_t first, std::span<std::int64_t> ids) const;
     std::vector<std::int64_t> read(std::uint64_t first, std::uint64_t count) const;
+    /// Inputs are the tokens from `first` on, targets those one further; as many of each.
+    void read(std::uint64_t first, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const;
+    /// Asks the processor for the lines of `count` tokens, or of the table of documents there (first its directory,
+    /// then what that says), so that a later call finds them near. Errors: none.
+    void fetch(std::uint64_t first, std::uint64_t count) const;
+    void fetch_directory(std::uint64_t token) const;
+    void fetch_documents(std::uint64_t token) const;
     /// Checks every block.
     void verify() const;
     ShardDocuments documents() const;

@@ -62,13 +62,33 @@ void StreamReader::read_row(std::uint64_t row, const RowParts& parts) const {
 void StreamReader::read_concatenated(std::uint64_t row, const RowParts& parts) const {
     const std::uint64_t first = row * parts.inputs.size();
     const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(parts.inputs.size(), tokens_ - 1 - first));
-    copy(first, parts.inputs.first(count));
-    copy(first + 1, parts.targets.first(count));
+    copy(first, parts.inputs.first(count), parts.targets.first(count));
     hide_in(first, parts.inputs.first(count), parts.targets.first(count));
     pad(parts, count);
-    if (parts.positions.empty() && !documents_apart_) return;
+    if (!parts.positions.empty() || documents_apart_) separate_documents(first, count, parts);
+}
+
+// Documents begin where a shard's table says so, and with a segment unless its shard goes on with the one before.
+void StreamReader::separate_documents(std::uint64_t first, std::size_t count, const RowParts& parts) const {
+    std::size_t index = segment_at(first);
+    const auto shard = [&]() -> const Shard& { return (*shards_)[segments_[index].shard]; };
+    std::uint64_t document = shard().documents_until(segments_[index].begin + first - starts_[index]);  // the next one
     for (std::size_t at = 0; at < count;) {
-        const std::uint64_t next = next_document(first + at);
+        std::uint64_t next = tokens_;
+        for (;;) {
+            const std::uint64_t start = shard().document_start(document);
+            if (start < segments_[index].end) {
+                next = starts_[index] + start - segments_[index].begin;
+                ++document;
+                break;
+            }
+            if (index + 1 == segments_.size()) break;
+            ++index;
+            document = shard().documents_until(segments_[index].begin);
+            if (shard().first_continues()) continue;
+            next = starts_[index];
+            break;
+        }
         const auto end = static_cast<std::size_t>(std::min<std::uint64_t>(count, next - first));
         if (!parts.positions.empty()) count_from_zero(parts.positions.subspan(at, end - at));
         if (documents_apart_ && next - first <= count && next < tokens_) parts.targets[end - 1] = kMasked;
@@ -79,13 +99,35 @@ void StreamReader::read_concatenated(std::uint64_t row, const RowParts& parts) c
 void StreamReader::read_packed(std::uint64_t row, const RowParts& parts) const {
     std::size_t at = 0;
     for (const PackedPiece& piece : packed_->row(row)) {
-        copy(piece.first, parts.inputs.subspan(at, piece.targets));
-        copy(piece.first + 1, parts.targets.subspan(at, piece.targets));
+        copy(piece.first, parts.inputs.subspan(at, piece.targets), parts.targets.subspan(at, piece.targets));
         hide_in(piece.first, parts.inputs.subspan(at, piece.targets), parts.targets.subspan(at, piece.targets));
         if (!parts.positions.empty()) count_from_zero(parts.positions.subspan(at, piece.targets));
         at += piece.targets;
     }
     pad(parts, at);
+}
+
+std::vector<TokenRange> StreamReader::tokens_of(std::uint64_t row) const {
+    KIBAN_CHECK(row < rows_, "row {} of {}", row, rows_);
+    if (!packed_) return {{row * length_, std::min((row + 1) * length_ + 1, tokens_)}};
+    std::vector<TokenRange> ranges;
+    for (const PackedPiece& piece : packed_->row(row)) ranges.push_back({piece.first, piece.first + piece.targets + 1});
+    return ranges;
+}
+
+// Of rows that follow the stream, k ends with token (k + 1) T, which the next one begins with.
+std::vector<std::uint64_t> StreamReader::rows_with(const TokenRange& range) const {
+    std::vector<std::uint64_t> rows;
+    if (range.begin >= range.end) return rows;
+    const std::uint64_t first = packed_ || range.begin == 0 ? 0 : (range.begin - 1) / length_;
+    const std::uint64_t end = packed_ ? rows_ : std::min((range.end - 1) / length_ + 1, rows_);
+    for (std::uint64_t row = first; row < end; ++row) {
+        const std::vector<TokenRange> tokens = tokens_of(row);
+        const bool has = std::ranges::any_of(
+            tokens, [&](const TokenRange& part) { return part.begin < range.end && range.begin < part.end; });
+        if (has) rows.push_back(row);
+    }
+    return rows;
 }
 
 void StreamReader::hide(std::vector<TokenRange> ranges, std::int64_t end_of_document) {
@@ -121,18 +163,39 @@ void StreamReader::copy(std::uint64_t first, std::span<std::int64_t> ids) const 
     }
 }
 
-std::uint64_t StreamReader::next_document(std::uint64_t token) const {
-    std::size_t index = segment_at(token);
-    std::uint64_t within = segments_[index].begin + token - starts_[index];
-    for (;; ++index) {
-        const Segment& segment = segments_[index];
-        const Shard& shard = (*shards_)[segment.shard];
-        const std::uint64_t start = shard.document_start(shard.documents_until(within));
-        if (start < segment.end) return starts_[index] + start - segment.begin;
-        if (index + 1 == segments_.size()) return tokens_;
-        if (!(*shards_)[segments_[index + 1].shard].first_continues()) return starts_[index + 1];
-        within = segments_[index + 1].begin;
+// Most rows lie in one segment.
+void StreamReader::copy(std::uint64_t first, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const {
+    const std::size_t index = segment_at(first);
+    const Segment& segment = segments_[index];
+    const std::uint64_t begin = segment.begin + first - starts_[index];
+    if (begin + inputs.size() < segment.end) return (*shards_)[segment.shard].read(begin, inputs, targets);
+    copy(first, inputs);
+    copy(first + 1, targets);
+}
+
+void StreamReader::fetch(std::uint64_t row, int which) const {
+    if (packed_) {
+        if (which == 0) return packed_->fetch_start(row);
+        if (which == 1) return packed_->fetch_pieces(row);
+        for (const PackedPiece& piece : packed_->row(row)) fetch_tokens(piece.first, piece.targets + std::uint64_t{1});
+        return;
     }
+    const std::uint64_t first = row * length_;
+    const std::size_t index = segment_at(first);
+    const Shard& shard = (*shards_)[segments_[index].shard];
+    const std::uint64_t token = segments_[index].begin + first - starts_[index];
+    if (which == 0) shard.fetch_directory(token);
+    if (which == 1) shard.fetch_documents(token);
+    if (which == 2) fetch_tokens(first, length_ + std::uint64_t{1});
+}
+
+// The processor itself follows a run of lines once it is under way.
+void StreamReader::fetch_tokens(std::uint64_t first, std::uint64_t count) const {
+    constexpr std::uint64_t kAhead = 256;
+    const std::size_t index = segment_at(first);
+    const Segment& segment = segments_[index];
+    const std::uint64_t begin = segment.begin + first - starts_[index];
+    (*shards_)[segment.shard].fetch(begin, std::min({count, kAhead, segment.end - begin}));
 }
 
 }  // namespace kiban::data

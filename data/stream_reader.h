@@ -30,6 +30,13 @@ class StreamReader {
     std::uint64_t tokens() const { return tokens_; }
     std::uint64_t rows() const { return rows_; }
     void read_row(std::uint64_t row, const RowParts& parts) const;
+    /// What a row reads, in its order; which rows read any of a range's tokens, ascending.
+    std::vector<TokenRange> tokens_of(std::uint64_t row) const;
+    std::vector<std::uint64_t> rows_with(const TokenRange& range) const;
+    /// Before read_row(): asks the processor for what it will need, one thing after another that is found by the one
+    /// before. Called for many rows at once, their waits for memory overlap.
+    static constexpr int kFetches = 3;
+    void fetch(std::uint64_t row, int which) const;
     /// What is read of these tokens from now on: ends of documents as inputs, and no targets.
     void hide(std::vector<TokenRange> ranges, std::int64_t end_of_document);
 
@@ -37,10 +44,11 @@ class StreamReader {
     void hide_in(std::uint64_t first, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const;
     void read_concatenated(std::uint64_t row, const RowParts& parts) const;
     void read_packed(std::uint64_t row, const RowParts& parts) const;
+    void copy(std::uint64_t first, std::span<std::int64_t> inputs, std::span<std::int64_t> targets) const;
     void copy(std::uint64_t first, std::span<std::int64_t> ids) const;
+    void separate_documents(std::uint64_t first, std::size_t count, const RowParts& parts) const;
+    void fetch_tokens(std::uint64_t first, std::uint64_t count) const;
     std::size_t segment_at(std::uint64_t token) const;
-    /// Where the first document after the one of `token` starts; the end of the stream when it is the last one.
-    std::uint64_t next_document(std::uint64_t token) const;
     std::shared_ptr<const PackedRows> pack() const;
 
     std::vector<Segment> segments_;

@@ -38,13 +38,7 @@ DocumentId identity_of(std::string_view text) {
 
 }  // namespace
 
-CorpusTrace::CorpusTrace(const Corpus& corpus) : corpus_(corpus), files_(read_inputs(corpus.manifest())) {
-    if (corpus.packing() == Packing::concat) return;
-    throw DataError(
-        "cannot trace the corpus '{}': its rows are packed of whole documents, and only rows that follow "
-        "the stream of tokens are traced",
-        corpus.manifest().directory.string());
-}
+CorpusTrace::CorpusTrace(const Corpus& corpus) : corpus_(corpus), files_(read_inputs(corpus.manifest())) {}
 
 const ShardDocuments& CorpusTrace::documents_of(std::uint32_t shard) {
     const auto there = documents_.find(shard);
@@ -70,28 +64,29 @@ TracedPart CorpusTrace::part_of(std::uint32_t source, std::uint32_t shard, std::
 
 TracedRow CorpusTrace::row_at(std::uint64_t position) {
     TracedRow traced{position, corpus_.order().at(position), {}};
-    const Stream& stream = corpus_.manifest().sources[traced.row.source].train;
-    const std::uint64_t length = corpus_.sequence_length();
-    const std::uint64_t begin = traced.row.row * length;
-    const std::uint64_t end = std::min(begin + length + 1, stream.tokens);
+    for (const TokenRange& tokens : corpus_.tokens_of(traced.row.source, traced.row.row))
+        add_parts(traced.row.source, tokens, traced.parts);
+    return traced;
+}
+
+void CorpusTrace::add_parts(std::uint32_t source, const TokenRange& tokens, std::vector<TracedPart>& parts) {
     std::uint64_t at = 0;  // of the segment in the stream
-    for (const Segment& segment : stream.segments) {
-        const std::uint64_t from = segment.begin + std::max(begin, at) - at;
+    for (const Segment& segment : corpus_.manifest().sources[source].train.segments) {
+        const std::uint64_t from = segment.begin + std::max(tokens.begin, at) - at;
         const std::uint64_t next = at + segment.end - segment.begin;
-        const std::uint64_t to = segment.begin + std::min(end, next) - std::min(at, end);
+        const std::uint64_t to = segment.begin + std::min(tokens.end, next) - std::min(at, tokens.end);
         at = next;
         if (from >= segment.end || from >= to) continue;
         const std::vector<std::uint64_t>& offsets = documents_of(segment.shard).offsets;
         auto entry = static_cast<std::size_t>(std::ranges::upper_bound(offsets, from) - offsets.begin() - 1);
         for (; entry + 1 < offsets.size() && offsets[entry] < to; ++entry) {
-            TracedPart part = part_of(traced.row.source, segment.shard, entry);
+            TracedPart part = part_of(source, segment.shard, entry);
             const std::uint64_t last = std::min(offsets[entry + 1], to);
             part.first = std::max(offsets[entry], from);
             part.tokens = last - part.first;
-            traced.parts.push_back(std::move(part));
+            parts.push_back(std::move(part));
         }
     }
-    return traced;
 }
 
 std::vector<TracedDocument> CorpusTrace::find(std::string_view document) {
@@ -129,16 +124,11 @@ void CorpusTrace::find_in(std::uint32_t source, bool held_out, const DocumentId&
 std::vector<std::uint64_t> CorpusTrace::positions_of(const TracedDocument& document, std::uint64_t end) const {
     std::vector<std::uint64_t> positions;
     if (document.held_out) return positions;
-    const std::uint64_t length = corpus_.sequence_length();
-    const std::uint64_t tokens = corpus_.manifest().sources[document.source].train.tokens;
-    const std::uint64_t rows = (tokens - 2) / length + 1;
-    // Row k ends with token (k + 1) T, which the next one begins with.
-    const std::uint64_t first = document.begin == 0 ? 0 : (document.begin - 1) / length;
-    const std::uint64_t last = std::min((document.end - 1) / length, rows - 1);
+    const std::vector<std::uint64_t> rows = corpus_.rows_with(document.source, {document.begin, document.end});
     for (std::uint64_t epoch = 0;; ++epoch) {
         const std::size_t before = positions.size();
         // Rows of an epoch stand before those of the next one.
-        for (std::uint64_t row = first; row <= last; ++row) {
+        for (const std::uint64_t row : rows) {
             const std::uint64_t position = corpus_.order().position_of({document.source, epoch, row});
             if (position < end) positions.push_back(position);
         }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // From positions of the sample order to the documents that stand there, and back.
 //
-// Row k of a source covers tokens kT .. kT+T of its stream (T inputs, and the target of the last one). Everything comes
-// from the manifest, the tables of documents in its shards and the order, which is invertible: nothing was recorded
-// while training. Errors: those of Manifest, Shard and Corpus. Not thread-safe: tables are read when they are first
-// needed.
+// What a row reads of its source's stream is said in data/FORMAT.md (T inputs, and the target of the last one; or whole
+// documents). Everything comes from the manifest, the tables of documents in its shards and the order, which is
+// invertible: nothing was recorded while training. Errors: those of Manifest, Shard and Corpus. Not thread-safe: tables
+// are read when they are first needed.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,7 @@ struct TracedDocument {  // one of the places where its tokens stand; equal docu
 
 class CorpusTrace {
   public:
-    /// `corpus` must outlive it. DataError for one with best-fit packing, whose rows do not follow the stream.
+    /// `corpus` must outlive it.
     explicit CorpusTrace(const Corpus& corpus);
 
     TracedRow row_at(std::uint64_t position);
@@ -58,6 +58,7 @@ class CorpusTrace {
 
   private:
     const ShardDocuments& documents_of(std::uint32_t shard);
+    void add_parts(std::uint32_t source, const TokenRange& tokens, std::vector<TracedPart>& parts);
     TracedPart part_of(std::uint32_t source, std::uint32_t shard, std::size_t entry);
     void find_in(std::uint32_t source, bool held_out, const DocumentId& id, std::vector<TracedDocument>& found);
 

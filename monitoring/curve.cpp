@@ -177,7 +177,9 @@ void write_csv(std::ostream& out, const std::vector<CurveRow>& rows, bool with_t
     for (const CurveRow& row : rows) {
         line.clear();
         auto to = std::back_inserter(line);
-        fmt::format_to(to, "{},{},{},{},{},", row.step, row.tokens, row.loss, row.learning_rate, row.grad_norm);
+        fmt::format_to(to, "{},{},", row.step, row.tokens);
+        if (!std::isnan(row.loss)) fmt::format_to(to, "{}", row.loss);
+        fmt::format_to(to, ",{},{},", row.learning_rate, row.grad_norm);
         if (!std::isnan(row.eval_loss)) fmt::format_to(to, "{}", row.eval_loss);
         line.push_back(',');
         if (!std::isnan(row.eval_accuracy)) fmt::format_to(to, "{}", row.eval_accuracy);
@@ -243,7 +245,7 @@ void write_openmetrics(std::ostream& out, const std::vector<CurveRow>& rows, con
     const std::string labels =
         fmt::format("run=\"{}\",axis=\"{}\"", label_value(run), axis == CurveAxis::step ? "step" : "tokens");
     write_family(out, rows, "kiban_train_loss_nats", "Mean loss per target token of the step", labels, axis,
-                 [](const CurveRow& row) { return Sample(row.loss); });
+                 [](const CurveRow& row) { return without_targets(row) ? Sample() : Sample(row.loss); });
     write_family(out, rows, "kiban_eval_loss_nats", "Mean loss per token on the holdout after the step",
                  labels + ",split=\"holdout\"", axis,
                  [](const CurveRow& row) { return std::isnan(row.eval_loss) ? Sample() : Sample(row.eval_loss); });
@@ -254,7 +256,7 @@ void write_openmetrics(std::ostream& out, const std::vector<CurveRow>& rows, con
     write_family(out, rows, "kiban_learning_rate", "Learning rate of the step", labels, axis,
                  [](const CurveRow& row) { return Sample(row.learning_rate); });
     write_family(out, rows, "kiban_grad_norm", "Global gradient norm of the step before clipping", labels, axis,
-                 [](const CurveRow& row) { return Sample(row.grad_norm); });
+                 [](const CurveRow& row) { return without_targets(row) ? Sample() : Sample(row.grad_norm); });
     write_family(out, rows, "kiban_train_tokens_seen", "Target tokens trained, this step included", labels, axis,
                  [](const CurveRow& row) { return Sample(static_cast<double>(row.tokens)); });
     out << "# EOF\n";

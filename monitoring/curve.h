@@ -7,6 +7,7 @@
 // alone; one thread.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <iosfwd>
@@ -27,7 +28,7 @@ class CurveDamaged : public IoError {
 struct CurveRow {
     std::uint64_t step = 0;    // from 1
     std::uint64_t tokens = 0;  // target tokens trained, this step included
-    double loss = 0;           // nats per target token, training batch, before the update
+    double loss = 0;           // nats per target token, training batch, before the update; NaN: the batch had no target
     double learning_rate = 0;
     double grad_norm = 0;  // global, before clipping
     /// Nats per token on the holdout after this step; NaN: not evaluated.
@@ -40,6 +41,10 @@ struct CurveRow {
     double wall_time = 0;  // seconds since 1970
     std::uint32_t attempt = 0;
 };
+
+/// A step whose rows had no target (all of their documents are forgotten) made no update; what cannot be judged has no
+/// row, so a loss that is not a number says nothing else.
+inline bool without_targets(const CurveRow& row) { return std::isnan(row.loss) && row.grad_norm == 0; }
 
 class CurveWriter {
   public:

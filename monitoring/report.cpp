@@ -144,9 +144,10 @@ std::string loss_card(const std::vector<ReportRun>& runs, const Stories& stories
     for (std::size_t i = 0; i < runs.size(); ++i) {
         const CurveRows& rows = runs[i].curve.rows;
         const std::string prefix = runs.size() == 1 ? "" : runs[i].name + ", ";
-        plot.series.push_back(
-            {prefix + "training", color_of(i), PlotSeries::Style::kCurve,
-             points_of(rows, [](const CurveRows& all, std::size_t row) { return std::optional(all[row].loss); })});
+        plot.series.push_back({prefix + "training", color_of(i), PlotSeries::Style::kCurve,
+                               points_of(rows, [](const CurveRows& all, std::size_t row) {
+                                   return without_targets(all[row]) ? std::nullopt : std::optional(all[row].loss);
+                               })});
         auto holdout = points_of(rows, [](const CurveRows& all, std::size_t row) {
             return std::isnan(all[row].eval_loss) ? std::nullopt : std::optional(all[row].eval_loss);
         });

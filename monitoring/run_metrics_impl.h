@@ -147,6 +147,7 @@ struct RunMetrics::Impl {
     }
 
     void show_step(const CurveRow& row) {
+        if (without_targets(row)) return show_evaluation(row);  // the last loss is still that of these weights
         families.train_loss_nats.Add({}).Set(row.loss);
         families.train_loss_max_nats.Add({}).Set(loss_max.add(row.loss));
         families.learning_rate.Add({}).Set(row.learning_rate);
@@ -172,7 +173,7 @@ struct RunMetrics::Impl {
             families.train_loss_nats_total.Add({}).Increment(row.loss * step_tokens);
             families.train_loss_tokens_total.Add({}).Increment(step_tokens);
         }
-        if (!std::isfinite(row.loss) || !std::isfinite(row.grad_norm))
+        if (!without_targets(row) && (!std::isfinite(row.loss) || !std::isfinite(row.grad_norm)))
             families.nonfinite_steps_total.Add({}).Increment();
         if (clipped) families.grad_clip_total.Add({}).Increment();
         show_step(row);

@@ -57,11 +57,11 @@ std::string event_of(double wall_time) {
 
 std::string event_of(const CurveRow& row) {
     std::string summary;
-    add_scalar(summary, "loss/train", row.loss);
+    if (!without_targets(row)) add_scalar(summary, "loss/train", row.loss);
     if (!std::isnan(row.eval_loss)) add_scalar(summary, "loss/holdout", row.eval_loss);
     if (!std::isnan(row.eval_accuracy)) add_scalar(summary, "accuracy/holdout", row.eval_accuracy);
     add_scalar(summary, "optimizer/learning_rate", row.learning_rate);
-    add_scalar(summary, "optimizer/grad_norm", row.grad_norm);
+    if (!without_targets(row)) add_scalar(summary, "optimizer/grad_norm", row.grad_norm);
     add_scalar(summary, "progress/tokens", static_cast<double>(row.tokens));
     add_scalar(summary, "speed/step_seconds", row.step_seconds);
     std::string event = event_of(row.wall_time);

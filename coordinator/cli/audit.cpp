@@ -13,6 +13,7 @@
 #include "coordinator/cli/named_run.h"
 #include "coordinator/cli/readable.h"
 #include "coordinator/run/run_directory.h"
+#include "data/lineage.h"
 #include "data/manifest.h"
 #include "monitoring/error.h"
 
@@ -48,8 +49,17 @@ void print_source(const data::ManifestSource& source, const data::Manifest& mani
     }
 }
 
+void print_lineage(const std::vector<data::Ancestor>& ancestors) {
+    for (const data::Ancestor& parent : ancestors) {
+        fmt::print("{} was {} {} ({}){}\n", parent.child.substr(0, 16),
+                   parent.appended ? "appended to" : "prepared again from", parent.digest.substr(0, 16),
+                   parent.directory, parent.present ? "" : ", which is not there any more");
+    }
+}
+
 int audit(const fs::path& path, const std::string& names_file) {
     const data::Manifest manifest = manifest_of(path);
+    print_lineage(data::check_lineage(manifest));
     const auto names = data::read_names(names_file);
     const data::AuditReport report = data::audit_corpus(manifest, names.get());
     for (const data::ManifestSource& source : manifest.sources) print_source(source, manifest, report);

@@ -34,6 +34,7 @@ void add_commands(CLI::App& app, int& exit_code) {
     add_audit_command(app, exit_code);
     add_reveal_command(app, exit_code);
     add_trace_command(app, exit_code);
+    add_rows_command(app, exit_code);
     add_inspect_command(app, exit_code);
     add_generate_command(app, exit_code);
     add_export_command(app, exit_code);

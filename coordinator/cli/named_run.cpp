@@ -45,7 +45,7 @@ void bring_up_to_date(const RunDirectory& directory, RunStatus& status) {
         if (status.step != last.step || status.phase.empty()) show_curve(status, curve.rows);
         status.step = last.step;
         status.tokens = last.tokens;
-        status.loss = last.loss;
+        if (!monitoring::without_targets(last)) status.loss = last.loss;
         status.learning_rate = last.learning_rate;
     }
     for (const auto& row : curve.rows) {
@@ -89,12 +89,6 @@ RunDirectory named_run(const fs::path& directory) {
 
 bool is_checkpoint(const fs::path& directory) {
     return fs::exists(directory / "COMMIT") || fs::exists(directory / "MANIFEST.json");
-}
-
-std::optional<RunFile> run_file_of(const RunDirectory& directory) {
-    const auto text = monitoring::read_text_if_exists(directory.run_file());
-    if (!text) return std::nullopt;
-    return parse_saved_run_file(*text, directory.root(), directory.run_file().string());
 }
 
 std::string name_of(const RunDirectory& directory) {

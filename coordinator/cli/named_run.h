@@ -10,6 +10,7 @@
 
 #include "coordinator/config/run_file.h"
 #include "coordinator/run/run_directory.h"
+#include "coordinator/run/run_order.h"
 #include "coordinator/run/run_report.h"
 #include "coordinator/run/status.h"
 #include "monitoring/report.h"
@@ -20,9 +21,6 @@ RunDirectory named_run(const std::filesystem::path& directory);
 
 /// Whether the directory is, or was meant to be, one checkpoint.
 bool is_checkpoint(const std::filesystem::path& directory);
-
-/// The resolved run file; nullopt when there is none yet.
-std::optional<RunFile> run_file_of(const RunDirectory& directory);
 
 /// run.name of the run file; the directory's name when there is none yet.
 std::string name_of(const RunDirectory& directory);

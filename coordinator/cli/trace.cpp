@@ -17,6 +17,7 @@
 #include "coordinator/run/history.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/run_directory.h"
+#include "coordinator/run/run_order.h"
 #include "data/corpus.h"
 #include "data/forgotten.h"
 #include "data/manifest.h"
@@ -34,35 +35,18 @@ struct TraceOptions {
     std::string document;
 };
 
-// As the run last read it.
-std::set<data::DocumentId> forgotten_by(const RunDirectory& directory) {
-    if (!fs::exists(directory.forgotten())) return {};
-    return data::read_forgotten(directory.forgotten());
-}
-
-data::Corpus corpus_of(const RunDirectory& directory, const RunFile& run_file) {
-    const CorpusReference reference = read_corpus_reference(directory);
-    data::Manifest manifest = data::Manifest::load(reference.manifest);
-    if (const std::string digest = manifest.digest(); digest != reference.digest) {
-        throw DataError("the corpus of '{}' was changed: expected the manifest with digest {}, found {}",
-                        directory.root().string(), reference.digest, digest);
-    }
-    std::vector<double> weights;
-    for (const data::SourceConfig& source : run_file.data.sources) weights.push_back(source.weight);
-    const auto forgotten = forgotten_by(directory);
-    return {std::move(manifest), weights, run_file.data.sequence_length, run_file.run.seed, {}, forgotten};
-}
-
 // Wrong evidence is worse than none: behind a refused step, or rows that were left out, a step's number does not say
-// its rows.
-void require_order(const RunDirectory& directory, std::uint64_t steps, std::uint64_t batch_rows) {
-    const std::uint64_t rows = rows_in_order(read_journal(directory.journal()));
-    if (steps <= rows / batch_rows) return;
+// its rows. Returns the step after which the run's own rows begin.
+std::uint64_t require_order(const RunDirectory& directory, std::uint64_t step, std::uint64_t batch_rows) {
+    const auto journal = read_journal(directory.journal());
+    const std::uint64_t first = first_step_of_rows(journal);
+    const std::uint64_t rows = rows_in_order(journal);
+    if (step <= first || step - first <= rows / batch_rows) return first;
     throw DataError(
         "cannot trace step {} of '{}': expected a run whose steps took the rows of the order one after the other, "
         "found rows refused or left out from row {} on (its journal's step_refused and rows_left_out); steps up to {} "
         "can be traced",
-        steps, directory.root().string(), rows, rows / batch_rows);
+        step, directory.root().string(), rows, first + rows / batch_rows);
 }
 
 RunFile run_file_of_run(const RunDirectory& directory) {
@@ -71,7 +55,7 @@ RunFile run_file_of_run(const RunDirectory& directory) {
     return std::move(*run_file);
 }
 
-// Step S applies the rows (S - 1) B .. S B - 1 of the order.
+// Step S applies the rows (S - 1) B .. S B - 1 of the order, counted from the step after which they begin.
 void trace_step(std::uint64_t step, const RunFile& run_file, const data::Corpus& corpus) {
     data::CorpusTrace trace(corpus);
     const std::uint64_t rows = run_file.train.batch_rows;
@@ -120,21 +104,28 @@ int trace_document(const std::string& id, const RunDirectory& directory, const R
     if (forgotten_by(directory).contains(data::ids_from_hex(id).at(0)))
         fmt::print("forgotten: since the run last started its tokens are not read\n");
     const std::uint64_t done = steps_done(directory);
-    require_order(directory, done, run_file.train.batch_rows);
+    const std::uint64_t first = require_order(directory, done, run_file.train.batch_rows);
+    const std::uint64_t own_steps = done > first ? done - first : 0;
     std::vector<std::uint64_t> steps;
     for (const data::TracedDocument& place : places) {
         fmt::print("{}{}  {} tokens  {}:{}  {} token {}\n", corpus.manifest().sources[place.source].name,
                    place.held_out ? " (held out)" : "", place.end - place.begin, place.part.file, place.part.record,
                    place.part.shard, place.part.first);
-        for (const std::uint64_t position : trace.positions_of(place, done * run_file.train.batch_rows))
-            steps.push_back(position / run_file.train.batch_rows + 1);
+        for (const std::uint64_t position : trace.positions_of(place, own_steps * run_file.train.batch_rows))
+            steps.push_back(first + position / run_file.train.batch_rows + 1);
     }
     std::ranges::sort(steps);
     steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
-    fmt::print("seen by {} of {} steps: {}\n", count_text(steps.size()), count_text(done), ranges_text(steps));
+    fmt::print("seen by {} of {} steps: {}\n", count_text(steps.size()), count_text(own_steps), ranges_text(steps));
+    if (first > 0) {
+        fmt::print(
+            "these are the run's own steps, from {} on; before that it was another run, with other rows: ask it\n",
+            first + 1);
+    }
     for (const auto& info : checkpoint::list_checkpoints(directory.root())) {
         const bool saw = !steps.empty() && steps.front() <= info.step;
-        fmt::print("checkpoint {}: {}\n", info.directory.filename().string(), saw ? "saw it" : "did not see it");
+        const char* not_seen = first > 0 ? "did not see it since the fork" : "did not see it";
+        fmt::print("checkpoint {}: {}\n", info.directory.filename().string(), saw ? "saw it" : not_seen);
     }
     return kExitDone;
 }
@@ -142,12 +133,16 @@ int trace_document(const std::string& id, const RunDirectory& directory, const R
 int trace(const TraceOptions& options) {
     const RunDirectory directory = named_run(options.run_dir);
     const RunFile run_file = run_file_of_run(directory);
-    const data::Corpus corpus = corpus_of(directory, run_file);
+    const data::Corpus corpus = corpus_of_run(directory, run_file);
     if (!options.document.empty()) return trace_document(options.document, directory, run_file, corpus);
     if (options.step == 0)
         throw UsageError("--step is 0, expected at least 1: the update that makes step 1 is the first");
-    require_order(directory, options.step, run_file.train.batch_rows);
-    trace_step(options.step, run_file, corpus);
+    const std::uint64_t first = require_order(directory, options.step, run_file.train.batch_rows);
+    if (options.step <= first) {
+        throw DataError("cannot trace step {} of '{}': the run was forked from step {} with other rows; ask its parent",
+                        options.step, directory.root().string(), first);
+    }
+    trace_step(options.step - first, run_file, corpus);
     return kExitDone;
 }
 

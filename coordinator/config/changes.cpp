@@ -9,8 +9,8 @@ std::vector<std::string> changes_of_import(const RunFile& saved, const RunFile& 
     std::vector<std::string> changes = forbidden_changes(saved, now);
     std::erase_if(changes, [&](const std::string& change) {
         const bool of_weights =
-            change.starts_with("model.") || change.starts_with("data.tokenizer:") ||
-            change.starts_with("train.optimizer.name:") ||
+            (change.starts_with("model.") && !change.starts_with("model.attention:")) ||  // an attention has no weights
+            change.starts_with("data.tokenizer:") || change.starts_with("train.optimizer.name:") ||
             (saved.model.layout == ModelLayout::gpt2 && change.starts_with("data.sequence_length:"));
         return !of_weights;
     });

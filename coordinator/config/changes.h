@@ -11,15 +11,15 @@
 namespace kiban::coordinator {
 
 /// Of the changes that forbid a resume those that also forbid a fork: what the stored tensors are (model but its
-/// rope_theta, tokenizer, optimizer and, for gpt2, whose positions are weights, the length of a row). "key: saved X,
-/// now Y" lines.
+/// rope_theta and attention, tokenizer, optimizer and, for gpt2, whose positions are weights, the length of a row).
+/// "key: saved X, now Y" lines.
 std::vector<std::string> changes_of_tensors(const RunFile& saved, const RunFile& now);
 
 /// Of those that forbid a resume those that also forbid to begin with imported weights: they were trained elsewhere
-/// with all that the model is, rope_theta too.
+/// with all that the model is, rope_theta too; what they attended to is not known.
 std::vector<std::string> changes_of_import(const RunFile& saved, const RunFile& now);
 
-/// Whether the changes make the rows of the run others: sources, holdout, length of a row, seed.
+/// Whether the changes make the rows of the run others: sources, holdout, packing, length of a row, seed.
 bool changes_rows(const RunFile& saved, const RunFile& now);
 
 /// A key's value as TOML; empty when there is no such key.

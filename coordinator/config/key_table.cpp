@@ -17,6 +17,8 @@ constexpr double kManyTokens = 1 << 24;
 constexpr double kManyRows = 1 << 24;
 
 const Names<data::HoldoutBy> kHoldoutBy{{{"tail", data::HoldoutBy::tail}, {"document", data::HoldoutBy::document}}};
+const Names<data::Packing> kPackings{{{"concat", data::Packing::concat}, {"best-fit", data::Packing::best_fit}}};
+const Names<AttentionScope> kAttentionScopes{{{"row", AttentionScope::row}, {"document", AttentionScope::document}}};
 const Names<ModelLayout> kLayouts{{{"gpt2", ModelLayout::gpt2}, {"llama", ModelLayout::llama}}};
 const Names<ScheduleName> kSchedules{{{"cosine", ScheduleName::cosine},
                                       {"wsd", ScheduleName::wsd},
@@ -45,6 +47,8 @@ std::vector<Key<RunFile>> run_and_data_keys() {
         KIBAN_RUN_KEY(data.tokenizer, Text{}, kFixed, "", "`bytes`: needs no training; `bpe:32768`: so many tokens, learned from the corpus without its holdout; or a tokenizer.json or SentencePiece .model"),
         KIBAN_RUN_KEY(data.sequence_length, between(2, kManyChannels), kFixed, "tokens",
                       "of one row; attention costs its square"),
+        KIBAN_RUN_KEY(data.packing, kPackings, kFixed, "",
+                      "concat: tokens one after the other, cut each row; `best-fit`: documents whole where they fit, longer ones cut, nothing predicted from one document to the next, the rest of a row padded"),
         KIBAN_RUN_KEY(data.forget, Text{}, kResumable, "", "file with the identities of documents that are to be forgotten, one a line, relative to the run file: from the next start on their tokens are not read; `kiban trace --document` says which checkpoints saw them"),
         KIBAN_RUN_KEY(data.corpora_dir, Text{}, kResumable, "",
                       "where token shards live, shared by runs; empty: `corpora` beside the run directory"),
@@ -125,6 +129,8 @@ std::vector<Key<RunFile>> model_keys() {
                       "width of the MLP; 0: 4 d_model (gpt2), 8/3 d_model rounded up to a multiple of 32 (llama)"),
         KIBAN_RUN_KEY(model.norm_epsilon, above(0), kFixed, "", "keeps a norm's division finite"),
         KIBAN_RUN_KEY(model.rope_theta, above(0), kFixed, "", "llama: base of the rotary wavelengths; larger for longer rows"),
+        KIBAN_RUN_KEY(model.attention, kAttentionScopes, kFixed, "",
+                      "what a token attends to: all before it in its `row`, or those of its `document` alone; then positions count from its start, and no document predicts the first token of the next"),
         KIBAN_RUN_KEY(model.vocabulary, between(0, kManyTokens), kFixed, "tokens",
                       "rows of the embedding; 0: the tokenizer's; larger pads"),
     };
@@ -279,7 +285,7 @@ const std::vector<Key<data::SourceConfig>>& all_source_keys() {
     static const std::vector<Key<data::SourceConfig>> keys = {
         KIBAN_SOURCE_KEY(path, Text{}, kResumable, "",
                          "file, glob or directory, relative to the run file; the corpus digest decides whether it is the same text"),
-        KIBAN_SOURCE_KEY(weight, above(0), kFixed, "", "share of the mixture, relative to the other sources'"),
+        KIBAN_SOURCE_KEY(weight, above(0), kResumable, "", "share of the mixture, relative to the other sources'; changed, it holds from the row on where the run goes on: no row comes again for that, and none is lost (`kiban rows`)"),
         KIBAN_SOURCE_KEY(format, (Words{{"auto", "text", "jsonl"}}), kResumable, "",
                          "auto: .jsonl is JSONL, all else text; .gz, .zst and .tar are read through"),
         KIBAN_SOURCE_KEY(text_field, Text{}, kResumable, "", "JSONL: the field that holds the document"),

@@ -209,7 +209,9 @@ std::vector<std::pair<std::string, std::string>> values_of(const RunFile& run_fi
 
 std::vector<std::string> changes(const RunFile& saved, const RunFile& now, bool only_fixed) {
     std::vector<std::string> lines;
-    if (saved.data.sources.size() != now.data.sources.size()) {
+    // One that is added behind the others takes nothing from them.
+    const bool forbidden = now.data.sources.size() < saved.data.sources.size();
+    if (only_fixed ? forbidden : saved.data.sources.size() != now.data.sources.size()) {
         lines.push_back(
             fmt::format("{}: saved {} of them, now {}", kSources, saved.data.sources.size(), now.data.sources.size()));
     }

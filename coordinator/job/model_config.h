@@ -11,6 +11,11 @@ enum class ModelLayout {
     llama,  // RMSNorm, rotary positions (half-split), SwiGLU, grouped-query heads, no biases (Touvron et al. 2023)
 };
 
+enum class AttentionScope {
+    row,       // to all tokens before it in the row
+    document,  // to those of its document alone, whose positions count from its first token in the row
+};
+
 struct ModelConfig {
     ModelLayout layout = ModelLayout::gpt2;
     std::int64_t layers = 4;
@@ -19,7 +24,8 @@ struct ModelConfig {
     std::int64_t kv_heads = 0;   // llama: key/value heads, divides heads; 0: as many as heads
     std::int64_t d_hidden = 0;   // F; 0: 4 D (gpt2), 8/3 D rounded up to a multiple of 32 (llama)
     double norm_epsilon = 1e-5;
-    double rope_theta = 10000.0;  // llama
+    double rope_theta = 10000.0;                     // llama
+    AttentionScope attention = AttentionScope::row;  // what a token attends to
     std::int64_t vocabulary =
         0;  // V, rows of the embedding; 0: the tokenizer's. Larger pads (benchmarks), smaller is refused
 

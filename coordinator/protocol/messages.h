@@ -141,7 +141,7 @@ struct Job {
     std::string manifest_digest;
     std::string checkpoint;  // directory to load; empty: initial weights
     nlohmann::json options;  // generate: prompt, max_tokens, temperature, top_k, seed; replay: steps; train, replay:
-                             // left_out (coordinator/job/left_out.h), may be absent
+                             // left_out (coordinator/job/left_out.h), may be absent; mixture (data/order.h), likewise
 };
 struct Task {
     bool none = false;  // nothing left to do: finish

@@ -108,6 +108,8 @@ checkpoint::RunState state_for(const Fork& fork, bool other_rows) {
     state.sequence_length = fork.now.data.sequence_length;
     if (!other_rows) return state;
     state.data_digest.clear();
+    state.sources.clear();
+    state.mixture.clear();
     state.position = 0;
     state.best_eval_loss = 0;
     state.anomalies = nullptr;  // losses of other text are no measure for those of this one
@@ -123,19 +125,26 @@ std::vector<monitoring::CurveRow> curve_of(const Fork& fork) {
     return rows;
 }
 
+// What became of the rows that the parent used up; those that it left out would crash this run, too.
+void hand_over_rows(const Fork& fork, const std::vector<nlohmann::json>& parent_journal, Journal& journal) {
+    for (const auto& entry : left_out_entries(parent_journal)) journal.add("rows_left_out", entry);
+    for (const RefusedBatch& batch : refused_batches(parent_journal)) {
+        if (batch.rows.first < fork.state.position) journal.add("step_refused", entry_of(batch));
+    }
+}
+
 void tell(const Fork& fork, const ForkResult& result, const RunDirectory& directory, const std::string& run_id,
           std::uint32_t attempt) {
     Journal journal(directory.journal());
     journal.set_attempt(attempt);
+    const auto parent_journal = read_journal(RunDirectory(fork.parent).journal());
     journal.add("forked", {{"from", fork.parent.string()},
                            {"parent", run_id_of(RunDirectory(fork.parent))},
                            {"step", result.step},
                            {"checkpoint", fork.checkpoint.filename().string()},
-                           {"changes", result.changes}});
-    if (!result.other_rows) {  // the same rows would crash this run, too
-        for (const auto& entry : left_out_entries(read_journal(RunDirectory(fork.parent).journal())))
-            journal.add("rows_left_out", entry);
-    }
+                           {"changes", result.changes},
+                           {"rows_from", result.other_rows ? result.step : first_step_of_rows(parent_journal)}});
+    if (!result.other_rows) hand_over_rows(fork, parent_journal, journal);
     RunStatus status;
     status.run = fork.now.run.name;
     status.run_id = run_id;

@@ -113,16 +113,35 @@ std::uint64_t rows_in_order(const std::vector<nlohmann::json>& journal) {
     return rows;
 }
 
-std::vector<std::uint64_t> refused_steps(const std::vector<nlohmann::json>& journal) {
-    std::vector<std::uint64_t> steps;
+std::vector<RefusedBatch> refused_batches(const std::vector<nlohmann::json>& journal) {
+    std::vector<RefusedBatch> batches;
     for (const nlohmann::json& entry : journal) {
         const std::string event = event_of(entry);
-        if (event == "started_over") steps.clear();
-        if (event == "step_refused") steps.push_back(number(entry, "step"));
+        if (event == "started_over") batches.clear();
+        if (event == "step_refused")
+            batches.push_back({number(entry, "step"), {number(entry, "position"), number(entry, "rows")}});
         if (event == "training") {  // from there on they are judged again
-            std::erase_if(steps, [from = number(entry, "from_step")](std::uint64_t step) { return step > from; });
+            const std::uint64_t step = number(entry, "from_step");
+            const bool told = entry.contains("position");  // a stop is saved behind batches that were refused since
+            const std::uint64_t position = told ? number(entry, "position") : 0;
+            std::erase_if(batches, [&](const RefusedBatch& batch) {
+                return told ? batch.rows.first >= position : batch.step > step;
+            });
         }
     }
+    return batches;
+}
+
+nlohmann::json entry_of(const RefusedBatch& batch) {
+    return {{"step", batch.step},
+            {"position", batch.rows.first},
+            {"rows", batch.rows.count},
+            {"reason", "refused by the run it was forked from"}};
+}
+
+std::vector<std::uint64_t> refused_steps(const std::vector<nlohmann::json>& journal) {
+    std::vector<std::uint64_t> steps;
+    for (const RefusedBatch& batch : refused_batches(journal)) steps.push_back(batch.step);
     return steps;
 }
 
@@ -134,6 +153,27 @@ std::set<std::string> left_out_hosts(const std::vector<nlohmann::json>& journal,
         if (until->get<double>() > wall_now) hosts.insert(text(entry, "host"));
     }
     return hosts;
+}
+
+std::uint64_t first_step_of_rows(const std::vector<nlohmann::json>& journal) {
+    std::uint64_t step = 0;
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "started_over") step = 0;
+        if (event == "forked" && entry.contains("rows_from")) step = number(entry, "rows_from");
+    }
+    return step;
+}
+
+std::vector<data::MixtureSegment> recorded_mixture(const std::vector<nlohmann::json>& journal) {
+    std::vector<data::MixtureSegment> mixture;
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "started_over") mixture.clear();
+        if (event == "mixture_changed" && entry.contains("mixture"))
+            mixture = data::mixture_from_json(entry.at("mixture"));
+    }
+    return mixture;
 }
 
 PolicyState policy_state(const std::vector<nlohmann::json>& journal) {

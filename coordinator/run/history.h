@@ -12,6 +12,7 @@
 #include "coordinator/config/run_file.h"
 #include "coordinator/run/policy.h"
 #include "data/corpus.h"
+#include "data/order.h"
 
 namespace kiban::coordinator {
 
@@ -40,11 +41,29 @@ std::vector<nlohmann::json> left_out_entries(const std::vector<nlohmann::json>& 
 /// was left out. The largest number there is when there is none.
 std::uint64_t rows_in_order(const std::vector<nlohmann::json>& journal);
 
-/// Steps of the surviving history that were refused.
+struct RefusedBatch {
+    std::uint64_t step = 0;  // that was tried with it
+    data::RowRange rows;
+};
+
+/// Batches of the surviving history that a refused step used up, in the order of the journal.
+std::vector<RefusedBatch> refused_batches(const std::vector<nlohmann::json>& journal);
+
+/// The journal's entry of a fork for a batch that its parent's step was refused with.
+nlohmann::json entry_of(const RefusedBatch& batch);
+
+/// Their steps.
 std::vector<std::uint64_t> refused_steps(const std::vector<nlohmann::json>& journal);
 
 /// Hosts that workers were started without, and that are not to be taken again before `wall_now` (seconds since 1970).
 std::set<std::string> left_out_hosts(const std::vector<nlohmann::json>& journal, double wall_now);
+
+/// The step from which the run's own rows count from 0: where it, or whom it was forked from with the same rows, was
+/// forked with other rows; 0: its first.
+std::uint64_t first_step_of_rows(const std::vector<nlohmann::json>& journal);
+
+/// The mixture of the whole order as the run last changed it; none: it never did.
+std::vector<data::MixtureSegment> recorded_mixture(const std::vector<nlohmann::json>& journal);
 
 /// What the policy remembers of earlier starts: steps whose rows are left out, rollbacks.
 PolicyState policy_state(const std::vector<nlohmann::json>& journal);

@@ -14,6 +14,7 @@
 #include "coordinator/run/train.h"
 #include "coordinator/run/upkeep.h"
 #include "data/forgotten.h"
+#include "data/lineage.h"
 #include "data/manifest.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
@@ -123,6 +124,20 @@ void take_up_forgotten(Coordinator& coordinator, const data::Manifest& manifest)
         run_file.data.forget, missing.size(), fmt::join(shown, ", "));
 }
 
+// The corpus that the run had before is the parent of the one that it has now.
+void note_parent(const Coordinator& coordinator, const data::Manifest& manifest) {
+    if (!monitoring::anything_at(coordinator.directory.corpus())) return;
+    const CorpusReference before = read_corpus_reference(coordinator.directory);
+    if (before.digest == manifest.digest() || !std::filesystem::exists(before.manifest)) return;
+    try {
+        const data::Manifest parent = data::Manifest::load(before.manifest);
+        if (parent.digest() == before.digest) data::record_parent(manifest, parent);
+    } catch (const Error& error) {  // it may be gone in part, and corpora may be shared and not ours to write to
+        monitoring::log_warning("the corpus '{}' does not name its parent '{}': {}", manifest.directory.string(),
+                                before.manifest.string(), error.what());
+    }
+}
+
 int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
     const RunFile& run_file = coordinator.run_file;
     Board& board = *coordinator.board;
@@ -131,15 +146,16 @@ int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
         board.journal.add("started_over", {{"moved", moved}});
     }
     take_up_changes(coordinator);
-    check_resume(coordinator, "");  // refuses before the corpus is prepared
+    check_resume(coordinator, nullptr);  // refuses before the corpus is prepared
     const Outcome prepared = prepare_corpus(*coordinator.session, coordinator.preparation);
     if (prepared.decision.kind != Decision::Kind::done) return leave(coordinator, prepared);
 
     const auto manifest_file = coordinator.preparation.manifest_file();
     const data::Manifest manifest = data::Manifest::load(manifest_file);
     const std::string digest = manifest.digest();
-    const auto newest = check_resume(coordinator, digest);
+    const auto newest = check_resume(coordinator, &manifest);
     take_up_forgotten(coordinator, manifest);
+    note_parent(coordinator, manifest);
     write_corpus_reference(coordinator.directory, {manifest_file, digest});
     monitoring::publish(coordinator.directory.run_file(), to_toml(as_asked(*coordinator.session)));
     board.metrics().set_identity(identity_of(run_file, manifest));
@@ -178,6 +194,7 @@ int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
 int prepare_with(Coordinator& coordinator) {
     Outcome outcome = prepare_corpus(*coordinator.session, coordinator.preparation);
     if (outcome.decision.kind == Decision::Kind::done) {
+        note_parent(coordinator, data::Manifest::load(coordinator.preparation.manifest_file()));
         outcome.decision.reason = fmt::format("the corpus is {}", coordinator.preparation.manifest_file().string());
     }
     return leave(coordinator, outcome, "prepared");

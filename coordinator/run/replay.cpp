@@ -9,12 +9,14 @@
 #include "checkpoint/imported.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
+#include "coordinator/config/mixture.h"
 #include "coordinator/job/left_out.h"
 #include "coordinator/launch/launcher.h"
 #include "coordinator/run/history.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/pretrain.h"
 #include "coordinator/run/run_directory.h"
+#include "coordinator/run/run_order.h"
 #include "coordinator/run/tool.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
@@ -112,6 +114,17 @@ void refuse_another_run_file(const checkpoint::CheckpointInfo& from, const RunFi
                       fmt::join(forbidden, "\n  "));
 }
 
+// A run may go on with another mixture; what it did after the checkpoint, it did with that of its own run file.
+void refuse_another_mixture(const RunDirectory& directory, const RunFile& now) {
+    const auto own = run_file_of(directory);
+    if (!own || weights_of(*own) == weights_of(now)) return;
+    throw ConfigError(
+        "cannot replay '{}' with this run file: expected sources with the weights {} (data.sources.N.weight), as the "
+        "run last went on, found {}; name '{}'",
+        directory.root().string(), fmt::join(weights_of(*own), ", "), fmt::join(weights_of(now), ", "),
+        directory.run_file().string());
+}
+
 nlohmann::json certificate(const checkpoint::CheckpointInfo& from, const RunFile& run_file, const ReplayMode& mode,
                            const std::optional<std::string>& fault) {
     const ReplayComparison& found = mode.comparison();
@@ -169,7 +182,8 @@ void ReplayComparison::add(const CurveRow& recorded, const StepReport& replayed,
     if (replayed.eval_loss && !std::isnan(recorded.eval_loss)) {
         compare("holdout loss", recorded.eval_loss, *replayed.eval_loss);
     }
-    const double relative = std::abs(replayed.loss - recorded.loss) / std::abs(recorded.loss);
+    const bool no_loss = std::isnan(replayed.loss) && monitoring::without_targets(recorded);
+    const double relative = no_loss ? 0 : std::abs(replayed.loss - recorded.loss) / std::abs(recorded.loss);
     if (!(relative <= largest_relative_difference) && !std::isnan(largest_relative_difference)) {
         largest_relative_difference = relative;  // what is no number stays
     }
@@ -226,17 +240,19 @@ int verify_resume(const RunFile& run_file, std::uint64_t steps) {
     const monitoring::Curve curve = monitoring::read_curve(directory.curve());
     const auto from = chosen_checkpoint(directory.root(), curve.rows, steps);
     refuse_another_run_file(from, run_file);
+    refuse_another_mixture(directory, run_file);
     const CorpusReference corpus = read_corpus_reference(directory);
     monitoring::start_log({.who = "replay", .file = {}, .to_stderr = true});
-    ReplayMode mode(
-        {.mode = "replay",
-         .run_file = to_toml(run_file),
-         .manifest = corpus.manifest.string(),
-         .manifest_digest = corpus.digest,
-         .checkpoint = from.directory.string(),
-         .options = {{"steps", steps}, {"left_out", to_json(left_out_rows(read_journal(directory.journal())))}}},
-        curve.rows, rows_up_to(curve.rows, from.step), from.attempt,
-        inexact_attempts(read_journal(directory.journal())));
+    ReplayMode mode({.mode = "replay",
+                     .run_file = to_toml(run_file),
+                     .manifest = corpus.manifest.string(),
+                     .manifest_digest = corpus.digest,
+                     .checkpoint = from.directory.string(),
+                     .options = {{"steps", steps},
+                                 {"left_out", to_json(left_out_rows(read_journal(directory.journal())))},
+                                 {"mixture", data::to_json(mixture_of_run(directory, run_file))}}},
+                    curve.rows, rows_up_to(curve.rows, from.step), from.attempt,
+                    inexact_attempts(read_journal(directory.journal())));
     log_info("replaying {} steps after step {} with {} worker(s)", steps, from.step, run_file.launch.workers);
     const AttemptEnd end = run_tool("replay", directory.root(), run_file.launch, mode);
     const Decision decision = decide_once(end);

@@ -91,6 +91,20 @@ void refuse_other_tokenizer(const Coordinator& coordinator, const checkpoint::Ru
         coordinator.directory.root().string(), step, run_file.data.tokenizer, state.tokenizer_sha256, now);
 }
 
+// Sources may have been added behind those that were read.
+void refuse_other_corpus(const Coordinator& coordinator, const checkpoint::RunState& state, std::uint64_t step,
+                         const data::Manifest& prepared) {
+    const std::string digest = prepared.digest();
+    std::vector<std::string> sources;
+    for (const data::ManifestSource& source : prepared.sources) sources.push_back(source.id);
+    if (checkpoint::is_unbound(state) || checkpoint::goes_on_with(state, digest, sources)) return;
+    throw ConfigError(
+        "cannot resume '{}' from step {}: the corpus has changed (manifest digest: saved {}, now {}), and its first "
+        "sources are not those that the run was trained on; restore the data, name another --run-dir, or start over "
+        "with --fresh",
+        coordinator.directory.root().string(), step, state.data_digest, digest);
+}
+
 Lease take_lease(const RunDirectory& directory) {
     monitoring::make_directories(directory.root());
     return Lease::acquire(directory.root());
@@ -154,7 +168,7 @@ Coordinator::Coordinator(const RunFile& given)
     take_up_left_out_hosts(*session);
 }
 
-std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const std::string& manifest_digest) {
+std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const data::Manifest* prepared) {
     auto newest = checkpoint::newest_checkpoint(coordinator.directory.root());
     if (!newest) {
         refuse_lost_checkpoints(coordinator.directory);
@@ -174,15 +188,9 @@ std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator,
             coordinator.directory.root().string(), newest->step);
     }
     refuse_other_tokenizer(coordinator, state, newest->step);
-    if (!manifest_digest.empty() && !checkpoint::is_unbound(state) && state.data_digest != manifest_digest) {
-        throw ConfigError(
-            "cannot resume '{}' from step {}: the corpus has changed (manifest digest: saved {}, now {}); restore the "
-            "data, name "
-            "another --run-dir, or start over with --fresh",
-            coordinator.directory.root().string(), newest->step, state.data_digest, manifest_digest);
-    }
+    if (prepared != nullptr) refuse_other_corpus(coordinator, state, newest->step, *prepared);
     const auto changes = all_changes(saved, coordinator.run_file);
-    if (!changes.empty() && !manifest_digest.empty()) {  // told once: of the two calls of a start, by the second
+    if (!changes.empty() && prepared != nullptr) {  // told once: of the two calls of a start, by the second
         coordinator.board->journal.add("run_file_changed", {{"changes", changes}});
         for (const std::string& change : changes) monitoring::log_info("run file changed: {}", change);
     }

@@ -39,7 +39,7 @@ monitoring::RunIdentity identity_of(const RunFile& run_file, const data::Manifes
 /// Compares the run file with the one that the newest checkpoint was made with. ConfigError names each key that forbids
 /// a resume; other changes go to the journal. nullopt: no checkpoint yet. CheckpointError when there are some and all
 /// are bad, or when there are none though the curve has steps.
-std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const std::string& manifest_digest);
+std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const data::Manifest* prepared);
 
 /// Says how it ended, writes status and journal; returns the exit code. `when_done` is the state after a good end.
 int conclude(Coordinator& coordinator, const Outcome& outcome, const char* when_done);

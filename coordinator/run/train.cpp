@@ -8,6 +8,9 @@
 #include <cmath>
 #include <limits>
 
+#include "checkpoint/reader.h"
+#include "checkpoint/state.h"
+#include "coordinator/config/mixture.h"
 #include "coordinator/job/left_out.h"
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/history.h"
@@ -65,12 +68,18 @@ TrainMode::TrainMode(Session& session, TrainProgress& training, Upkeep& upkeep, 
 void TrainMode::joined(CoordinatorChannel& channel) { send_job(channel); }
 
 void TrainMode::send_job(CoordinatorChannel& channel) {
-    channel.send_to_all(Job{.mode = "train",
-                            .run_file = to_toml(session_.run_file),
-                            .manifest = training_.manifest,
-                            .manifest_digest = training_.manifest_digest,
-                            .checkpoint = start_ ? start_->directory.string() : "",
-                            .options = {{"left_out", to_json(training_.left_out)}}});
+    std::optional<checkpoint::RunState> saved;
+    if (start_) saved = checkpoint::run_state_from_json(checkpoint::CheckpointReader(start_->directory).state());
+    position_ = saved ? saved->position : 0;
+    mixture_ = mixture_of(saved ? &*saved : nullptr, session_.run_file,
+                          recorded_mixture(read_journal(session_.directory.journal())));
+    channel.send_to_all(
+        Job{.mode = "train",
+            .run_file = to_toml(session_.run_file),
+            .manifest = training_.manifest,
+            .manifest_digest = training_.manifest_digest,
+            .checkpoint = start_ ? start_->directory.string() : "",
+            .options = {{"left_out", to_json(training_.left_out)}, {"mixture", data::to_json(mixture_)}}});
 }
 
 void TrainMode::on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) {
@@ -119,8 +128,11 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
     const auto record = monitoring::read_curve(session_.directory.curve());
     session_.board.metrics().resumed(record, step, start_.has_value());
     curve_events_.resume(record.rows, journal);
-    session_.board.journal.add(
-        "training", {{"from_step", step}, {"checkpoint", result.checkpoint}, {"exactness", result.exactness}});
+    session_.board.journal.add("training", {{"from_step", step},
+                                            {"position", position_},
+                                            {"checkpoint", result.checkpoint},
+                                            {"exactness", result.exactness}});
+    note_mixture(step, journal);
     if (start_) {
         log_info("resuming from step {} ({}): {}", step, result.exactness, start_->directory.string());
     } else {
@@ -159,6 +171,7 @@ void TrainMode::on_step(CoordinatorChannel& channel, const StepReport& report) {
                                       .wall_time = wall_seconds(),
                                       .attempt = attempt_};
     training_.curve.append(row);
+    note_targets(report);
     session_.board.metrics().step(row, report.step_tokens, report.clipped, report.phase_seconds);
     curve_events_.add(row);
     note_stall(channel, report);
@@ -173,7 +186,7 @@ void TrainMode::on_step(CoordinatorChannel& channel, const StepReport& report) {
     RunStatus& status = session_.board.status;
     status.step = report.step;
     status.tokens = report.tokens;
-    status.loss = report.loss;
+    if (!monitoring::without_targets(row)) status.loss = report.loss;
     status.learning_rate = report.learning_rate;
     if (report.eval_loss) status.eval_loss = *report.eval_loss;
     status.tokens_per_second = training_.speed.tokens_per_second();
@@ -212,8 +225,9 @@ void TrainMode::show_progress(const StepReport& report) {
     if (now < training_.next_progress && report.step != status.steps) return;
     training_.next_progress =
         now + (session_.console.live() ? 0.2 : session_.run_file.monitoring.progress_interval_seconds);
-    std::string line =
-        fmt::format("step {}/{}  loss {:.4f}  lr {:.2e}", report.step, status.steps, report.loss, report.learning_rate);
+    std::string line = fmt::format("step {}/{}", report.step, status.steps);
+    line += report.step_tokens == 0 ? "  no targets" : fmt::format("  loss {:.4f}", report.loss);
+    line += fmt::format("  lr {:.2e}", report.learning_rate);
     if (status.tokens_per_second > 0) line += fmt::format("  {:.0f} tokens/s", status.tokens_per_second);
     if (status.eta_seconds > 0) line += fmt::format("  {} left", duration_text(status.eta_seconds));
     session_.console.progress(line);

@@ -87,6 +87,8 @@ class TrainMode : public AttemptMode {
     void forget_refused_after(std::uint64_t step);
     void leave_out(const data::RowRange& rows, std::uint64_t step, const char* why);
     void roll_back();
+    void note_mixture(std::uint64_t step, const std::vector<nlohmann::json>& journal);
+    void note_targets(const StepReport& report);
     void show_progress(const StepReport& report);
 
     Session& session_;
@@ -94,6 +96,9 @@ class TrainMode : public AttemptMode {
     Upkeep& upkeep_;
     std::uint32_t attempt_;
     std::optional<checkpoint::CheckpointInfo> start_;
+    std::vector<data::MixtureSegment> mixture_ = {};  // of the order, as the workers were told
+    std::uint64_t position_ = 0;                      // where they go on
+    bool without_targets_ = false;                    // the step before
     SaveFlow save_;
     CurveEvents curve_events_;
     StepTrace trace_;

@@ -75,8 +75,9 @@ bool healthy_after(std::span<const CurveRow> rows, std::uint64_t step, std::uint
     if (static_cast<std::uint64_t>(rows.end() - first) < count) return false;
     const std::span<const CurveRow> after(first, static_cast<std::size_t>(count));
     if (!after.empty() && after.back().step != step + count) return false;  // a hole
-    return std::ranges::all_of(
-        after, [](const CurveRow& row) { return std::isfinite(row.loss) && std::isfinite(row.grad_norm); });
+    return std::ranges::all_of(after, [](const CurveRow& row) {
+        return monitoring::without_targets(row) || (std::isfinite(row.loss) && std::isfinite(row.grad_norm));
+    });
 }
 
 CurveRestoration restore_curve(const RunDirectory& directory, const checkpoint::CheckpointInfo& from) {

@@ -30,6 +30,7 @@ std::vector<Event> observe(CurveState& state, const CurveRow& row) {
     state.step = row.step;
     state.tokens = row.tokens;
     std::vector<Event> events;
+    if (without_targets(row)) return events;  // nothing was measured
     const Sample loss = {row.step, row.tokens, row.loss};
     add(events, observe(state.train_spike, kLossRule, loss));
     add(events, observe(state.norm_spike, kNormRule, {row.step, row.tokens, row.grad_norm}));

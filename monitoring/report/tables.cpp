@@ -62,7 +62,8 @@ Summary summarize(const CurveRows& rows) {
             summary.best_eval_step = rows[i].step;
         }
     }
-    if (!rows.empty()) summary.loss = rows.back().loss;
+    for (std::size_t i = rows.size(); i > 0 && !summary.loss; --i)
+        if (!without_targets(rows[i - 1])) summary.loss = rows[i - 1].loss;
     summary.rate = median(std::move(rates));
     return summary;
 }

@@ -47,7 +47,7 @@ TEST(RunState, ComesBackFromTextToTheLastBit) {
     EXPECT_EQ(state.reduction, "fixed");
     EXPECT_EQ(state.order_version, "feistel-1");
     EXPECT_EQ(state.randomness, "counter-1");
-    EXPECT_EQ(json.size(), 22U);
+    EXPECT_EQ(json.size(), 24U);
 }
 
 TEST(RunState, EveryMissingFieldIsNamed) {
@@ -56,7 +56,7 @@ TEST(RunState, EveryMissingFieldIsNamed) {
         nlohmann::json without = json;
         without.erase(item.key());
         if (item.key() == "layout" || item.key() == "precision" || item.key() == "tokenizer_sha256" ||
-            item.key() == "anomalies")
+            item.key() == "anomalies" || item.key() == "sources" || item.key() == "mixture")
             continue;
         EXPECT_EQ(message_of<CheckpointError>([&] { run_state_from_json(without); }),
                   fmt::format("cannot read run state: field '{}' is missing", item.key()));
@@ -179,6 +179,53 @@ TEST(Resume, OnOtherDataOrAnotherOrderIsRefusedNamingTheField) {
     EXPECT_NE(refusal([](RunState& now) { now.order_version = "feistel-2"; }).find("order version"), std::string::npos);
     EXPECT_NE(refusal([](RunState& now) { now.randomness = "counter-2"; }).find("randomness version"),
               std::string::npos);
+}
+
+TEST(Resume, WithSourcesMoreIsAllowedWhenThoseThatWereReadAreTheFirstOnes) {
+    RunState saved = example();
+    saved.sources = {"a", "b"};
+    saved.mixture = {{0, {1, 2}}};
+    RunState now = saved;
+    now.data_digest = "cd34";
+    now.sources = {"a", "b", "c"};
+    now.mixture = {{0, {1, 2}}, {saved.position, {1, 1, 1}}};
+    EXPECT_NO_THROW(check_resumable(saved, now));
+    now.sources = {"a", "x", "c"};
+    EXPECT_NE(message_of<ConfigError>([&] { check_resumable(saved, now); }).find("corpus digest 'ab12'"),
+              std::string::npos);
+    now.sources = {"a"};
+    EXPECT_NE(message_of<ConfigError>([&] { check_resumable(saved, now); }).find("corpus digest"), std::string::npos);
+    saved.sources.clear();  // an older checkpoint
+    now.sources = {"a", "b", "c"};
+    EXPECT_NE(message_of<ConfigError>([&] { check_resumable(saved, now); }).find("corpus digest"), std::string::npos);
+}
+
+TEST(Resume, ThatWouldMixTheRowsAnewThatWereReadIsRefused) {
+    RunState saved = example();
+    saved.mixture = {{0, {1, 2}}, {400, {2, 1}}};
+    RunState now = saved;
+    now.mixture.push_back({saved.position, {5, 1}});
+    EXPECT_NO_THROW(check_resumable(saved, now));
+    now.mixture = {{0, {1, 2}}, {saved.position, {5, 1}}};
+    EXPECT_NE(message_of<ConfigError>([&] { check_resumable(saved, now); }).find("came by the mixture"),
+              std::string::npos);
+}
+
+TEST(RunState, AMixtureThatIsNoneIsDamage) {
+    RunState state = example();
+    state.sources = {"a"};
+    state.mixture = {{0, {0.5, 0.25}}, {7, {1, 1}}};
+    const nlohmann::json json = to_json(state);
+    EXPECT_EQ(run_state_from_json(json).mixture, state.mixture);
+    const std::vector<std::pair<std::string, nlohmann::json>> wrong = {
+        {"mixture", nlohmann::json::array({{{"first", -1}}})},
+        {"mixture", "none"},
+        {"sources", nlohmann::json::array({1, 2})}};
+    for (const auto& [field, value] : wrong) {
+        nlohmann::json other = json;
+        other[field] = value;
+        EXPECT_NE(message_of<CheckpointError>([&] { run_state_from_json(other); }).find(field), std::string::npos);
+    }
 }
 
 }  // namespace

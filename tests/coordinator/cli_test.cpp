@@ -29,8 +29,9 @@ namespace fs = std::filesystem;
 TEST(CommandLine, HelpNamesEveryCommandButTheHiddenOne) {
     const Result help = kiban({"--help"});
     EXPECT_EQ(help.exit_code, 0);
-    for (const char* command : {"pretrain", "prepare", "status", "curve", "report", "verify", "inspect", "generate",
-                                "submit", "doctor", "plan", "export", "import", "fork", "set", "audit", "trace"}) {
+    for (const char* command :
+         {"pretrain", "prepare", "status", "curve", "report", "verify", "inspect", "generate", "submit", "doctor",
+          "plan", "export", "import", "fork", "set", "audit", "trace", "rows"}) {
         EXPECT_TRUE(contains(help.out, std::string("\n  ") + command)) << command;
         EXPECT_EQ(kiban({command, "--help"}).exit_code, 0) << command;
     }

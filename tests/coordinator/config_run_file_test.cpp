@@ -292,8 +292,7 @@ TEST(RunFile, AChangeOfAFixedKeyIsNamedAndAResumableOneOnlyJournaled) {
     const RunFile saved = parse(kSmallest);
     const RunFile now =
         parse(kSmallest, {"run.seed=2", "train.steps=5000", "data.sources.0.weight=2", "launch.max_restarts=1"});
-    EXPECT_EQ(forbidden_changes(saved, now),
-              (std::vector<std::string>{"run.seed: saved 1337, now 2", "data.sources.0.weight: saved 1.0, now 2.0"}));
+    EXPECT_EQ(forbidden_changes(saved, now), std::vector<std::string>{"run.seed: saved 1337, now 2"});
     EXPECT_EQ(all_changes(saved, now),
               (std::vector<std::string>{"run.seed: saved 1337, now 2", "train.steps: saved 1000, now 5000",
                                         "launch.max_restarts: saved 10, now 1",
@@ -301,10 +300,13 @@ TEST(RunFile, AChangeOfAFixedKeyIsNamedAndAResumableOneOnlyJournaled) {
     EXPECT_TRUE(forbidden_changes(saved, saved).empty());
 }
 
-TEST(RunFile, AnotherNumberOfSourcesIsAForbiddenChange) {
+TEST(RunFile, FewerSourcesAreAForbiddenChangeAndMoreOrOtherWeightsAreNot) {
     const RunFile saved = parse(kSmallest);
-    const RunFile now = parse(kSmallest, {"data.sources.1.path=b"});
-    EXPECT_EQ(forbidden_changes(saved, now), std::vector<std::string>{"data.sources: saved 1 of them, now 2"});
+    const RunFile now = parse(kSmallest, {"data.sources.1.path=b", "data.sources.0.weight=3"});
+    EXPECT_EQ(forbidden_changes(saved, now), std::vector<std::string>{});
+    EXPECT_EQ(all_changes(saved, now), (std::vector<std::string>{"data.sources: saved 1 of them, now 2",
+                                                                 "data.sources.0.weight: saved 1.0, now 3.0"}));
+    EXPECT_EQ(forbidden_changes(now, saved), std::vector<std::string>{"data.sources: saved 2 of them, now 1"});
 }
 
 TEST(RunFile, RopeThetaOfImportedWeightsIsFixedAndThatOfAForkIsNot) {
@@ -317,9 +319,19 @@ TEST(RunFile, RopeThetaOfImportedWeightsIsFixedAndThatOfAForkIsNot) {
     EXPECT_EQ(changes_of_tensors(saved, deeper), changes_of_import(saved, deeper));
 }
 
+TEST(RunFile, WhatATokenAttendsToIsFixedInARunAndNotPartOfItsTensors) {
+    const RunFile saved = parse(kSmallest);
+    const RunFile now = parse(kSmallest, {"model.attention=document"});
+    EXPECT_EQ(forbidden_changes(saved, now),
+              std::vector<std::string>{"model.attention: saved \"row\", now \"document\""});
+    EXPECT_EQ(changes_of_import(saved, now), std::vector<std::string>{});
+    EXPECT_EQ(changes_of_tensors(saved, now), std::vector<std::string>{});
+    EXPECT_FALSE(changes_rows(saved, now));
+}
+
 TEST(Changes, AnotherSeedOrTextOrLengthMovesRowsAndAForgottenDocumentOrPlaceDoesNot) {
     const RunFile saved = parse(kSmallest);
-    for (const char* moves : {"run.seed=4", "data.sequence_length=64"})
+    for (const char* moves : {"run.seed=4", "data.sequence_length=64", "data.packing=best-fit"})
         EXPECT_TRUE(changes_rows(saved, parse(kSmallest, {moves}))) << moves;
     for (const char* stays : {"data.forget=gone.txt", "data.corpora_dir=elsewhere", "checkpoint.keep=9"})
         EXPECT_FALSE(changes_rows(saved, parse(kSmallest, {stays}))) << stays;

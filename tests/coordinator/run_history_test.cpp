@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "coordinator/run/history.h"
+#include "coordinator/run/row_walk.h"
+#include "monitoring/error.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -106,6 +109,83 @@ TEST(LeftOutHosts, AreThoseWhoseTimeHasNotPassed) {
     EXPECT_EQ(left_out_hosts(journal, 999), (std::set<std::string>{"h2", "h3"})) << "a host is no better for a new run";
     EXPECT_EQ(left_out_hosts(journal, 1000), std::set<std::string>{"h2"});
     EXPECT_EQ(left_out_hosts(journal, 2001), std::set<std::string>{});
+}
+
+// A stop is saved at once, also where the step that it came in was refused: then behind that step's rows.
+TEST(RefusedBatches, AreThoseInFrontOfThePositionThatTrainingWentOnFrom) {
+    const auto batch = [](int step, int position) {
+        return json{{"event", "step_refused"}, {"step", step}, {"position", position}, {"rows", 8}};
+    };
+    const auto training = [](int step, int position) {
+        return json{{"event", "training"}, {"from_step", step}, {"position", position}};
+    };
+    const auto first_rows = [](const std::vector<json>& journal) {
+        std::vector<std::uint64_t> rows;
+        for (const RefusedBatch& refused : refused_batches(journal)) rows.push_back(refused.rows.first);
+        return rows;
+    };
+    EXPECT_EQ(first_rows({batch(2, 8), batch(4, 32), training(3, 40)}), (std::vector<std::uint64_t>{8, 32}));
+    EXPECT_EQ(first_rows({batch(2, 8), batch(4, 32), training(3, 32)}), std::vector<std::uint64_t>{8});
+    EXPECT_EQ(first_rows({batch(2, 8), batch(4, 32), {{"event", "training"}, {"from_step", 3}}}),
+              std::vector<std::uint64_t>{8})
+        << "older entries have the step alone";
+    json handed_over = entry_of({.step = 5, .rows = {16, 8}});
+    handed_over["event"] = "step_refused";
+    EXPECT_EQ(first_rows({handed_over}), std::vector<std::uint64_t>{16}) << "as a fork has it";
+}
+
+TEST(RecordedMixture, IsTheLastThatWasToldSinceTheRunStartedOver) {
+    const auto changed = [](const std::vector<data::MixtureSegment>& mixture) {
+        return json{{"event", "mixture_changed"}, {"mixture", data::to_json(mixture)}};
+    };
+    const std::vector<data::MixtureSegment> first = {{0, {1}}, {80, {0.1, 2}}};
+    const std::vector<data::MixtureSegment> second = {{0, {1}}, {40, {3, 2}}};
+    EXPECT_TRUE(recorded_mixture({}).empty());
+    EXPECT_EQ(recorded_mixture({changed(first)}), first);
+    EXPECT_EQ(recorded_mixture({changed(first), changed(second)}), second);
+    EXPECT_TRUE(recorded_mixture({changed(first), {{"event", "started_over"}}}).empty());
+}
+
+TEST(FirstStepOfRows, IsThatOfTheForkWithOtherRowsThatTheyBeganWith) {
+    const json forked = {{"event", "forked"}, {"step", 60}, {"rows_from", 40}};  // of a fork of step 40
+    EXPECT_EQ(first_step_of_rows({}), 0U);
+    EXPECT_EQ(first_step_of_rows({forked}), 40U);
+    EXPECT_EQ(first_step_of_rows({{{"event", "forked"}, {"step", 40}}}), 0U) << "an older entry";
+    EXPECT_EQ(first_step_of_rows({forked, {{"event", "started_over"}}}), 0U);
+}
+
+std::string fates(const std::vector<RowSpan>& spans) {
+    std::string text;
+    for (const RowSpan& span : spans)
+        text += fmt::format("{}{}+{} ", "trl"[static_cast<int>(span.fate)], span.rows.first, span.rows.count);
+    return text;
+}
+
+TEST(WalkedRows, AreEachTrainedOnRefusedOrLeftOut) {
+    RowRecord record{.step = 3, .position = 24, .batch_rows = 8};
+    EXPECT_EQ(fates(walk_rows(record)), "t0+8 t8+8 t16+8 ");
+    record.refused = {{.step = 2, .rows = {8, 8}}, {.step = 2, .rows = {16, 8}}};
+    record.position = 40;
+    EXPECT_EQ(fates(walk_rows(record)), "t0+8 r8+8 r16+8 t24+8 t32+8 ");
+    record.left_out = {{.first = 28, .count = 10}};  // the batch from 24 on would touch it
+    record.position = 54;
+    EXPECT_EQ(fates(walk_rows(record)), "t0+8 r8+8 r16+8 l24+14 t38+8 t46+8 ");
+    record.refused.push_back({.step = 4, .rows = {54, 8}});  // before the checkpoint was written
+    record.position = 62;
+    EXPECT_EQ(fates(walk_rows(record)), "t0+8 r8+8 r16+8 l24+14 t38+8 t46+8 r54+8 ");
+    EXPECT_EQ(fates(walk_rows({.first_step = 40, .step = 41, .position = 8, .batch_rows = 8})), "t0+8 ");
+}
+
+TEST(WalkedRows, ThatDoNotAddUpToTheCheckpointsPositionAreRefused) {
+    const RowRecord record{.step = 3, .position = 32, .batch_rows = 8};
+    try {
+        walk_rows(record);
+        FAIL() << "8 rows are nowhere";
+    } catch (const DataError& error) {
+        EXPECT_NE(std::string(error.what()).find("use the order up to row 24; the checkpoint of step 3 says 32"),
+                  std::string::npos)
+            << error.what();
+    }
 }
 
 TEST(ThePolicysState, KnowsOfEarlierStartsWhatWasLeftOutAndRolledBack) {

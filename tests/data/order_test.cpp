@@ -10,6 +10,7 @@
 
 #include "data/mixture.h"
 #include "data/permutation.h"
+#include "data/row_ledger.h"
 #include "monitoring/error.h"
 #include "tests/data/files.h"
 
@@ -144,6 +145,109 @@ TEST(Mixture, RefusesWeightsThatAreNoShares) {
     EXPECT_NE(message_of<ConfigError>([] { Mixture({-2}); }).find("weight -2"), std::string::npos);
     EXPECT_NE(message_of<ConfigError>([] { Mixture({std::nan("")}); }).find("weight nan"), std::string::npos);
     EXPECT_NE(message_of<ConfigError>([] { Mixture({1, 1e-9}); }).find("at least 1/1048576"), std::string::npos);
+}
+
+// Every position of an order that changes thrice, also by a source that comes late, against sources that count for
+// themselves.
+TEST(SampleOrder, GoesOnWithEachSourcesNextRowWhereTheMixtureChanges) {
+    const std::vector<OrderSource> sources = {
+        {.id = "a", .rows = 97}, {.id = "b", .rows = 31}, {.id = "c", .rows = 50}};
+    const std::vector<MixtureSegment> mixture = {{0, {1, 1}}, {123, {0.3, 0.7}}, {124, {5, 1, 2}}, {700, {1, 1, 1}}};
+    const SampleOrder order(sources, 9, mixture);
+    std::vector<SampleOrder> alone;
+    for (const OrderSource& source : sources) alone.emplace_back(std::vector<OrderSource>{source}, 9);
+    std::vector<std::uint64_t> counts(3);
+    std::vector<std::uint64_t> at_700;
+    RowLedger ledger({97, 31, 50});
+    for (std::uint64_t position = 0; position < 2000; ++position) {
+        if (position == 700) at_700 = counts;
+        const RowRef row = order.at(position);
+        ASSERT_TRUE(row.source < 2 || position >= 124) << position;
+        const RowRef expected = alone[row.source].at(counts[row.source]++);
+        ASSERT_EQ(row.epoch, expected.epoch) << position;
+        ASSERT_EQ(row.row, expected.row) << position;
+        ASSERT_EQ(order.position_of(row), position);
+        ledger.use(row);
+    }
+    for (std::size_t source = 0; source < 3; ++source)
+        EXPECT_NEAR(static_cast<double>(counts[source] - at_700[source]), 1300.0 / 3, 1) << source;
+    EXPECT_FALSE(ledger.faulty());
+    EXPECT_EQ(ledger.sources()[0].epoch, counts[0] / 97);
+}
+
+TEST(SampleOrder, GivesManyRowsAsItGivesEach) {
+    const SampleOrder order({{.id = "a", .rows = 7}, {.id = "b", .rows = 300}}, 9, {{0, {1}}, {40, {1, 3}}});
+    for (const std::uint64_t first : {0U, 3U, 39U, 1000U}) {
+        std::vector<RowRef> rows(150);
+        order.at(first, rows);
+        for (std::uint64_t i = 0; i < rows.size(); ++i) ASSERT_EQ(rows[i], order.at(first + i)) << first + i;
+    }
+}
+
+TEST(SampleOrder, WithoutAChangeIsTheSameHoweverItIsSaid) {
+    const std::vector<OrderSource> sources = {{"a", 1000, 0.25}, {"b", 300, 0.75}};
+    const SampleOrder plain(sources, 4);
+    const SampleOrder said(sources, 4, {{0, {0.25, 0.75}}});
+    const SampleOrder changed(sources, 4, {{0, {0.25, 0.75}}, {512, {0.75, 0.25}}});
+    for (std::uint64_t position = 0; position < 512; ++position) {
+        ASSERT_EQ(plain.at(position), said.at(position));
+        ASSERT_EQ(plain.at(position), changed.at(position));
+    }
+}
+
+TEST(SampleOrder, RefusesMixturesThatAreNone) {
+    const std::vector<OrderSource> sources = {{.id = "a", .rows = 9}, {.id = "b", .rows = 9}};
+    using Segments = std::vector<MixtureSegment>;
+    const std::vector<Segments> wrong = {Segments{{1, {1, 1}}}, Segments{{0, {1, 1}}, {5, {1, 1}}, {5, {1, 2}}},
+                                         Segments{{0, {1, 1}}, {5, {1}}}, Segments{{0, {1, 1, 1}}}, Segments{{0, {}}}};
+    for (const Segments& mixture : wrong) {
+        EXPECT_NE(message_of<ConfigError>([&] { SampleOrder(sources, 1, mixture); }).find("cannot order the rows"),
+                  std::string::npos);
+    }
+    EXPECT_NE(message_of<ConfigError>([&] {
+                  mixture_from_json({{{"first", 0}}});
+              }).find("expected a mixture as "),
+              std::string::npos);
+    const std::vector<MixtureSegment> mixture = {{0, {0.1, 2}}, {1ULL << 60, {3, 4}}};
+    EXPECT_EQ(mixture_from_json(nlohmann::json::parse(to_json(mixture).dump())), mixture);
+}
+
+TEST(Continued, KeepsWhatWasReadAndChangesWhatComes) {
+    using Segments = std::vector<MixtureSegment>;
+    EXPECT_EQ(continued({}, 0, {1, 2}), (Segments{{0, {1, 2}}}));
+    EXPECT_EQ(continued({{0, {1, 2}}}, 40, {1, 2}), (Segments{{0, {1, 2}}}));
+    EXPECT_EQ(continued({{0, {1, 2}}}, 40, {2, 2}), (Segments{{0, {1, 2}}, {40, {2, 2}}}));
+    EXPECT_EQ(continued({{0, {1, 2}}, {40, {2, 2}}}, 40, {3, 3}), (Segments{{0, {1, 2}}, {40, {3, 3}}}));
+    EXPECT_EQ(continued({{0, {1, 2}}, {40, {2, 2}}}, 24, {1, 2}), (Segments{{0, {1, 2}}}));
+}
+
+TEST(RowLedger, FindsARowThatComesAgainAndOneThatNeverCame) {
+    RowLedger ledger({3, 2});
+    for (const std::uint64_t row : {2U, 0U, 1U}) ledger.use({0, 0, row});
+    ledger.use({0, 1, 1});
+    EXPECT_FALSE(ledger.faulty());
+    ledger.use({0, 1, 1});
+    EXPECT_EQ(ledger.sources()[0].repeated, 1U);
+    ledger.use({0, 0, 1});  // its epoch is over
+    EXPECT_EQ(ledger.sources()[0].repeated, 2U);
+    ledger.use({1, 0, 1});
+    ledger.use({1, 2, 0});  // a row of epoch 0, and both of epoch 1
+    EXPECT_EQ(ledger.sources()[1].lost, 3U);
+    EXPECT_EQ(ledger.sources()[1].used, 1U);
+    EXPECT_TRUE(ledger.faulty());
+    EXPECT_NE(message_of<DataError>([&] { ledger.use({1, 2, 2}); }).find("row 2 of source 1"), std::string::npos);
+}
+
+// What a change of weights would be without counting: an order that begins anew.
+TEST(RowLedger, FindsTheRowsThatAnOrderBegunAnewRepeats) {
+    const std::vector<OrderSource> before = {{"a", 100, 1}, {"b", 100, 1}};
+    const std::vector<OrderSource> after = {{"a", 100, 1}, {"b", 100, 3}};
+    const SampleOrder first(before, 1);
+    const SampleOrder second(after, 1);
+    RowLedger ledger({100, 100});
+    for (std::uint64_t position = 0; position < 150; ++position)
+        ledger.use(position < 60 ? first.at(position) : second.at(position));
+    EXPECT_TRUE(ledger.faulty());
 }
 
 std::vector<OrderSource> three_sources() { return {{"alpha", 997, 5}, {"beta", 64, 1}, {"gamma", 1, 0.01}}; }

@@ -145,14 +145,49 @@ TEST(Trace, ASourceThatIsAppendedMovesNoRowOfTheOthers) {
         ASSERT_EQ(rows[position], before.order().at(position)) << position;
 }
 
-TEST(CorpusTrace, RefusesPackedRows) {
+// Its tokens by position: each document's inputs and the target of the last one.
+std::string packed_text(const Corpus& corpus, std::uint64_t position) {
+    std::vector<std::int64_t> inputs(kLength);
+    std::vector<std::int64_t> targets(kLength);
+    std::vector<std::int32_t> positions(kLength);
+    corpus.read_train({position, 1}, inputs, targets, positions);
+    std::vector<std::int64_t> ids;
+    for (std::size_t i = 0; i < kLength && targets[i] != kMasked; ++i) {
+        ids.push_back(inputs[i]);
+        if (i + 1 == kLength || positions[i + 1] == 0) ids.push_back(targets[i]);
+    }
+    return text_of(ids);
+}
+
+TEST(Trace, OfPackedRowsNamesTheirDocumentsAndTheWayBack) {
     const TempDirectory directory;
     const Sources made = two_sources(directory);
     const Manifest manifest = prepare_here(made.config, directory.path(), directory / "corpora");
-    const Corpus packed(manifest, std::vector<double>(manifest.sources.size(), 1), 16, 3,
-                        {.packing = Packing::best_fit});
-    EXPECT_NE(message_of<DataError>([&] { CorpusTrace trace(packed); }).find("packed of whole documents"),
-              std::string::npos);
+    const Corpus corpus(manifest, {1, 3}, kLength, 5, {.packing = Packing::best_fit});
+    CorpusTrace trace(corpus);
+    const std::uint64_t end = 2 * corpus.train_rows();
+    std::map<std::string, std::set<std::uint64_t>> expected;
+    std::size_t several = 0;
+    for (std::uint64_t position = 0; position < end; ++position) {
+        std::string text;
+        std::set<std::string> documents;
+        for (const TracedPart& part : trace.row_at(position).parts) {
+            text += text_of(Shard(manifest.directory / part.shard).read(part.first, part.tokens));
+            expected[part.document].insert(position);
+            documents.insert(part.document);
+        }
+        several += documents.size() > 1 ? 1U : 0U;
+        ASSERT_EQ(text, packed_text(corpus, position)) << position;
+    }
+    EXPECT_GT(several, 5u);
+    for (const auto& [id, text] : made.texts) {
+        std::set<std::uint64_t> positions;
+        for (const TracedDocument& place : trace.find(id)) {
+            const auto more = trace.positions_of(place, end);
+            positions.insert(more.begin(), more.end());
+        }
+        EXPECT_EQ(positions, expected[id]);
+    }
 }
 
 }  // namespace

@@ -38,10 +38,12 @@ class Lineage : public RunTest {
                     "max_bytes = 1000000\n";
     }
 
-    Ended train(int steps, std::vector<std::string> more = {}) {
+    Ended train(int steps, std::vector<std::string> more = {}) { return train_in("run", steps, std::move(more)); }
+    Ended train_in(const std::string& run, int steps, std::vector<std::string> more = {},
+                   const Process::Environment& environment = {}) {
         more.insert(more.end(), {"--set", "data.clean.anonymise.all=redact", "--set",
                                  fmt::format("train.steps={}", steps), "--set", "checkpoint.interval_steps=20"});
-        return kiban(pretrain("run", 2, std::move(more)));
+        return kiban(pretrain(run, 2, std::move(more)), environment);
     }
     std::string run() const { return (dir_ / "run").string(); }
 };
@@ -81,6 +83,100 @@ TEST_F(Lineage, OfAStepAndOfADocumentAgreeAndAForgottenOneIsNotReadAgain) {
     const Ended refused = train(80, {"--set", "data.forget=forget"});
     EXPECT_EQ(refused.exit_code, 65) << refused.output;
     EXPECT_TRUE(contains(refused.output, "line 1: expected a document's identity")) << refused.output;
+}
+
+TEST_F(Lineage, AMixtureThatChangesAndASourceThatIsAddedRepeatAndLoseNoRow) {
+    ASSERT_EQ(train(40).exit_code, 0);
+    const Ended before = kiban({"rows", run(), "--targets"});
+    ASSERT_EQ(before.exit_code, 0) << before.output;
+    const Ended early = kiban({"trace", run(), "--step", "30"});
+    ASSERT_EQ(early.exit_code, 0) << early.output;
+
+    std::ofstream(dir_ / "more.txt") << std::string(20000, 'x');
+    const std::vector<std::string> changed = {"--set", "data.sources.0.weight=0.5",
+                                              "--set", "data.sources.1.weight=2",
+                                              "--set", "data.sources.2.path=more.txt"};
+    const Ended gone_on = train(90, changed);
+    ASSERT_EQ(gone_on.exit_code, 0) << gone_on.output;
+    EXPECT_EQ(journaled("run", "mixture_changed"), 1U);
+    const Ended after = kiban({"rows", run(), "--targets"});
+    EXPECT_EQ(after.exit_code, 0) << after.output;
+    EXPECT_TRUE(contains(after.output, "mixture from row 0 on: text.txt 1, letters.jsonl 1\n")) << after.output;
+    EXPECT_TRUE(contains(after.output, "on: text.txt 0.5, letters.jsonl 2, more.txt 1\n")) << after.output;
+    EXPECT_TRUE(contains(after.output, "no row came twice in an epoch")) << after.output;
+    EXPECT_EQ(kiban({"trace", run(), "--step", "30"}).output, early.output);
+    const Ended audit = kiban({"audit", run()});
+    EXPECT_EQ(audit.exit_code, 0) << audit.output;
+    EXPECT_TRUE(contains(audit.output, " was appended to ")) << audit.output;
+    const Ended late = kiban({"trace", run(), "--step", "60"});
+    EXPECT_TRUE(contains(late.output, "more.txt")) << late.output;
+
+    // A worker that is killed behind the change and before the next save: the same order, told once, the same bits.
+    const auto marker = (dir_ / "killed").string();
+    ASSERT_EQ(train_in("again", 40).exit_code, 0);
+    const Ended killed =
+        train_in("again", 90, changed, {{"KIBAN_FAULT", "step.update=kill@47"}, {"KIBAN_FAULT_ONCE", marker}});
+    ASSERT_EQ(killed.exit_code, 0) << killed.output;
+    EXPECT_TRUE(std::filesystem::exists(marker)) << killed.output;
+    EXPECT_EQ(journaled("again", "mixture_changed"), 1U);
+    EXPECT_EQ(csv("again"), csv("run"));
+    const Ended again = kiban({"rows", (dir_ / "again").string(), "--targets"});
+    EXPECT_EQ(again.exit_code, 0) << again.output;
+
+    // What is certified is what was done, with the mixture that it was done with.
+    std::vector<std::string> certify = changed;
+    certify.insert(certify.end(), {"--verify-resume", "20"});
+    EXPECT_EQ(train(90, certify).exit_code, 0);
+    const Ended other = train(90, {"--set", "data.sources.2.path=more.txt", "--verify-resume", "20"});
+    EXPECT_EQ(other.exit_code, 78) << other.output;
+    EXPECT_TRUE(contains(other.output, "expected sources with the weights 0.5, 2, 1")) << other.output;
+
+    // The same weights again are no change, and fewer sources are refused.
+    EXPECT_EQ(train(95, changed).exit_code, 0);
+    EXPECT_EQ(journaled("run", "mixture_changed"), 1U);
+    const Ended fewer = train(99);
+    EXPECT_EQ(fewer.exit_code, 78) << fewer.output;
+    EXPECT_TRUE(contains(fewer.output, "data.sources: saved 3 of them, now 2")) << fewer.output;
+
+    std::ofstream(dir_ / "run" / "journal.jsonl", std::ios::app)
+        << R"({"event":"rows_left_out","first":8,"count":8,"step":2,"why":"rollback","time":"x"})"
+        << "\n";
+    const Ended wrong = kiban({"rows", run()});
+    EXPECT_EQ(wrong.exit_code, 65) << wrong.output;
+    EXPECT_TRUE(contains(wrong.output, "the record does not add up")) << wrong.output;
+}
+
+TEST_F(Lineage, OfAForkGoesBackToWhereItsOwnRowsBegin) {
+    ASSERT_EQ(train(40).exit_code, 0);
+    ASSERT_EQ(kiban({"fork", "run", "--step", "40", "--run-dir", "same"}).exit_code, 0);
+    const Ended same = kiban({"rows", (dir_ / "same").string(), "--targets"});
+    EXPECT_EQ(same.exit_code, 0) << same.output;
+
+    ASSERT_EQ(
+        kiban({"fork", "run", "--step", "40", "--run-dir", "other", "--set", "run.seed=9", "--set", "train.steps=60"})
+            .exit_code,
+        0);
+    ASSERT_EQ(kiban({"pretrain", "other/run.toml"}).exit_code, 0);
+    ASSERT_EQ(kiban({"fork", "other", "--step", "60", "--run-dir", "last"}).exit_code, 0);
+    for (const char* run : {"other", "last"}) {  // 20 steps with the other seed's rows
+        const Ended rows = kiban({"rows", (dir_ / run).string(), "--targets"});
+        EXPECT_EQ(rows.exit_code, 0) << rows.output;
+    }
+    const auto step = [&](const char* run, const char* number) {
+        return kiban({"trace", (dir_ / run).string(), "--step", number});
+    };
+    EXPECT_EQ(step("other", "50").output, step("last", "50").output);
+    EXPECT_NE(step("other", "50").output, step("run", "10").output) << "another seed's order";
+    const Ended before = step("last", "40");
+    EXPECT_EQ(before.exit_code, 65) << before.output;
+    EXPECT_TRUE(contains(before.output, "forked from step 40 with other rows; ask its parent")) << before.output;
+    const std::string traced = step("other", "50").output;
+    int seen = -1;
+    for (int i = 0; i < kLetters && seen < 0; ++i) seen = contains(traced, identity(i)) ? i : -1;
+    ASSERT_GE(seen, 0) << "no letter is in step 50:\n" << traced;
+    const Ended document = kiban({"trace", (dir_ / "other").string(), "--document", identity(seen)});
+    EXPECT_TRUE(contains(document.output, "of 20 steps")) << document.output;
+    EXPECT_TRUE(contains(document.output, "did not see it since the fork")) << document.output;
 }
 
 TEST_F(Lineage, OfARunThatRefusedAStepIsToldUpToThereOnly) {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whole runs with the model cut along its axes: the curve of the uncut run, and with fixed reduction its very digits.
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <cmath>
+#include <fstream>
 #include <sstream>
 
 #include "tests/integration/run_test.h"
@@ -121,6 +123,44 @@ TEST_F(Sharding, EveryAxisTrainsTheUncutRunAndSavesWhatOthersLoad) {
     }
     const Ended text = kiban({"generate", "cut 2", "--prompt", "the", "--max-tokens", "5"});
     EXPECT_EQ(text.exit_code, 0) << "one worker holds all of a model that was trained in parts: " << text.output;
+}
+
+// Paragraphs packed into rows, each seen by itself alone: gpt2's positions count from the start of each, whoever holds
+// which tokens.
+TEST_F(Sharding, PackedDocumentsApartTrainTheUncutRunOnEveryAxis) {
+    std::ifstream text(dir_ / "text.txt");
+    std::ofstream lines(dir_ / "text.jsonl");
+    std::string paragraph;
+    for (std::string line; std::getline(text, line);) {
+        paragraph += line;
+        if (!line.empty() || paragraph.empty()) continue;
+        lines << nlohmann::json{{"text", paragraph}}.dump() << "\n";
+        paragraph.clear();
+    }
+    lines.close();
+    std::stringstream run_file;
+    run_file << std::ifstream(dir_ / "run.toml").rdbuf();
+    std::string toml = run_file.str();
+    toml.replace(toml.find("text.txt"), 8, "text.jsonl");
+    std::ofstream(dir_ / "run.toml") << toml;
+    const auto of = [](const std::vector<std::string>& more, const char* attention = "model.attention=document") {
+        std::vector<std::string> all = {"data.packing=best-fit", attention, "train.steps=15",
+                                        "train.schedule.warmup_steps=5"};
+        all.insert(all.end(), more.begin(), more.end());
+        return settings(all);
+    };
+    ASSERT_EQ(kiban(pretrain("uncut", 1, of({}))).exit_code, 0);
+    const std::vector<double> expected = losses("uncut");
+    const std::vector<std::vector<std::string>> cuts = {
+        {"parallel.zero=3"}, {"parallel.tensor=2"}, {"parallel.pipeline=2", "train.activation_checkpointing=full"}};
+    for (std::size_t i = 0; i < cuts.size(); ++i) {
+        const std::string run = fmt::format("cut {}", i);
+        const Ended ended = kiban(pretrain(run, 2, of(cuts[i])));
+        ASSERT_EQ(ended.exit_code, 0) << ended.output;
+        expect_near(run, expected);
+    }
+    ASSERT_EQ(kiban(pretrain("seen", 1, of({}, "model.attention=row"))).exit_code, 0);
+    EXPECT_NE(losses("seen"), expected);
 }
 
 }  // namespace

@@ -171,6 +171,18 @@ TEST(RunMetrics, AStepThatIsNotFiniteIsCountedAndDoesNotSpoilTheSums) {
     EXPECT_EQ(run_process({"promtool", "check", "metrics"}, {}, metrics.text()).exit_code, 0);
 }
 
+TEST(RunMetrics, AStepWithoutATargetIsAStepWithoutALoss) {
+    RunMetrics metrics(identity());
+    metrics.step(row_of(1, 3.0), 100, false, {});
+    CurveRow row = row_of(2, std::numeric_limits<double>::quiet_NaN());
+    row.grad_norm = 0;
+    metrics.step(row, 0, false, {});
+    EXPECT_EQ(value_of(metrics, "kiban_steps_total"), 2);
+    EXPECT_EQ(value_of(metrics, "kiban_nonfinite_steps_total"), 0);
+    EXPECT_EQ(value_of(metrics, "kiban_train_loss_nats"), 3.0);
+    EXPECT_EQ(value_of(metrics, "kiban_train_loss_tokens_total"), 100);
+}
+
 TEST(RunMetrics, ARefusedStepIsCountedWhetherARestartFollowsOrNot) {
     RunMetrics metrics(identity());
     metrics.anomaly(kNonFiniteCause);

@@ -139,7 +139,10 @@ TEST(AtenKernels, SumsOfSquaresDependOnTheirBlockAlone) {
 }
 
 TEST(AtenKernels, AttentionIsThatOfTheNativeKernel) {
-    for (const AttentionShape& shape : {AttentionShape{2, 70, 4, 4, 8}, AttentionShape{1, 33, 6, 2, 16}}) {
+    std::vector<std::int32_t> positions;  // documents of 31 tokens, cut where a row ends
+    for (std::int32_t i = 0; i < 140; ++i) positions.push_back(i % 70 % 31);
+    for (const AttentionShape& shape : {AttentionShape{2, 70, 4, 4, 8}, AttentionShape{1, 33, 6, 2, 16},
+                                        AttentionShape{2, 70, 4, 2, 8, positions.data()}}) {
         const std::int64_t rows = shape.batch * shape.tokens;
         const Floats qkv = random_floats(rows * shape.packed_width(), "qkv");
         const Floats dout = random_floats(rows * shape.out_width(), "dout");

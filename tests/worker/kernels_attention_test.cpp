@@ -38,7 +38,8 @@ struct Definition {
         const auto o =
             static_cast<std::size_t>((first + t) * shape.out_width()) + static_cast<std::size_t>(head) * size;
         std::vector<double> p;
-        for (std::int64_t s = 0; s <= t; ++s) {
+        const std::int64_t begin = shape.positions == nullptr ? 0 : t - shape.positions[first + t];
+        for (std::int64_t s = begin; s <= t; ++s) {
             double score = 0;
             for (std::size_t i = 0; i < size; ++i) score += qkv[q + i] * qkv[at(first + s, shape.heads + kv) + i];
             p.push_back(score * scale);
@@ -50,7 +51,7 @@ struct Definition {
         std::vector<double> dp(p.size(), 0.0);
         for (std::size_t s = 0; s < p.size(); ++s) {
             p[s] /= sum;
-            const std::size_t v = at(first + static_cast<std::int64_t>(s), shape.heads + shape.kv_heads + kv);
+            const std::size_t v = at(first + begin + static_cast<std::int64_t>(s), shape.heads + shape.kv_heads + kv);
             for (std::size_t i = 0; i < size; ++i) {
                 out[o + i] += p[s] * qkv[v + i];
                 dp[s] += static_cast<double>(dout[o + i]) * qkv[v + i];
@@ -59,7 +60,7 @@ struct Definition {
             delta += p[s] * dp[s];
         }
         for (std::size_t s = 0; s < p.size(); ++s) {
-            const std::size_t k = at(first + static_cast<std::int64_t>(s), shape.heads + kv);
+            const std::size_t k = at(first + begin + static_cast<std::int64_t>(s), shape.heads + kv);
             const double dscore = p[s] * (dp[s] - delta) * scale;
             for (std::size_t i = 0; i < size; ++i) {
                 dqkv[q + i] += dscore * qkv[k + i];
@@ -85,8 +86,7 @@ Result run_kernels(const AttentionShape& shape, const std::vector<float>& qkv, c
 
 class Attention : public testing::TestWithParam<AttentionShape> {};
 
-TEST_P(Attention, AgreesWithItsDefinitionForwardAndBackward) {
-    const AttentionShape shape = GetParam();
+void expect_definition(const AttentionShape& shape) {
     const std::int64_t rows = shape.batch * shape.tokens;
     const std::vector<float> qkv = random_floats(rows * shape.packed_width(), "qkv", 1.5);
     const std::vector<float> dout = random_floats(rows * shape.out_width(), "dout");
@@ -96,6 +96,37 @@ TEST_P(Attention, AgreesWithItsDefinitionForwardAndBackward) {
     for (std::size_t i = 0; i < dout.size(); ++i) ASSERT_NEAR(result.out[i], definition.out[i], 2e-5) << "output " << i;
     for (std::size_t i = 0; i < qkv.size(); ++i)
         ASSERT_NEAR(result.dqkv[i], definition.dqkv[i], 1e-4) << "gradient " << i;
+}
+
+TEST_P(Attention, AgreesWithItsDefinitionForwardAndBackward) { expect_definition(GetParam()); }
+
+// Documents of 1 to a tile and a half, other ones in each row: some begin or end with a tile, some cross two.
+TEST_P(Attention, WithinDocumentsAgreesWithItsDefinitionForwardAndBackward) {
+    AttentionShape shape = GetParam();
+    std::vector<std::int32_t> positions;
+    for (std::int64_t row = 0; row < shape.batch; ++row) {
+        std::int64_t left = 0;
+        for (std::int64_t t = 0, document = row; t < shape.tokens; ++t, --left) {
+            const bool begins = left == 0;
+            if (begins) left = std::vector<std::int64_t>{3, 61, 1, 95, 64}[static_cast<std::size_t>(document++ % 5)];
+            positions.push_back(begins ? 0 : positions.back() + 1);
+        }
+    }
+    shape.positions = positions.data();
+    expect_definition(shape);
+}
+
+TEST(Attention, WithinOneDocumentIsTheSameBits) {
+    AttentionShape shape = {.batch = 2, .tokens = 100, .heads = 4, .kv_heads = 2, .head_size = 16};
+    const std::vector<float> qkv = random_floats(200 * shape.packed_width(), "qkv");
+    const std::vector<float> dout = random_floats(200 * shape.out_width(), "dout");
+    const Result plain = run_kernels(shape, qkv, dout);
+    std::vector<std::int32_t> positions(200);
+    for (std::int32_t i = 0; i < 200; ++i) positions[static_cast<std::size_t>(i)] = i % 100;
+    shape.positions = positions.data();
+    const Result document = run_kernels(shape, qkv, dout);
+    EXPECT_EQ(plain.out, document.out);
+    EXPECT_EQ(plain.dqkv, document.dqkv);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Attention,

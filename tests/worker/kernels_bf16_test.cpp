@@ -268,8 +268,7 @@ TEST(Bf16Kernels, ColumnSumsAreThoseOfTheWidenedValues) {
 
 // The heads are packed one by one, so the sums of their products may take another order: the error of fp32, which can
 // move a rounding to the next bf16.
-TEST(Bf16Kernels, AttentionIsThatOfTheWidenedValuesWithinOneRounding) {
-    const AttentionShape shape = {.batch = 2, .tokens = 70, .heads = 6, .kv_heads = 2, .head_size = 16};
+void expect_attention_of_widened_values(const AttentionShape& shape) {
     const std::int64_t rows = shape.batch * shape.tokens;
     const std::vector<Bf16> qkv = random_bf16(rows * shape.packed_width(), "qkv");
     const std::vector<Bf16> dout = random_bf16(rows * shape.out_width(), "dout");
@@ -292,6 +291,15 @@ TEST(Bf16Kernels, AttentionIsThatOfTheWidenedValuesWithinOneRounding) {
                        wide_dqkv.data());
     for (std::size_t i = 0; i < dqkv.size(); ++i)
         ASSERT_NEAR(widened(dqkv[i]), wide_dqkv[i], kUnit * std::abs(wide_dqkv[i]) + 1e-4) << i;
+}
+
+TEST(Bf16Kernels, AttentionIsThatOfTheWidenedValuesWithinOneRounding) {
+    AttentionShape shape = {.batch = 2, .tokens = 70, .heads = 6, .kv_heads = 2, .head_size = 16};
+    expect_attention_of_widened_values(shape);
+    std::vector<std::int32_t> positions;  // documents of 31 tokens, cut where a row ends
+    for (std::int32_t i = 0; i < 140; ++i) positions.push_back(i % 70 % 31);
+    shape.positions = positions.data();
+    expect_attention_of_widened_values(shape);
 }
 
 }  // namespace

@@ -94,6 +94,19 @@ TEST(ActivationStatistics, QueriesThatPreferNothingHaveTheEntropyOfEqualShares) 
     EXPECT_EQ(sums.largest, 0);
 }
 
+TEST(ActivationStatistics, AQueryIsUncertainAmongTheKeysOfItsOwnDocument) {
+    AttentionShape shape = small_attention(8);
+    const std::vector<std::int32_t> positions = {0, 1, 2, 0, 1, 0, 1, 2,  //
+                                                 0, 0, 0, 0, 1, 2, 3, 4};
+    shape.positions = positions.data();
+    const std::vector<float> qkv(static_cast<std::size_t>(2 * 8 * shape.packed_width()), 0.0F);
+    AttentionSums sums;
+    add_attention(shape, 2, qkv.data(), sums);
+    double expected = 0;
+    for (const std::int32_t before : positions) expected += std::log(before + 1.0);
+    EXPECT_NEAR(sums.entropy_nats, 2 * expected, 1e-5) << "of two heads";
+}
+
 TEST(ActivationStatistics, QueriesThatSeeOneKeyHaveNoEntropyAndTheScoreIsDividedByTheRootOfTheHeadSize) {
     const AttentionShape shape = small_attention(8);  // all queries are looked at
     std::vector<float> qkv(static_cast<std::size_t>(2 * 8 * shape.packed_width()), 0.0F);

@@ -6,7 +6,7 @@ set(KIBAN_COMPUTE_ENVIRONMENT "OMP_NUM_THREADS=2" "OMP_WAIT_POLICY=passive" "MAL
 add_executable(reference_run reference_run.cpp device_environment.cpp)
 set_target_properties(reference_run PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 target_link_libraries(reference_run PRIVATE kiban::model nlohmann_json::nlohmann_json)
-foreach(case gpt2 llama zloss-gpt2 train-gpt2 train-llama adamw muon bf16-gpt2 bf16-llama
+foreach(case gpt2 llama zloss-gpt2 documents-gpt2 documents-llama train-gpt2 train-llama adamw muon bf16-gpt2 bf16-llama
         bf16-train-gpt2 bf16-train-llama)
   add_test(NAME model_reference.${case}
            COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/reference_check.py $<TARGET_FILE:reference_run> ${case})
@@ -14,7 +14,7 @@ foreach(case gpt2 llama zloss-gpt2 train-gpt2 train-llama adamw muon bf16-gpt2 b
     TIMEOUT 300 LABELS unit PROCESSORS 2 ENVIRONMENT "${KIBAN_COMPUTE_ENVIRONMENT}")
 endforeach()
 # Those of fp32 once more over LibTorch's operations, which is what runs on a GPU.
-foreach(case gpt2 llama zloss-gpt2 train-gpt2 train-llama adamw muon)
+foreach(case gpt2 llama zloss-gpt2 documents-gpt2 documents-llama train-gpt2 train-llama adamw muon)
   add_test(NAME model_reference.${case}.aten
            COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/reference_check.py $<TARGET_FILE:reference_run> ${case})
   set_tests_properties(model_reference.${case}.aten PROPERTIES

@@ -32,9 +32,10 @@ ModelConfig config_of(ModelLayout layout) {
 }
 
 struct Model {
-    explicit Model(ModelLayout layout, LossOptions loss = {})
-        : parameters(coordinator::tensor_inventory(config_of(layout), kVocabulary, kTokens)),
-          transformer(config_of(layout), kVocabulary, kTokens, parameters, loss) {
+    explicit Model(ModelLayout layout, LossOptions loss = {}) : Model(config_of(layout), loss) {}
+    explicit Model(const ModelConfig& config, LossOptions loss = {})
+        : parameters(coordinator::tensor_inventory(config, kVocabulary, kTokens)),
+          transformer(config, kVocabulary, kTokens, parameters, loss) {
         parameters.initialise(11);
     }
 
@@ -172,6 +173,101 @@ TEST_P(TransformerOf, GivesTheBeginningOfARowTheLogitsItHasInTheWholeRow) {
     }
 }
 
+template <typename Call>
+std::string message_of(Call call) {
+    try {
+        call();
+    } catch (const InternalError& error) {
+        return error.what();
+    }
+    return "no InternalError";
+}
+
+// A model that attends within documents, and a row of two: 33 tokens, and the 47 others.
+struct TwoDocuments {
+    static constexpr std::size_t kFirst = 33;
+
+    explicit TwoDocuments(ModelLayout layout)
+        : model([&] {
+              ModelConfig config = config_of(layout);
+              config.attention = coordinator::AttentionScope::document;
+              return config;
+          }()) {
+        for (std::int32_t i = 0; i < kTokens; ++i)
+            positions.push_back(i < static_cast<std::int32_t>(kFirst) ? i : i - static_cast<std::int32_t>(kFirst));
+    }
+
+    std::vector<float> logits(const Rows& rows) { return model.transformer.logits(rows.inputs, 1, kTokens, positions); }
+
+    /// The gradients of tokens [begin, end), in rows of their own or in the row of both.
+    std::vector<float> gradients_of(const Rows& rows, std::size_t begin, std::size_t end) {
+        std::vector<std::int32_t> places(positions.begin() + static_cast<std::ptrdiff_t>(begin),
+                                         positions.begin() + static_cast<std::ptrdiff_t>(end));
+        model.parameters.zero_gradients();
+        model.transformer.accumulate_gradients({.rows = 1,
+                                                .inputs = std::span(rows.inputs).subspan(begin, end - begin),
+                                                .targets = std::span(rows.targets).subspan(begin, end - begin),
+                                                .positions = places},
+                                               1.0);
+        return model.gradients();
+    }
+
+    Model model;
+    std::vector<std::int32_t> positions;
+};
+
+TEST_P(TransformerOf, MovesNoLogitOfADocumentWhenAnotherOneOfItsRowChanges) {
+    TwoDocuments two(GetParam());
+    Rows rows = rows_of(1, 0);
+    const std::vector<float> before = two.logits(rows);
+    for (std::size_t i = 0; i < TwoDocuments::kFirst; ++i) rows.inputs[i] = (rows.inputs[i] + 5) % kVocabulary;
+    const std::vector<float> after = two.logits(rows);
+    const auto border = static_cast<std::ptrdiff_t>(TwoDocuments::kFirst) * kVocabulary;
+    EXPECT_TRUE(std::equal(before.begin() + border, before.end(), after.begin() + border));
+    EXPECT_FALSE(std::equal(before.begin(), before.begin() + border, after.begin()));
+    // The same change moves the second document where rows are attended to as a whole.
+    Model whole(GetParam());
+    const std::vector<float> of_the_row = whole.transformer.logits(rows.inputs, 1, kTokens);
+    EXPECT_FALSE(std::equal(after.begin() + border, after.end(), of_the_row.begin() + border));
+}
+
+TEST_P(TransformerOf, GivesADocumentTheLogitsItHasInARowOfItsOwn) {
+    TwoDocuments two(GetParam());
+    const Rows rows = rows_of(1, 0);
+    const std::vector<float> both = two.logits(rows);
+    const std::vector<float> alone = two.model.transformer.logits(std::span(rows.inputs).subspan(TwoDocuments::kFirst),
+                                                                  1, kTokens - TwoDocuments::kFirst);
+    const std::size_t border = TwoDocuments::kFirst * kVocabulary;
+    ASSERT_EQ(alone.size(), both.size() - border);
+    for (std::size_t i = 0; i < alone.size(); ++i) ASSERT_NEAR(both[border + i], alone[i], 1e-5) << i;
+}
+
+TEST_P(TransformerOf, GivesARowOfTwoDocumentsTheSumOfTheirGradients) {
+    TwoDocuments two(GetParam());
+    const Rows rows = rows_of(1, 3);
+    const std::vector<float> both = two.gradients_of(rows, 0, kTokens);
+    const std::vector<float> first = two.gradients_of(rows, 0, TwoDocuments::kFirst);
+    const std::vector<float> second = two.gradients_of(rows, TwoDocuments::kFirst, kTokens);
+    double largest = 0;
+    double worst = 0;
+    for (std::size_t i = 0; i < both.size(); ++i) {
+        const double sum = static_cast<double>(first[i]) + static_cast<double>(second[i]);
+        largest = std::max(largest, std::abs(sum));
+        worst = std::max(worst, std::abs(static_cast<double>(both[i]) - sum));
+    }
+    EXPECT_GT(largest, 0.0);
+    EXPECT_LT(worst, 1e-5 * largest);
+}
+
+TEST(Transformer, RefusesPositionsThatAreNoDocuments) {
+    TwoDocuments two(ModelLayout::llama);
+    const Rows rows = rows_of(1, 0);
+    EXPECT_NE(message_of([&] { two.model.transformer.loss_sum(rows.batch()); }).find("80 tokens: 0 positions"),
+              std::string::npos);
+    two.positions[40] = 9;
+    EXPECT_NE(message_of([&] { two.logits(rows); }).find("token 40 of the batch has position 9"), std::string::npos);
+}
+
 TEST_P(TransformerOf, DoesNotHideANonFiniteWeight) {
     Model model(GetParam());
     model.parameters.values()[model.parameters.entry("layers.1.mlp.down.weight").offset] =
@@ -185,16 +281,6 @@ TEST_P(TransformerOf, MeasuresBothPasses) {
     model.transformer.accumulate_gradients(rows_of(2, 0).batch(), 1.0, &seconds);
     EXPECT_GT(seconds.forward, 0.0);
     EXPECT_GT(seconds.backward, 0.0);
-}
-
-template <typename Call>
-std::string message_of(Call call) {
-    try {
-        call();
-    } catch (const InternalError& error) {
-        return error.what();
-    }
-    return "no InternalError";
 }
 
 TEST(Transformer, RefusesTokensOutsideTheVocabularyByNumber) {

@@ -34,6 +34,13 @@ def batches_of(directory, case):
     return [(pair[0], pair[1]) for pair in read(directory, "batches.bin", torch.int64).reshape(shape)]
 
 
+def positions_of(directory, case):
+    """Of each token in its document, a batch at a time; None where rows are attended to as a whole."""
+    if not case["documents"]:
+        return [None] * case["micro_batches"]
+    return list(read(directory, "positions.bin", torch.int64).reshape(-1, case["rows"], case["tokens"]))
+
+
 def roundings(case, ways):
     """Relative error of a model in bf16: u sqrt(n / 3), n = ten roundings a layer and two of the head, each way; see model_bf16_test.cpp."""
     return 2**-8 * math.sqrt(ways * (10 * case["layers"] + 2) / 3)
@@ -54,10 +61,11 @@ def check_bf16_gradients(directory, case, check):
     batches = batches_of(directory, case)
     targets = sum(int((target >= 0).sum()) for _, target in batches)
     exact, autocast = ReferenceModel(case, values.double()), ReferenceModel(case, values, autocast=True)
+    positions = positions_of(directory, case)
     for index, (tokens, target) in enumerate(batches):
         losses = []
         for model in (exact, autocast):
-            loss = model.loss_sum(tokens, target)
+            loss = model.loss_sum(tokens, target, positions[index])
             (loss / targets).backward()
             losses.append(loss.item())
         for kind in ("losses", "evaluation_losses"):
@@ -86,13 +94,14 @@ def check_gradients(directory, case, check):
     model = ReferenceModel(case, read(directory, "values.bin", torch.float32).double())
     batches = batches_of(directory, case)
     targets = sum(int((target >= 0).sum()) for _, target in batches)
+    positions = positions_of(directory, case)
     for index, (tokens, target) in enumerate(batches):
-        loss = model.loss_sum(tokens, target)
+        loss = model.loss_sum(tokens, target, positions[index])
         objective = loss + case["z_loss"] * model.z_sum(tokens, target) if case["z_loss"] else loss
         (objective / targets).backward()
         for kind in ("losses", "evaluation_losses"):
             check.at_most(f"{kind}[{index}], relative", abs(case[kind][index] / loss.item() - 1), 1e-6)
-    logits = model.logits(batches[0][0]).detach()
+    logits = model.logits(batches[0][0], positions[0]).detach()
     found = read(directory, "logits.bin", torch.float32).reshape(logits.shape)
     check.at_most("logits, absolute", (found - logits).abs().max().item(), 1e-5)
     gradients = read(directory, "gradients.bin", torch.float32).double()

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 
 
-def turn(x, theta):  # x [B, H, T, K]; Su et al. 2021, component i with i + K/2
-    tokens, size = x.shape[-2:]
+def turn(x, theta, positions):  # x [B, H, T, K], positions [B, T]; Su et al. 2021, component i with i + K/2
+    size = x.shape[-1]
     frequencies = theta ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
-    angles = torch.arange(tokens, dtype=torch.float64)[:, None] * frequencies[None, :]
+    angles = positions.double()[:, None, :, None] * frequencies
     turns = torch.polar(torch.ones_like(angles), angles)
     pairs = torch.complex(x[..., : size // 2].double(), x[..., size // 2 :].double()) * turns
     return torch.cat([pairs.real, pairs.imag], dim=-1).to(x.dtype)
@@ -35,7 +35,7 @@ class ReferenceModel:
             return F.layer_norm(x, weight.shape, weight, bias, epsilon)
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + epsilon) * weight
 
-    def attention(self, x, name):
+    def attention(self, x, name, positions):
         heads, kv_heads = self.case["heads"], self.case["kv_heads"]
         rows, tokens, width = x.shape
         size = width // heads
@@ -43,12 +43,14 @@ class ReferenceModel:
         k = self.linear(x, name + ".k").view(rows, tokens, kv_heads, size).transpose(1, 2)
         v = self.linear(x, name + ".v").view(rows, tokens, kv_heads, size).transpose(1, 2)
         if self.case["layout"] == "llama":
-            q, k = turn(q, self.case["rope_theta"]), turn(k, self.case["rope_theta"])
+            q, k = (turn(heads_of, self.case["rope_theta"], positions) for heads_of in (q, k))
         k = k.repeat_interleave(heads // kv_heads, dim=1)
         v = v.repeat_interleave(heads // kv_heads, dim=1)
         scores = q @ k.transpose(-2, -1) / math.sqrt(size)
         future = torch.ones(tokens, tokens, dtype=torch.bool).triu(1)
-        weights = torch.softmax(scores.masked_fill(future, float("-inf")), dim=-1)
+        documents = (positions == 0).cumsum(-1)  # a number for each
+        others = documents[:, :, None] != documents[:, None, :]
+        weights = torch.softmax(scores.masked_fill(future | others[:, None], float("-inf")), dim=-1)
         return self.linear((weights @ v).transpose(1, 2).reshape(rows, tokens, width), name + ".o")
 
     def mlp(self, x, name):
@@ -58,24 +60,26 @@ class ReferenceModel:
         gelu = 0.5 * up * (1 + torch.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)))
         return self.linear(gelu, name + ".down")
 
-    def logits(self, tokens):
+    def logits(self, tokens, positions=None):  # positions in their documents; None: each row is one
+        if positions is None:
+            positions = torch.arange(tokens.shape[1]).expand(tokens.shape)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
-            logits = self.network(tokens)
+            logits = self.network(tokens, positions)
         return logits.float() if self.autocast else logits
 
-    def network(self, tokens):
+    def network(self, tokens, positions):
         x = self.tensors["embedding.weight"][tokens]
         if self.case["layout"] == "gpt2":
-            x = x + self.tensors["positions.weight"][: tokens.shape[1]]
+            x = x + self.tensors["positions.weight"][positions]
         for layer in range(self.case["layers"]):
             name = f"layers.{layer}"
-            x = x + self.attention(self.norm(x, name + ".attention_norm"), name + ".attention")
+            x = x + self.attention(self.norm(x, name + ".attention_norm"), name + ".attention", positions)
             x = x + self.mlp(self.norm(x, name + ".mlp_norm"), name + ".mlp")
         head = self.tensors.get("head.weight", self.tensors["embedding.weight"])
         return F.linear(self.norm(x, "norm"), head)
 
-    def loss_sum(self, tokens, targets):
-        logits = self.logits(tokens)
+    def loss_sum(self, tokens, targets, positions=None):
+        logits = self.logits(tokens, positions)
         rows = logits.reshape(-1, logits.shape[-1])
         return F.cross_entropy(rows, targets.reshape(-1), ignore_index=-1, reduction="sum")
 

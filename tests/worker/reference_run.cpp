@@ -39,6 +39,7 @@ struct Case {
     std::int64_t rows = 0;    // of a micro-batch
     std::int64_t micro_batches = 0;
     double z_loss = 0;
+    bool documents = false;  // several in a row, which see each other not
     Precision precision = Precision::fp32;
 };
 
@@ -59,6 +60,12 @@ Case case_called(const std::string& name) {
         run.precision = Precision::bf16;
         return run;
     }
+    if (name.starts_with("documents-")) {
+        Case run = case_called(name.substr(10));
+        run.documents = true;
+        run.config.attention = coordinator::AttentionScope::document;
+        return run;
+    }
     // 150 tokens are three attention tiles, the last one partial; 301 words leave a remainder in every vector loop.
     if (name == "gpt2") return {shape(ModelLayout::gpt2, 2, 48, 3, 0), 301, 150, 3, 3};
     if (name == "llama") return {shape(ModelLayout::llama, 2, 48, 6, 2), 301, 150, 3, 3};
@@ -66,7 +73,9 @@ Case case_called(const std::string& name) {
     if (name == "train-gpt2") return {shape(ModelLayout::gpt2, 3, 64, 4, 0), 256, 64, 4, 2};
     if (name == "train-llama") return {shape(ModelLayout::llama, 3, 64, 4, 2), 256, 64, 4, 2};
     throw UsageError(
-        "reference_run: unknown case '{}'; known: gpt2, llama, zloss-gpt2, train-gpt2, train-llama, bf16-... of these, "
+        "reference_run: unknown case '{}'; known: gpt2, llama, zloss-gpt2, train-gpt2, train-llama, documents-gpt2, "
+        "documents-llama, "
+        "bf16-... of these, "
         "adamw, muon",
         name);
 }
@@ -103,6 +112,7 @@ nlohmann::json describe(const Case& run, const Parameters& parameters) {
                            {"rows", run.rows},
                            {"micro_batches", run.micro_batches},
                            {"z_loss", run.z_loss},
+                           {"documents", run.documents},
                            {"bf16", run.precision == Precision::bf16}};
     for (const ParameterEntry& entry : parameters.entries())
         json["tensors"].push_back({{"name", entry.spec.name},
@@ -123,7 +133,8 @@ void initialise(Parameters& parameters, bool perturb) {
 
 struct Rows {
     std::vector<std::int64_t> inputs, targets;
-    Batch batch(std::int64_t rows) const { return {rows, inputs, targets}; }
+    std::vector<std::int32_t> positions;  // of each token in its document
+    Batch batch(std::int64_t rows) const { return {rows, inputs, targets, positions}; }
 };
 
 Rows random_rows(const Case& run, std::uint32_t seed) {
@@ -134,6 +145,8 @@ Rows random_rows(const Case& run, std::uint32_t seed) {
         rows.inputs.push_back(words[0] % static_cast<std::uint32_t>(run.vocabulary));
         const std::int64_t target = words[1] % static_cast<std::uint32_t>(run.vocabulary);
         rows.targets.push_back(words[2] % 5 == 0 ? -1 : target);
+        const bool begins = i % run.tokens == 0 || (run.documents && words[3] % 40 == 0);
+        rows.positions.push_back(begins ? 0 : rows.positions.back() + 1);
     }
     return rows;
 }
@@ -158,6 +171,9 @@ void write_batches(const Output& output, const std::vector<Rows>& batches) {
         all.insert(all.end(), rows.targets.begin(), rows.targets.end());
     }
     output.write("batches.bin", all.data(), all.size());
+    std::vector<std::int64_t> positions;
+    for (const Rows& rows : batches) positions.insert(positions.end(), rows.positions.begin(), rows.positions.end());
+    output.write("positions.bin", positions.data(), positions.size());
 }
 
 void run_gradients(const Case& run, const Output& output) {
@@ -181,7 +197,7 @@ void run_gradients(const Case& run, const Output& output) {
     const auto elements = static_cast<std::size_t>(parameters.elements());
     output.write("values.bin", parameters.values(), elements);
     output.write("gradients.bin", parameters.gradients(), elements);
-    const std::vector<float> logits = model.logits(batches[0].inputs, run.rows, run.tokens);
+    const std::vector<float> logits = model.logits(batches[0].inputs, run.rows, run.tokens, batches[0].positions);
     output.write("logits.bin", logits.data(), logits.size());
     output.write_json(json);
 }

@@ -14,9 +14,9 @@
 #include "tests/support/mpi_world.h"
 #include "worker/train/evaluation.h"
 #include "worker/train/generation.h"
+#include "worker/train/job_corpus.h"
 #include "worker/train/memory_limit.h"
 #include "worker/train/rows.h"
-#include "worker/train/trainer.h"
 
 namespace kiban::worker {
 namespace {
@@ -156,12 +156,16 @@ class Rows : public ::testing::Test {
         const data::Preparation prepared(config, directory_, directory_ / "corpora");
         corpus_ = std::make_unique<data::Corpus>(data::Manifest::load(prepared.manifest_file()),
                                                  std::vector<double>{1.0}, kTokens, 5);
+        apart_ =
+            std::make_unique<data::Corpus>(data::Manifest::load(prepared.manifest_file()), std::vector<double>{1.0},
+                                           kTokens, 5, data::RowLayout{.documents_apart = true});
         test_world().barrier();
         if (test_world().rank() == 0) fs::remove_all(directory_);  // the mappings stay
     }
 
     fs::path directory_;
     std::unique_ptr<data::Corpus> corpus_;
+    std::unique_ptr<data::Corpus> apart_;  // its documents do not see each other
 };
 
 TEST_F(Rows, TheWorkersTogetherReadTheRowsOfTheStepInOrder) {
@@ -183,11 +187,31 @@ TEST_F(Rows, TheWorkersTogetherReadTheRowsOfTheStepInOrder) {
                 EXPECT_EQ(batch.rows, 2);
                 seen_inputs.insert(seen_inputs.end(), batch.inputs.begin(), batch.inputs.end());
                 seen_targets.insert(seen_targets.end(), batch.targets.begin(), batch.targets.end());
+                EXPECT_TRUE(batch.positions.empty()) << "nobody reads them";
             }
         }
         EXPECT_EQ(seen_inputs, inputs) << workers;
         EXPECT_EQ(seen_targets, targets) << workers;
         EXPECT_EQ(counted, present) << workers;
+    }
+}
+
+TEST_F(Rows, WhoseDocumentsAreApartHaveThePositionsOfTheirTokens) {
+    std::vector<std::int64_t> inputs(8 * kTokens);
+    std::vector<std::int64_t> targets(8 * kTokens);
+    std::vector<std::int32_t> positions(8 * kTokens);
+    apart_->read_train({.first = 40, .count = 8}, inputs, targets, positions);
+    for (const int workers : {1, 2}) {
+        std::vector<std::int32_t> seen;
+        for (int rank = 0; rank < workers; ++rank) {
+            StepRows rows(*apart_, micro_batches_of(8, 2, rank, workers));
+            rows.read(40);
+            for (std::uint64_t m = 0; m < rows.micro_batches(); ++m) {
+                const Batch batch = rows.micro_batch(m);
+                seen.insert(seen.end(), batch.positions.begin(), batch.positions.end());
+            }
+        }
+        EXPECT_EQ(seen, positions) << workers;
     }
 }
 

@@ -84,8 +84,11 @@ AttentionSums sums_of_head(const AttentionShape& shape, std::int64_t row, std::i
     const std::int64_t sampled = std::min(kSampledQueries, shape.tokens);
     AttentionSums sums;
     for (std::int64_t i = 1; i <= sampled; ++i) {
-        const std::int64_t keys = i * shape.tokens / sampled;  // the query is the last of them
-        scores_of_query(keys, shape.head_size, stride, scale, q + (keys - 1) * stride, k, scores.data());
+        const std::int64_t end = i * shape.tokens / sampled;  // behind the query
+        const std::int64_t first = shape.first_key(row, end - 1);
+        const std::int64_t keys = end - first;  // the query is the last of them
+        scores_of_query(keys, shape.head_size, stride, scale, q + (end - 1) * stride, k + first * stride,
+                        scores.data());
         const QueryEntropy query = entropy_of(keys, scores.data());
         sums.entropy_nats += query.nats;
         sums.queries += 1;

@@ -43,7 +43,7 @@ struct AttentionSums {
 inline constexpr std::int64_t kSampledQueries = 16;
 
 /// Adds those of the sampled queries of every head, in the first `rows` rows of packed qkv [B*T, packed_width], each
-/// with the keys up to itself.
+/// with the keys that it attends to.
 void add_attention(const AttentionShape& shape, std::int64_t rows, const float* qkv, AttentionSums& sums);
 
 }  // namespace kiban::worker

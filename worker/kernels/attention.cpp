@@ -68,6 +68,7 @@ KIBAN_SIMD void probability_gradient_row(std::int64_t valid, std::int64_t width,
 struct Head {
     const float *q, *k, *v;
     std::int64_t q_at, k_at, v_at, out_at, logsumexp_at;
+    std::int64_t batch;  // its batch row
 };
 
 Head head_at(const AttentionShape& shape, const float* qkv, std::int64_t batch, std::int64_t head) {
@@ -80,6 +81,7 @@ Head head_at(const AttentionShape& shape, const float* qkv, std::int64_t batch, 
     at.v_at = row + (shape.heads + shape.kv_heads + kv) * size;
     at.out_at = batch * shape.tokens * shape.out_width() + head * size;
     at.logsumexp_at = (batch * shape.heads + head) * shape.tokens;
+    at.batch = batch;
     if (qkv == nullptr) return at;  // its place alone
     at.q = qkv + at.q_at;
     at.k = qkv + at.k_at;
@@ -94,20 +96,30 @@ void forward_head(const AttentionShape& shape, const Head& head, float* out, flo
     for (std::int64_t first = 0; first < shape.tokens; first += kTileRows) {
         const std::int64_t end = std::min(shape.tokens, first + kTileRows);
         const std::int64_t rows = end - first;
-        gemm(rows, end, size, scale, {head.q + first * stride, stride}, transposed(head.k, stride), 0.0F, scores, end);
+        const std::int64_t begin = shape.first_key(head.batch, first);
+        const std::int64_t keys = end - begin;
+        gemm(rows, keys, size, scale, {head.q + first * stride, stride}, transposed(head.k + begin * stride, stride),
+             0.0F, scores, keys);
         RowSum sums[kTileRows];
         for (std::int64_t i = 0; i < rows; ++i) {
-            sums[i] = exponentiate_row(first + i + 1, end, scores + i * end);
+            const std::int64_t others = shape.first_key(head.batch, first + i) - begin;  // keys of the documents before
+            float* own = scores + i * keys + others;
+            std::fill(own - others, own, 0.0F);
+            sums[i] = exponentiate_row(first + i + 1 - begin - others, keys - others, own);
             logsumexp[first + i] = sums[i].most + std::log(sums[i].sum);
         }
         float* tile = out + first * shape.out_width();
-        gemm(rows, size, end, 1.0F, {scores, end}, {head.v, stride}, 0.0F, tile, shape.out_width());
+        gemm(rows, size, keys, 1.0F, {scores, keys}, {head.v + begin * stride, stride}, 0.0F, tile, shape.out_width());
         for (std::int64_t i = 0; i < rows; ++i) scale_row(size, 1.0F / sums[i].sum, tile + i * shape.out_width());
     }
 }
 
-/// Writes dq of the head; accumulates dk and dv with `beta` at first touch. Tiles run from the last to the first: the
-/// last one reaches every key, so that the others only add.
+void clear_rows(std::int64_t rows, std::int64_t size, std::int64_t stride, float* x) {
+    for (std::int64_t row = 0; row < rows; ++row) std::fill(x + row * stride, x + row * stride + size, 0.0F);
+}
+
+/// Writes dq of the head; accumulates dk and dv with `beta` (0 or 1) at first touch. Tiles run from the last to the
+/// first: the last one reaches every key, so that the others only add; not so where there are documents.
 void backward_head(const AttentionShape& shape, const Head& head, const float* out, const float* logsumexp,
                    const float* dout, float beta, float* dq, float* dk, float* dv, float* scores, float* dscores) {
     const std::int64_t stride = shape.packed_width();
@@ -115,23 +127,38 @@ void backward_head(const AttentionShape& shape, const Head& head, const float* o
     const std::int64_t size = shape.head_size;
     const float scale = 1.0F / std::sqrt(static_cast<float>(size));
     const std::int64_t tiles = (shape.tokens + kTileRows - 1) / kTileRows;
+    if (shape.positions != nullptr && beta == 0.0F) {
+        clear_rows(shape.tokens, size, stride, dk);
+        clear_rows(shape.tokens, size, stride, dv);
+        beta = 1.0F;
+    }
     for (std::int64_t tile = tiles - 1; tile >= 0; --tile) {
         const std::int64_t first = tile * kTileRows;
         const std::int64_t end = std::min(shape.tokens, first + kTileRows);
         const std::int64_t rows = end - first;
         const float* q = head.q + first * stride;
         const float* tile_dout = dout + first * out_stride;
-        gemm(rows, end, size, scale, {q, stride}, transposed(head.k, stride), 0.0F, scores, end);
-        gemm(rows, end, size, 1.0F, {tile_dout, out_stride}, transposed(head.v, stride), 0.0F, dscores, end);
+        const std::int64_t begin = shape.first_key(head.batch, first);
+        const std::int64_t keys = end - begin;
+        const float* k = head.k + begin * stride;
+        gemm(rows, keys, size, scale, {q, stride}, transposed(k, stride), 0.0F, scores, keys);
+        gemm(rows, keys, size, 1.0F, {tile_dout, out_stride}, transposed(head.v + begin * stride, stride), 0.0F,
+             dscores, keys);
         for (std::int64_t i = 0; i < rows; ++i) {
             const float delta = dot(size, tile_dout + i * out_stride, out + (first + i) * out_stride);
-            probability_gradient_row(first + i + 1, end, logsumexp[first + i], delta, scores + i * end,
-                                     dscores + i * end);
+            const std::int64_t others = shape.first_key(head.batch, first + i) - begin;  // keys of the documents before
+            float* p = scores + i * keys;
+            float* dp = dscores + i * keys;
+            std::fill(p, p + others, 0.0F);
+            std::fill(dp, dp + others, 0.0F);
+            probability_gradient_row(first + i + 1 - begin - others, keys - others, logsumexp[first + i], delta,
+                                     p + others, dp + others);
         }
         const float tile_beta = tile == tiles - 1 ? beta : 1.0F;
-        gemm(end, size, rows, 1.0F, transposed(scores, end), {tile_dout, out_stride}, tile_beta, dv, stride);
-        gemm(end, size, rows, scale, transposed(dscores, end), {q, stride}, tile_beta, dk, stride);
-        gemm(rows, size, end, scale, {dscores, end}, {head.k, stride}, 0.0F, dq + first * stride, stride);
+        gemm(keys, size, rows, 1.0F, transposed(scores, keys), {tile_dout, out_stride}, tile_beta, dv + begin * stride,
+             stride);
+        gemm(keys, size, rows, scale, transposed(dscores, keys), {q, stride}, tile_beta, dk + begin * stride, stride);
+        gemm(rows, size, keys, scale, {dscores, keys}, {k, stride}, 0.0F, dq + first * stride, stride);
     }
 }
 
@@ -177,11 +204,17 @@ namespace {
 /// One head, widened: a packed tensor of its own, [T, q k v], and what belongs to it.
 struct WideHead {
     explicit WideHead(const AttentionShape& shape)
-        : alone{.batch = 1, .tokens = shape.tokens, .heads = 1, .kv_heads = 1, .head_size = shape.head_size},
+        : alone{.batch = 1,
+                .tokens = shape.tokens,
+                .heads = 1,
+                .kv_heads = 1,
+                .head_size = shape.head_size,
+                .positions = nullptr},
           qkv(static_cast<std::size_t>(shape.tokens * alone.packed_width())),
           out(static_cast<std::size_t>(shape.tokens * shape.head_size)) {}
 
     void widen(const AttentionShape& shape, const Head& at, const Bf16* all) {
+        alone.positions = shape.positions == nullptr ? nullptr : shape.positions + at.batch * shape.tokens;
         const std::int64_t size = shape.head_size;
         for (std::int64_t token = 0; token < shape.tokens; ++token) {
             const Bf16* row = all + token * shape.packed_width();

@@ -45,6 +45,14 @@ void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t first,
     }
 }
 
+void add_positions(std::span<const std::int64_t> places, std::int64_t width, const float* positions, float* x) {
+    if (aten_kernels()) return aten::add_positions(places, width, positions, x);
+    const auto count = static_cast<std::int64_t>(places.size());
+#pragma omp parallel for schedule(static)
+    for (std::int64_t i = 0; i < count; ++i)
+        add_row(width, positions + places[static_cast<std::size_t>(i)] * width, x + i * width);
+}
+
 void embedding_backward(std::span<const std::int64_t> tokens, std::int64_t vocabulary, std::int64_t width,
                         const float* dx, Accumulator table) {
     if (aten_kernels()) return aten::embedding_backward(tokens, vocabulary, width, dx, table);

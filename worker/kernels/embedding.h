@@ -17,6 +17,10 @@ namespace kiban::worker {
 void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t first, std::int64_t tokens_per_row,
                        std::int64_t width, const float* table, const float* positions, float* x);
 
+/// Adds row places[i] of `positions` to x[i]: for tokens whose positions do not follow from their places in the row.
+/// The gradient is embedding_backward() of the places.
+void add_positions(std::span<const std::int64_t> places, std::int64_t width, const float* positions, float* x);
+
 /// Adds dx's rows to the table's gradient [vocabulary, width]; with beta 0 the whole table gradient is set to zero
 /// first.
 void embedding_backward(std::span<const std::int64_t> tokens, std::int64_t vocabulary, std::int64_t width,

@@ -39,7 +39,7 @@ Block::Block(const ModelConfig& config, std::int64_t layer, Parameters& paramete
 }
 
 at::Tensor Block::attend(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row,
-                         ActivationObserver* observer) {
+                         const std::int32_t* positions, ActivationObserver* observer) {
     at::Tensor qkv = qkv_->forward(x);
     // A sharded layer returns the heads of this rank: the same fraction of query and of key/value heads.
     const std::int64_t all_heads = config_.heads + 2 * config_.resolved_kv_heads();
@@ -48,16 +48,19 @@ at::Tensor Block::attend(const at::Tensor& x, std::int64_t rows, std::int64_t to
                                   .tokens = tokens_per_row,
                                   .heads = config_.heads * here / all_heads,
                                   .kv_heads = config_.resolved_kv_heads() * here / all_heads,
-                                  .head_size = config_.head_size()};
+                                  .head_size = config_.head_size(),
+                                  .positions = positions};
+    // Rotary positions are relative: those in the row do for the tokens of one document.
     if (rotary_ != nullptr) qkv = rotary(qkv, rotary_, tokens_per_row, shape.heads + shape.kv_heads);
     if (observer != nullptr) observer->attention(layer_, qkv, shape);
     return attention(qkv, shape);
 }
 
 at::Tensor Block::forward(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row,
-                          ActivationObserver* observer) {
+                          const std::int32_t* positions, ActivationObserver* observer) {
     const auto [stream, normed] = norm(x, attention_norm_);
-    const at::Tensor attended = attention_out_->forward_add(attend(normed, rows, tokens_per_row, observer), stream);
+    const at::Tensor attended =
+        attention_out_->forward_add(attend(normed, rows, tokens_per_row, positions, observer), stream);
     if (!recompute_mlp_) return mlp(attended);
     return recompute(attended, [this](const at::Tensor& in) { return mlp(in); });
 }

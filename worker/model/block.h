@@ -30,13 +30,14 @@ class Block {
     Block(const coordinator::ModelConfig& config, std::int64_t layer, Parameters& parameters, LinearFactory& linears,
           std::shared_ptr<const RotaryTable> rotary, bool recompute_mlp = false);
 
-    /// `observer` may be null; it is shown the turned queries and keys.
+    /// `positions` as in AttentionShape; must outlive the backward pass. `observer` may be null; it is shown the turned
+    /// queries and keys.
     at::Tensor forward(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row,
-                       ActivationObserver* observer = nullptr);
+                       const std::int32_t* positions, ActivationObserver* observer = nullptr);
 
   private:
     at::Tensor attend(const at::Tensor& x, std::int64_t rows, std::int64_t tokens_per_row,
-                      ActivationObserver* observer);
+                      const std::int32_t* positions, ActivationObserver* observer);
     at::Tensor mlp(const at::Tensor& x);
 
     coordinator::ModelConfig config_;

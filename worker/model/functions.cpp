@@ -24,27 +24,37 @@ struct Embed : torch::autograd::Function<Embed> {
     struct Saved {
         Tokens tokens;
         ParameterView table, positions;
+
+        /// Rows of the positions' table that the tokens ask for; none where their places in the row do.
+        std::vector<std::int64_t> places() const { return {tokens.positions.begin(), tokens.positions.end()}; }
+        bool by_document() const { return positions.defined() && !tokens.positions.empty(); }
     };
 
     static Tensor forward(AutogradContext* context, const Tensor&, const OptionalTensor&, const Saved& saved) {
         const Tokens& tokens = saved.tokens;
         const std::int64_t width = saved.table.size(1);
         Tensor x = empty(static_cast<std::int64_t>(tokens.ids.size()), width);
-        embedding_forward(tokens.ids, tokens.first, tokens.per_row, width, saved.table.data(), saved.positions.data(),
-                          floats(x));
+        const float* by_row = saved.by_document() ? nullptr : saved.positions.data();
+        embedding_forward(tokens.ids, tokens.first, tokens.per_row, width, saved.table.data(), by_row, floats(x));
+        if (saved.by_document()) add_positions(saved.places(), width, saved.positions.data(), floats(x));
         keep(context, saved);
         return x;
     }
 
     static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-        const auto& [tokens, table, positions] = kept<Saved>(context);
+        const Saved& saved = kept<Saved>(context);
+        const auto& [tokens, table, positions] = saved;
         const std::int64_t width = table.size(1);
         const float* dx = floats(gradients[0]);
         if (const Accumulator sums = table.accumulator(); sums.sums != nullptr)
             embedding_backward(tokens.ids, table.size(0), width, dx, sums);
-        if (const Accumulator sums = positions.accumulator(); sums.sums != nullptr)
-            positions_backward(tokens.first, static_cast<std::int64_t>(tokens.ids.size()), tokens.per_row,
-                               positions.size(0), width, dx, sums);
+        if (const Accumulator sums = positions.accumulator(); sums.sums != nullptr) {
+            if (saved.by_document())
+                embedding_backward(saved.places(), positions.size(0), width, dx, sums);
+            else
+                positions_backward(tokens.first, static_cast<std::int64_t>(tokens.ids.size()), tokens.per_row,
+                                   positions.size(0), width, dx, sums);
+        }
         return {Tensor(), Tensor(), Tensor()};
     }
 };

@@ -28,6 +28,8 @@ struct Tokens {                         // neighbours of one micro-batch; must o
     std::span<const std::int64_t> ids;  // [count]
     std::int64_t first = 0;             // place of ids[0] among the micro-batch's tokens
     std::int64_t per_row = 0;
+    /// [count]: the position of each in its document; empty: that in its row.
+    std::span<const std::int32_t> positions = {};
 };
 
 /// [count, D]; `positions` may be undefined. Throws InternalError naming a token outside the table.
@@ -61,7 +63,8 @@ at::Tensor swiglu(const at::Tensor& gate_up);
 at::Tensor rotary(const at::Tensor& qkv, const std::shared_ptr<const RotaryTable>& table, std::int64_t tokens_per_row,
                   std::int64_t heads);
 
-/// Packed [rows, packed_width] -> [rows, heads * head_size].
+/// Packed [rows, packed_width] -> [rows, heads * head_size]. What shape.positions points to must outlive the backward
+/// pass.
 at::Tensor attention(const at::Tensor& qkv, const AttentionShape& shape);
 
 /// Head product, softmax and cross-entropy in one, a chunk of rows at a time, so that the logits of all rows never

@@ -57,6 +57,18 @@ void check_inventory(const std::vector<TensorSpec>& expected, const Parameters& 
     }
 }
 
+// Each token follows the one before it in its document, or begins one.
+void check_positions(std::span<const std::int32_t> positions, std::size_t tokens, std::int64_t per_row) {
+    KIBAN_CHECK(positions.size() == tokens, "run a model that attends within documents on {} tokens: {} positions",
+                tokens, positions.size());
+    for (std::size_t i = 0; i < tokens; ++i) {
+        const bool first_of_row = i % static_cast<std::size_t>(per_row) == 0;
+        KIBAN_CHECK(positions[i] == 0 || (!first_of_row && positions[i] == positions[i - 1] + 1),
+                    "run the model: token {} of the batch has position {} in its document, the one before it {}", i,
+                    positions[i], first_of_row ? -1 : positions[i - 1]);
+    }
+}
+
 // What one step of the network uses, told to whoever keeps the parameters.
 struct Uses {
     std::vector<int> forward;
@@ -114,17 +126,27 @@ struct Transformer::Impl {
     }
 
     at::Tensor embed_tokens(std::span<const std::int64_t> ids, std::int64_t rows, std::int64_t per_row,
-                            ActivationObserver* observer = nullptr) {
+                            std::span<const std::int32_t> in_document, ActivationObserver* observer = nullptr) {
         for (const int bucket : embedding_buckets) tell_forward(bucket, true);
         const checkpoint::Part here = tokens_of(rows, per_row);
-        at::Tensor x =
-            embed({.ids = ids.subspan(static_cast<std::size_t>(here.begin), static_cast<std::size_t>(here.size())),
-                   .first = here.begin,
-                   .per_row = per_row},
-                  embedding, positions);
+        const auto begin = static_cast<std::size_t>(here.begin);
+        const auto count = static_cast<std::size_t>(here.size());
+        at::Tensor x = embed({.ids = ids.subspan(begin, count),
+                              .first = here.begin,
+                              .per_row = per_row,
+                              .positions = in_document.empty() ? in_document : in_document.subspan(begin, count)},
+                             embedding, positions);
         if (observer != nullptr) observer->embedding(embedding.data(), embedding.size(0));
         for (const int bucket : embedding_buckets) tell_forward(bucket, false);
         return x;
+    }
+
+    /// Those that this model attends by: none where a row is one document.
+    std::span<const std::int32_t> positions_of(std::span<const std::int32_t> given, std::size_t tokens,
+                                               std::int64_t per_row) const {
+        if (config.attention == coordinator::AttentionScope::row) return {};
+        check_positions(given, tokens, per_row);
+        return given;
     }
 
     void tell_forward(int bucket, bool before) const {
@@ -134,13 +156,14 @@ struct Transformer::Impl {
 
     /// x after the blocks that are here.
     at::Tensor run_blocks(at::Tensor x, std::int64_t rows, std::int64_t per_row,
-                          ActivationObserver* observer = nullptr) {
+                          std::span<const std::int32_t> in_document, ActivationObserver* observer = nullptr) {
         KIBAN_CHECK(per_row >= 1 && per_row <= sequence_length, "run the model on rows of {} tokens: it takes 1 to {}",
                     per_row, sequence_length);
         for (std::size_t i = 0; i < blocks.size(); ++i) {
             Block& block = blocks[i];
-            const auto run = [&block, rows, per_row, observer](const at::Tensor& in) {
-                return block.forward(in, rows, per_row, observer);
+            const auto run = [&block, rows, per_row, places = in_document.empty() ? nullptr : in_document.data(),
+                              observer](const at::Tensor& in) {
+                return block.forward(in, rows, per_row, places, observer);
             };
             x = through(block_uses[i], x, [&](const at::Tensor& in) {
                 return part.checkpointing == ActivationCheckpointing::full ? recompute(in, run) : run(in);
@@ -177,6 +200,7 @@ struct Transformer::Impl {
                     "run the model on {} rows: {} inputs, {} targets; expected as many targets as inputs", batch.rows,
                     batch.inputs.size(), batch.targets.size());
         const auto per_row = static_cast<std::int64_t>(batch.inputs.size()) / batch.rows;
+        const auto in_document = positions_of(batch.positions, batch.inputs.size(), per_row);
         auto pass = std::make_unique<MicroBatchPass::Impl>();
         pass->embeds = part.embeds;
         pass->scores = part.scores;
@@ -185,7 +209,7 @@ struct Transformer::Impl {
         if (observer != nullptr) observer->begin(batch.rows, batch.targets);
         at::Tensor x;
         if (part.embeds) {
-            x = embed_tokens(batch.inputs, batch.rows, per_row, observer);
+            x = embed_tokens(batch.inputs, batch.rows, per_row, in_document, observer);
         } else {
             const auto expected = static_cast<std::size_t>(tokens_of(batch.rows, per_row).size() * config.d_model);
             KIBAN_CHECK(input.size() == expected, "run a part of the model on {} activations: expected {}",
@@ -193,7 +217,7 @@ struct Transformer::Impl {
             pass->input = tensor_of(input, config.d_model).requires_grad_(at::GradMode::is_enabled());
             x = pass->input;
         }
-        x = run_blocks(x, batch.rows, per_row, observer);
+        x = run_blocks(x, batch.rows, per_row, in_document, observer);
         pass->output = part.scores ? loss(x, batch, per_row, scale, *pass, observer) : x;
         return pass;
     }
@@ -277,9 +301,12 @@ double Transformer::accumulate_gradients(const Batch& batch, double scale, PassS
 double Transformer::loss_sum(const Batch& batch) { return evaluate(batch)->loss_sum(); }
 
 std::vector<float> Transformer::logits(std::span<const std::int64_t> inputs, std::int64_t rows,
-                                       std::int64_t tokens_per_row) {
+                                       std::int64_t tokens_per_row, std::span<const std::int32_t> positions) {
     const at::NoGradGuard no_gradients;
-    const at::Tensor x = impl_->run_blocks(impl_->embed_tokens(inputs, rows, tokens_per_row), rows, tokens_per_row);
+    const auto in_document =
+        positions.empty() ? positions : impl_->positions_of(positions, inputs.size(), tokens_per_row);
+    const at::Tensor x = impl_->run_blocks(impl_->embed_tokens(inputs, rows, tokens_per_row, in_document), rows,
+                                           tokens_per_row, in_document);
     const at::Tensor result = impl_->through(impl_->head_uses, x, [&](const at::Tensor& in) {
         return linear(norm(in, impl_->final_norm).second, impl_->head, {});
     });

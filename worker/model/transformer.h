@@ -21,10 +21,13 @@ namespace kiban::worker {
 
 class ActivationObserver;
 
-struct Batch {  // rows of T tokens; both spans hold B*T values and must outlive the call
+struct Batch {  // rows of T tokens; the spans hold B*T values and must outlive the call
     std::int64_t rows = 0;
     std::span<const std::int64_t> inputs;
     std::span<const std::int64_t> targets;
+    /// Of each token, how many tokens of its document stand before it in the row. Read where the model attends within
+    /// documents alone; there they must outlive the backward pass.
+    std::span<const std::int32_t> positions = {};
 };
 
 struct Scored {                      // of target tokens
@@ -77,7 +80,9 @@ class Transformer {
     /// Forward only: the sum of target losses (nats), accumulated in double in row order.
     double loss_sum(const Batch& batch);
     /// Logits [B, T, V] as contiguous floats (tests, generation). T may be shorter than the sequence length here.
-    std::vector<float> logits(std::span<const std::int64_t> inputs, std::int64_t rows, std::int64_t tokens_per_row);
+    /// `positions` as in Batch; empty: each row is one document.
+    std::vector<float> logits(std::span<const std::int64_t> inputs, std::int64_t rows, std::int64_t tokens_per_row,
+                              std::span<const std::int32_t> positions = {});
 
     /// Tokens of a micro-batch of `rows` rows that stand here between blocks.
     std::int64_t tokens_here(std::int64_t rows) const;

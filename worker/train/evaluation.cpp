@@ -18,7 +18,8 @@ Evaluation::Evaluation(const data::Corpus& corpus, std::uint64_t micro_batch_row
       group_(std::move(data_group)),
       world_(std::move(world)),
       inputs_(static_cast<std::size_t>(rows_ * corpus.sequence_length())),
-      targets_(inputs_.size()) {}
+      targets_(inputs_.size()),
+      positions_(corpus.documents_apart() ? inputs_.size() : 0) {}
 
 std::optional<HoldoutScore> Evaluation::holdout(const Score& score) {
     if (micro_batches_ == 0) return std::nullopt;
@@ -45,7 +46,7 @@ std::optional<HoldoutScore> Evaluation::holdout(const Score& score) {
     world_.all_reduce_sum(std::span<double>(sums));
     std::array<std::uint64_t, 1> targets = {targets_seen_};
     group_.all_reduce_sum(std::span<std::uint64_t>(targets));
-    KIBAN_CHECK(targets[0] > 0, "the holdout has {} rows but no target", corpus_.holdout_rows());
+    if (targets[0] == 0) return std::nullopt;  // all of its documents are forgotten
     const auto all = static_cast<double>(targets[0]);
     return HoldoutScore{.loss = std::accumulate(sums.begin(), sums.end() - 1, 0.0) / all,
                         .accuracy = sums[count] / all,
@@ -57,18 +58,20 @@ Scored Evaluation::micro_batch(const Score& score, std::uint64_t index) {
     const std::uint64_t rows = std::min(rows_, corpus_.holdout_rows() - first);
     const auto values = static_cast<std::size_t>(rows * corpus_.sequence_length());
     corpus_.read_holdout({.first = first, .count = rows}, std::span(inputs_).first(values),
-                         std::span(targets_).first(values));
+                         std::span(targets_).first(values),
+                         std::span(positions_).first(positions_.empty() ? 0 : values));
     std::fill(inputs_.begin() + static_cast<std::ptrdiff_t>(values), inputs_.end(), 0);
     std::fill(targets_.begin() + static_cast<std::ptrdiff_t>(values), targets_.end(), data::kMasked);
     targets_seen_ +=
         targets_.size() - static_cast<std::uint64_t>(std::count(targets_.begin(), targets_.end(), data::kMasked));
-    return score({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_});
+    return score(
+        {.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_, .positions = positions_});
 }
 
 void Evaluation::masked_micro_batch(const Score& score) {
     std::fill(inputs_.begin(), inputs_.end(), 0);
     std::fill(targets_.begin(), targets_.end(), data::kMasked);
-    score({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_});
+    score({.rows = static_cast<std::int64_t>(rows_), .inputs = inputs_, .targets = targets_, .positions = positions_});
 }
 
 }  // namespace kiban::worker

@@ -46,6 +46,7 @@ class Evaluation {
     std::uint64_t targets_seen_ = 0;
     std::vector<std::int64_t> inputs_;
     std::vector<std::int64_t> targets_;
+    std::vector<std::int32_t> positions_;  // none where nobody reads them
 };
 
 }  // namespace kiban::worker

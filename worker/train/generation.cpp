@@ -15,8 +15,8 @@
 #include "worker/model/initial_values.h"
 #include "worker/model/transformer.h"
 #include "worker/parallel/parallelize.h"
+#include "worker/train/job_corpus.h"
 #include "worker/train/loading.h"
-#include "worker/train/trainer.h"
 
 namespace kiban::worker {
 namespace {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/train/jobs.h"
 
+#include <utility>
+
 #include "data/digest.h"
 #include "data/prepare.h"
 #include "monitoring/log.h"
@@ -33,13 +35,13 @@ Job next_job(const Group& world, Control& control) {
 Finished train(const Job& first, const Group& world, const Runtime& runtime, checkpoint::BackgroundWriter& writer,
                Control& control) {
     Trainer trainer(first, world, runtime, writer, control);
-    std::string checkpoint = first.checkpoint;
-    while (!trainer.start_from(checkpoint)) {  // the coordinator answers with an older one
-        const Job next = next_job(world, control);
+    Job job = first;
+    while (!trainer.start_from(job)) {  // the coordinator answers with an older one
+        Job next = next_job(world, control);
         KIBAN_CHECK(
             next.mode == first.mode && next.run_file == first.run_file && next.manifest_digest == first.manifest_digest,
-            "the coordinator changed more than the checkpoint after '{}' could not be loaded", checkpoint);
-        checkpoint = next.checkpoint;
+            "the coordinator changed more than the checkpoint after '{}' could not be loaded", job.checkpoint);
+        job = std::move(next);
     }
     return trainer.run();
 }
@@ -48,7 +50,7 @@ Finished train(const Job& first, const Group& world, const Runtime& runtime, che
 Finished replay(const Job& job, const Group& world, const Runtime& runtime, checkpoint::BackgroundWriter& writer,
                 Control& control) {
     Trainer trainer(job, world, runtime, writer, control);
-    if (!trainer.start_from(job.checkpoint)) return {};  // the coordinator was told why, and says so
+    if (!trainer.start_from(job)) return {};  // the coordinator was told why, and says so
     return trainer.replay(job.options.at("steps").get<std::uint64_t>());
 }
 

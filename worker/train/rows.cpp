@@ -29,11 +29,12 @@ StepRows::StepRows(const data::Corpus& corpus, const MicroBatches& mine)
     : corpus_(corpus),
       mine_(mine),
       inputs_(static_cast<std::size_t>(mine.count * mine.rows * corpus.sequence_length())),
-      targets_(inputs_.size()) {}
+      targets_(inputs_.size()),
+      positions_(corpus.documents_apart() ? inputs_.size() : 0) {}
 
 std::uint64_t StepRows::read(std::uint64_t position) {
     corpus_.read_train({.first = position + mine_.first * mine_.rows, .count = mine_.count * mine_.rows}, inputs_,
-                       targets_);
+                       targets_, positions_);
     const auto masked = std::count(targets_.begin(), targets_.end(), data::kMasked);
     return targets_.size() - static_cast<std::uint64_t>(masked);
 }
@@ -43,7 +44,9 @@ Batch StepRows::micro_batch(std::uint64_t index) const {
     const auto begin = static_cast<std::size_t>(index) * values;
     return {.rows = static_cast<std::int64_t>(mine_.rows),
             .inputs = std::span(inputs_).subspan(begin, values),
-            .targets = std::span(targets_).subspan(begin, values)};
+            .targets = std::span(targets_).subspan(begin, values),
+            .positions =
+                positions_.empty() ? std::span<const std::int32_t>() : std::span(positions_).subspan(begin, values)};
 }
 
 }  // namespace kiban::worker

@@ -39,6 +39,7 @@ class StepRows {
     MicroBatches mine_;
     std::vector<std::int64_t> inputs_;
     std::vector<std::int64_t> targets_;
+    std::vector<std::int32_t> positions_;  // none where nobody reads them
 };
 
 }  // namespace kiban::worker

@@ -4,18 +4,19 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
 #include "coordinator/job/inventory.h"
 #include "coordinator/job/left_out.h"
-#include "coordinator/job/version.h"
 #include "coordinator/protocol/wire.h"
 #include "monitoring/fault.h"
 #include "monitoring/log.h"
-#include "worker/kernels/gemm_bf16.h"
 #include "worker/kernels/reduce.h"
 #include "worker/train/compute_device.h"
+#include "worker/train/initial_state.h"
+#include "worker/train/job_corpus.h"
 #include "worker/train/loading.h"
 #include "worker/train/memory_limit.h"
 
@@ -26,37 +27,6 @@ using coordinator::RunFile;
 using coordinator::StepReport;
 using monitoring::fault_point;
 using monitoring::log_info;
-
-// What besides the number of workers orders the sums. In the fixed order replicas are branches of one tree.
-std::string layout_text(const RunFile& run_file) {
-    const coordinator::ParallelConfig& parallel = run_file.parallel;
-    const bool replicas_matter = parallel.replicate > 1 && run_file.train.reduction != "fixed";
-    return fmt::format("tensor {}, pipeline {}, context {}, gradients summed each {}{}", parallel.tensor,
-                       parallel.pipeline, parallel.context, parallel.zero >= 2 ? "micro-batch" : "step",
-                       replicas_matter ? fmt::format(", over {} replicas", parallel.replicate) : "");
-}
-
-// What is the same for all steps of this run in this world.
-checkpoint::RunState initial_state(const coordinator::Job& job, const RunFile& run_file, const Group& world,
-                                   const Runtime& runtime) {
-    checkpoint::RunState state;
-    state.seed = run_file.run.seed;
-    state.run_file = job.run_file;
-    state.data_digest = job.manifest_digest;
-    state.tokenizer = run_file.data.tokenizer;
-    state.sequence_length = run_file.data.sequence_length;
-    state.workers = world.size();
-    state.threads_per_worker = runtime.threads;
-    state.micro_batch_rows = run_file.train.micro_batch_rows;
-    state.reduction = run_file.train.reduction;
-    state.layout = layout_text(run_file);
-    state.precision = run_file.train.precision;
-    state.kernels = kernels_here(runtime.kernels);
-    if (state.precision == "bf16") state.kernels += ", " + bf16_products();
-    state.torch_version = runtime.torch_version;
-    state.kiban_version = coordinator::version();
-    return state;
-}
 
 ModelSetup setup_of(const RunFile& run_file, const data::Corpus& corpus) {
     return {.model = run_file.model,
@@ -119,13 +89,15 @@ Trainer::Trainer(const coordinator::Job& job, const Group& world, const Runtime&
       left_out_(left_out_of(job)),
       anomalies_(run_file_.anomaly),
       saver_(run_file_.checkpoint, mesh().world, model_.optimizer(), writer, control),
-      state_(initial_state(job, run_file_, world, runtime)) {
-    state_.tokenizer_sha256 = corpus_.manifest().tokenizer_sha256;
+      state_(initial_state(job, run_file_, corpus_.manifest(), world, runtime)) {
     control_.set_optimizer_bytes(model_.optimizer().optimizer_bytes());
 }
 
-bool Trainer::start_from(const std::string& checkpoint) {
+bool Trainer::start_from(const coordinator::Job& job) {
+    const std::string& checkpoint = job.checkpoint;
     control_.enter("loading", 0);
+    state_.mixture = mixture_of_job(job, run_file_);
+    corpus_.mix(state_.mixture);
     coordinator::LoadResult result{.checkpoint = checkpoint, .error = "", .exactness = "exact"};
     if (checkpoint.empty()) {
         start_from_initial_weights();
@@ -136,7 +108,8 @@ bool Trainer::start_from(const std::string& checkpoint) {
         state_.step = loaded.state.step;
         state_.tokens = loaded.state.tokens;
         state_.position = loaded.state.position;
-        state_.best_eval_loss = loaded.state.best_eval_loss;
+        const bool same_holdout = loaded.state.data_digest == state_.data_digest;
+        state_.best_eval_loss = same_holdout ? loaded.state.best_eval_loss : 0;
         anomalies_ = coordinator::AnomalyWatch::from_json(loaded.state.anomalies, run_file_.anomaly);
     }
     saved_ = !checkpoint.empty() && result.error.empty();
@@ -192,31 +165,19 @@ coordinator::Finished Trainer::replay(std::uint64_t steps) {
     return {.step = state_.step, .stopped = false, .output = ""};
 }
 
-// Nothing where it was refused: then the rows are used up, and nothing else has changed.
+// Nothing where it was refused: then the rows are used up, and nothing else has changed. A step whose rows have no
+// target is a step that learns nothing: so every other row keeps its step, whatever is forgotten.
 std::optional<StepReport> Trainer::train_step(std::uint64_t step) {
     const double began = coordinator::monotonic_seconds();
     control_.keep_seconds_of("save");  // of the boundary before
     const std::uint64_t position = coordinator::next_position(state_.position, run_file_.train.batch_rows, left_out_);
+    if (other_text_begins(position)) anomalies_ = coordinator::AnomalyWatch(run_file_.anomaly);
     const std::uint64_t all_targets = read_rows(step, position);
-    const std::vector<double> loss_sums = forward_backward(step, all_targets);
-    control_.enter("reduce", step);
-    fault_point("step.reduce");
-    model_.sharding().reduce_gradients();
-    const double loss_sum =
-        fixed() ? sum_in_fixed_tree(loss_sums) : std::accumulate(loss_sums.begin(), loss_sums.end(), 0.0);
-    const Outcome outcome = agree_on_outcome(
-        step, monitoring::faults_armed() ? monitoring::fault_value(batch_point(position), loss_sum) : loss_sum,
-        all_targets);
-    if (refuses(step, position, outcome)) return std::nullopt;
-    saver_.before_update(step);
-    control_.enter("optimizer", step);
-    fault_point("step.update");
+    const Outcome outcome = all_targets == 0 ? pass_over(step, position) : learn(step, position, all_targets);
+    if (all_targets > 0 && refuses(step, position, outcome)) return std::nullopt;
     const double learning_rate =
         coordinator::learning_rate_at(run_file_.train.optimizer, run_file_.train.schedule, step, run_file_.train.steps);
-    model_.optimizer().update(step, learning_rate, outcome.gradient_norm,
-                              is_evaluated(step) ? health_.of_update() : nullptr);
-    control_.enter("reduce", step);
-    model_.sharding().publish_values();
+    if (all_targets > 0) update(step, learning_rate, outcome.gradient_norm);
     stop_ = outcome.stop;
     last_ = outcome;
     last_.save_due = std::exchange(save_due_, false) || outcome.save_due;
@@ -239,6 +200,47 @@ std::optional<StepReport> Trainer::train_step(std::uint64_t step) {
                       .save_skipped = false};
 }
 
+// Whether the sources are mixed otherwise from the rows of the next batch on: losses of other text are no measure for
+// theirs.
+bool Trainer::other_text_begins(std::uint64_t position) const {
+    return std::ranges::any_of(state_.mixture, [&](const data::MixtureSegment& segment) {
+        return segment.first > 0 && segment.first >= state_.position && segment.first <= position;
+    });
+}
+
+// Forward and backward of all workers; what they found, before any update.
+Trainer::Outcome Trainer::learn(std::uint64_t step, std::uint64_t position, std::uint64_t all_targets) {
+    const std::vector<double> loss_sums = forward_backward(step, all_targets);
+    control_.enter("reduce", step);
+    fault_point("step.reduce");
+    model_.sharding().reduce_gradients();
+    const double loss_sum =
+        fixed() ? sum_in_fixed_tree(loss_sums) : std::accumulate(loss_sums.begin(), loss_sums.end(), 0.0);
+    return agree_on_outcome(
+        step, monitoring::faults_armed() ? monitoring::fault_value(batch_point(position), loss_sum) : loss_sum,
+        sum_of_squares(), all_targets);
+}
+
+// Every worker has the same count of targets, so all pass it over; a stop or a save still reaches them all here.
+Trainer::Outcome Trainer::pass_over(std::uint64_t step, std::uint64_t position) {
+    if (mesh().world.rank() == 0) {
+        monitoring::log_warning(
+            "step {} makes no update: none of its rows {} to {} of the order has a target (data.forget)", step,
+            position, position + run_file_.train.batch_rows - 1);
+    }
+    if (is_evaluated(step)) health_.of_update();  // there is none
+    return agree_on_outcome(step, 0.0, 0.0, 0);
+}
+
+void Trainer::update(std::uint64_t step, double learning_rate, double gradient_norm) {
+    saver_.before_update(step);
+    control_.enter("optimizer", step);
+    fault_point("step.update");
+    model_.optimizer().update(step, learning_rate, gradient_norm, is_evaluated(step) ? health_.of_update() : nullptr);
+    control_.enter("reduce", step);
+    model_.sharding().publish_values();
+}
+
 // The global count of targets is needed before backward: every worker's loss is divided by it.
 std::uint64_t Trainer::read_rows(std::uint64_t step, std::uint64_t position) {
     control_.set_position(position);
@@ -247,8 +249,6 @@ std::uint64_t Trainer::read_rows(std::uint64_t step, std::uint64_t position) {
     std::array<std::uint64_t, 1> targets = {rows_.read(position)};
     control_.enter("reduce", step);
     mesh().data.all_reduce_sum(std::span<std::uint64_t>(targets));
-    KIBAN_CHECK(targets[0] > 0, "step {} covers {} rows from position {}, and none has a target", step,
-                run_file_.train.batch_rows, position);
     if (monitoring::faults_armed()) fault_point(batch_point(position));
     return targets[0];
 }
@@ -268,18 +268,19 @@ std::vector<double> Trainer::forward_backward(std::uint64_t step, std::uint64_t 
 // One small reduction carries loss, squares of the gradients, and what worker 0 alone knows: a stop that has reached
 // it, whether a save is under way, whether one is due at an automatic interval or wished for. So all act at the same
 // step.
-Trainer::Outcome Trainer::agree_on_outcome(std::uint64_t step, double loss_sum, std::uint64_t all_targets) {
+Trainer::Outcome Trainer::agree_on_outcome(std::uint64_t step, double loss_sum, double squares,
+                                           std::uint64_t all_targets) {
     const unsigned news = mesh().world.rank() == 0 ? news_of_worker_0(step) : 0;
-    const double squares = fixed() ? squares_in_fixed_tree() : model_.optimizer().own_sum_of_squares();
     std::array<double, 3> sums = {loss_sum, squares, static_cast<double>(news)};
     mesh().world.all_reduce_sum(std::span<double>(sums));
     const auto heard = static_cast<unsigned>(sums[2]);
-    return {.loss = sums[0] / static_cast<double>(all_targets),
-            .gradient_norm = std::sqrt(sums[1]),
-            .stop = (heard & kStop) != 0,
-            .saving = (heard & kSaving) != 0,
-            .save_due = (heard & kSaveDue) != 0,
-            .recorded = (heard & kRecorded) != 0};
+    return {
+        .loss = all_targets > 0 ? sums[0] / static_cast<double>(all_targets) : std::numeric_limits<double>::quiet_NaN(),
+        .gradient_norm = std::sqrt(sums[1]),
+        .stop = (heard & kStop) != 0,
+        .saving = (heard & kSaving) != 0,
+        .save_due = (heard & kSaveDue) != 0,
+        .recorded = (heard & kRecorded) != 0};
 }
 
 unsigned Trainer::news_of_worker_0(std::uint64_t step) {
@@ -303,7 +304,9 @@ double Trainer::sum_in_fixed_tree(const std::vector<double>& loss_sums) {
     return data.rank() == 0 ? tree_sum(all) : 0.0;
 }
 
-double Trainer::squares_in_fixed_tree() {
+// Of the gradients; the world's sum of these is their norm's square.
+double Trainer::sum_of_squares() {
+    if (!fixed()) return model_.optimizer().own_sum_of_squares();
     std::vector<double> blocks = model_.optimizer().block_sums_of_squares();
     mesh().data.all_reduce_sum(std::span<double>(blocks));
     return mesh().data.rank() == 0 ? tree_sum(blocks) : 0.0;

@@ -34,17 +34,17 @@ class Trainer {
     Trainer(const coordinator::Job& job, const Group& world, const Runtime& runtime,
             checkpoint::BackgroundWriter& writer, Control& control);
 
-    /// Starts from the job's checkpoint, or from initial weights when it names none. Tells the coordinator; false when
-    /// the checkpoint is bad.
-    bool start_from(const std::string& checkpoint);
+    /// Starts from the job's checkpoint, or from initial weights when it names none, with the order as the job has it.
+    /// Tells the coordinator; false when the checkpoint is bad: the next job names another one.
+    bool start_from(const coordinator::Job& job);
     /// Trains to the last step, or until asked to stop, and saves there; on the way it saves beside training.
     coordinator::Finished run();
     /// Trains `steps` more steps and saves nothing.
     coordinator::Finished replay(std::uint64_t steps);
 
   private:
-    struct Outcome {  // of forward and backward on all workers
-        double loss = 0;
+    struct Outcome {      // of forward and backward on all workers
+        double loss = 0;  // NaN: of no target
         double gradient_norm = 0;
         bool stop = false;
         bool saving = false;    // the save before is still under way
@@ -55,11 +55,15 @@ class Trainer {
     void start_from_initial_weights();
     std::optional<coordinator::StepReport> train_step(std::uint64_t step);
     std::uint64_t read_rows(std::uint64_t step, std::uint64_t position);
+    Outcome learn(std::uint64_t step, std::uint64_t position, std::uint64_t all_targets);
+    Outcome pass_over(std::uint64_t step, std::uint64_t position);
+    void update(std::uint64_t step, double learning_rate, double gradient_norm);
+    bool other_text_begins(std::uint64_t position) const;
     std::vector<double> forward_backward(std::uint64_t step, std::uint64_t all_targets);
-    Outcome agree_on_outcome(std::uint64_t step, double loss_sum, std::uint64_t all_targets);
+    Outcome agree_on_outcome(std::uint64_t step, double loss_sum, double squares, std::uint64_t all_targets);
     unsigned news_of_worker_0(std::uint64_t step);
     double sum_in_fixed_tree(const std::vector<double>& loss_sums);
-    double squares_in_fixed_tree();
+    double sum_of_squares();
     bool fixed() const { return run_file_.train.reduction == "fixed"; }
     const Mesh& mesh() const { return model_.mesh(); }
     bool refuses(std::uint64_t step, std::uint64_t position, const Outcome& outcome);
@@ -95,12 +99,5 @@ class Trainer {
     bool stop_ = false;
     bool save_due_ = false;  // since a step that was refused
 };
-
-/// Reads and checks the corpus of a job. DataError when its digest is not the job's.
-data::Corpus open_corpus(const coordinator::Job& job, const coordinator::RunFile& run_file);
-
-/// Rows of the embedding: the tokenizer's vocabulary, or more when the run file pads it. ConfigError when it asks for
-/// fewer.
-std::int64_t resolved_vocabulary(const coordinator::ModelConfig& model, std::uint32_t tokenizer_vocabulary);
 
 }  // namespace kiban::worker

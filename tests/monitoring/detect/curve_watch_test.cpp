@@ -77,6 +77,21 @@ TEST(CurveWatch, AJumpOfAccuracyAloneIsAnEffectOfItsThreshold) {
     EXPECT_EQ(words(events_of(unknown)).count("threshold_effect/holdout_accuracy"), 0u);
 }
 
+TEST(CurveWatch, StepsWithoutATargetAreNoEvents) {
+    std::vector<CurveRow> rows = eventful_rows();
+    const std::string expected = list(events_of(rows));
+    std::vector<CurveRow> with_gaps;
+    for (const CurveRow& row : rows) {
+        with_gaps.push_back(row);
+        if (row.step % 100 != 50) continue;
+        CurveRow gap = row;
+        gap.loss = gap.eval_loss = std::numeric_limits<double>::quiet_NaN();
+        gap.grad_norm = 0;
+        with_gaps.push_back(gap);
+    }
+    EXPECT_EQ(list(events_of(with_gaps)), expected);
+}
+
 TEST(CurveWatch, TellsTheStoryOfARun) {
     const auto events = events_of(eventful_rows());
     const auto found = words(events);

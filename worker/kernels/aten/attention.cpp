@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "worker/device/tensors.h"
 #include "worker/kernels/aten/kernels.h"
@@ -30,6 +31,7 @@ class Packed {
     Packed(const AttentionShape& shape, const float* qkv) : shape_(shape) {
         const Tensor heads = view(qkv, {shape.batch, shape.tokens, shape.heads + 2 * shape.kv_heads, shape.head_size});
         queries_ = by_group(heads.narrow(2, 0, shape.heads));
+        if (shape.positions != nullptr) first_keys_ = first_keys();
         keys_ = heads.narrow(2, shape.heads, shape.kv_heads).transpose(1, 2);
         values_ = heads.narrow(2, shape.heads + shape.kv_heads, shape.kv_heads).transpose(1, 2);
     }
@@ -66,6 +68,12 @@ class Packed {
         scores.view({pairs() * group(), tile.rows, tile.end()})
             .narrow(2, tile.first, tile.rows)
             .masked_fill_(ahead, -std::numeric_limits<float>::infinity());
+        if (first_keys_.defined()) {  // [B, 1, tile rows, keys]: those of documents before the query's
+            const Tensor before = at::arange(tile.end(), first_keys_.options()) <
+                                  first_keys_.narrow(1, tile.first, tile.rows).unsqueeze(2);
+            scores.view({shape_.batch, shape_.heads, tile.rows, tile.end()})
+                .masked_fill_(before.unsqueeze(1), -std::numeric_limits<float>::infinity());
+        }
         return scores;
     }
 
@@ -78,8 +86,17 @@ class Packed {
     }
 
   private:
+    /// [B, T], on the device: of each query, where its document begins in the row.
+    Tensor first_keys() const {
+        std::vector<std::int64_t> firsts(static_cast<std::size_t>(shape_.batch * shape_.tokens));
+        for (std::size_t i = 0; i < firsts.size(); ++i)
+            firsts[i] = static_cast<std::int64_t>(i) % shape_.tokens - shape_.positions[i];
+        return on_device(firsts).view({shape_.batch, shape_.tokens});
+    }
+
     AttentionShape shape_;
     Tensor queries_, keys_, values_;
+    Tensor first_keys_;  // undefined: a row is one document
 };
 
 }  // namespace

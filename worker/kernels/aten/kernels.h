@@ -41,6 +41,7 @@ void cross_entropy_with_gradient(std::int64_t vocabulary, float scale, float* lo
 
 void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t first, std::int64_t tokens_per_row,
                        std::int64_t width, const float* table, const float* positions, float* x);
+void add_positions(std::span<const std::int64_t> places, std::int64_t width, const float* positions, float* x);
 void embedding_backward(std::span<const std::int64_t> tokens, std::int64_t vocabulary, std::int64_t width,
                         const float* dx, Accumulator table);
 void positions_backward(std::int64_t first, std::int64_t count, std::int64_t tokens_per_row, std::int64_t table_rows,

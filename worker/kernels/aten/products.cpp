@@ -75,6 +75,13 @@ void embedding_forward(std::span<const std::int64_t> tokens, std::int64_t first,
     out.add_(view(positions, {tokens_per_row, width}).index_select(0, places_of(first, count, tokens_per_row)));
 }
 
+void add_positions(std::span<const std::int64_t> places, std::int64_t width, const float* positions, float* x) {
+    const auto count = static_cast<std::int64_t>(places.size());
+    if (count == 0) return;
+    const std::int64_t rows_used = *std::max_element(places.begin(), places.end()) + 1;
+    view(x, {count, width}).add_(view(positions, {rows_used, width}).index_select(0, on_device(places)));
+}
+
 void embedding_backward(std::span<const std::int64_t> tokens, std::int64_t vocabulary, std::int64_t width,
                         const float* dx, Accumulator table) {
     const auto count = static_cast<std::int64_t>(tokens.size());

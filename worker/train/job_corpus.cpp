@@ -1,27 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// The corpus of a job, and what of it shapes the model.
-#include <set>
-#include <utility>
+#include "worker/train/job_corpus.h"
 
+#include <set>
+#include <vector>
+
+#include "coordinator/config/mixture.h"
 #include "data/forgotten.h"
 #include "monitoring/error.h"
-#include "worker/train/trainer.h"
 
 namespace kiban::worker {
 
-using coordinator::RunFile;
-
-data::Corpus open_corpus(const coordinator::Job& job, const RunFile& run_file) {
+data::Corpus open_corpus(const coordinator::Job& job, const coordinator::RunFile& run_file) {
     data::Manifest manifest = data::Manifest::load(job.manifest);
     if (const std::string digest = manifest.digest(); digest != job.manifest_digest) {
         throw DataError("corpus '{}': expected digest {}, found {}: it was prepared again while the run was starting",
                         job.manifest, job.manifest_digest, digest);
     }
-    std::vector<double> weights;
-    for (const data::SourceConfig& source : run_file.data.sources) weights.push_back(source.weight);
+    const data::RowLayout layout = {
+        .packing = run_file.data.packing,
+        .documents_apart = run_file.model.attention == coordinator::AttentionScope::document};
     std::set<data::DocumentId> forgotten;
     if (!run_file.data.forget.empty()) forgotten = data::read_forgotten(run_file.base / run_file.data.forget);
-    return {std::move(manifest), weights, run_file.data.sequence_length, run_file.run.seed, {}, forgotten};
+    return {std::move(manifest),
+            coordinator::weights_of(run_file),
+            run_file.data.sequence_length,
+            run_file.run.seed,
+            layout,
+            forgotten};
+}
+
+std::vector<data::MixtureSegment> mixture_of_job(const coordinator::Job& job, const coordinator::RunFile& run_file) {
+    return job.options.contains("mixture") ? data::mixture_from_json(job.options.at("mixture"))
+                                           : coordinator::mixture_of(nullptr, run_file);
 }
 
 std::int64_t resolved_vocabulary(const coordinator::ModelConfig& model, std::uint32_t tokenizer_vocabulary) {

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coordinator/config/mixture.h"
+
+namespace kiban::coordinator {
+
+std::vector<double> weights_of(const RunFile& run_file) {
+    std::vector<double> weights;
+    for (const data::SourceConfig& source : run_file.data.sources) weights.push_back(source.weight);
+    return weights;
+}
+
+namespace {
+
+// Before mixtures could change, that of the stored run file was the whole order's.
+std::vector<data::MixtureSegment> mixture_up_to(const checkpoint::RunState& saved, const RunFile& now) {
+    std::vector<data::MixtureSegment> before = saved.mixture;
+    if (before.empty()) {
+        before.push_back({0, weights_of(parse_saved_run_file(saved.run_file, now.base, "run file of the checkpoint"))});
+    }
+    std::erase_if(before, [&](const data::MixtureSegment& segment) { return segment.first >= saved.position; });
+    return before;
+}
+
+}  // namespace
+
+std::vector<data::MixtureSegment> mixture_of(const checkpoint::RunState* saved, const RunFile& now,
+                                             const std::vector<data::MixtureSegment>& recorded) {
+    const std::uint64_t position = saved == nullptr ? 0 : saved->position;
+    std::vector<data::MixtureSegment> before;
+    if (position > 0) before = mixture_up_to(*saved, now);
+    if (!recorded.empty() && recorded.back().weights == weights_of(now)) {
+        std::vector<data::MixtureSegment> same = recorded;
+        std::erase_if(same, [&](const data::MixtureSegment& segment) { return segment.first >= position; });
+        if (same == before) return recorded;
+    }
+    return data::continued(std::move(before), position, weights_of(now));
+}
+
+}  // namespace kiban::coordinator
