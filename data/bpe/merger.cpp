@@ -13,7 +13,9 @@ std::size_t Merger::merge(std::string_view piece, std::uint32_t* ids) {
             return 1;
         }
     }
-    return piece.size() <= kShortBytes ? merge_short(piece, ids) : merge_long(piece, ids);
+    if (piece.size() <= kShortBytes) return merge_short(piece, ids);
+    const bool repeats = piece.find_first_not_of(piece.front()) == std::string_view::npos;
+    return repeats && model_.in_order() ? merge_repeat(piece, ids) : merge_long(piece, ids);
 }
 
 std::size_t Merger::merge_short(std::string_view piece, std::uint32_t* ids) const {
@@ -131,6 +133,54 @@ void Merger::merge_rank_in_order(std::uint32_t rank) {
         if (next_[at] != kNone) offer(at);
         before = at;
     }
+}
+
+/// Each merge halves the longest run or takes a token off a run's end, so that there are never many.
+std::size_t Merger::merge_repeat(std::string_view piece, std::uint32_t* ids) {
+    runs_.assign(1, {model_.byte_token(static_cast<unsigned char>(piece.front())), piece.size()});
+    for (std::uint32_t rank = strongest_of_runs(); rank != kNoMerge; rank = strongest_of_runs()) merge_runs(rank);
+    std::uint32_t* end = ids;
+    for (const Run& run : runs_) end = std::fill_n(end, run.count, run.token);
+    return static_cast<std::size_t>(end - ids);
+}
+
+std::uint32_t Merger::strongest_of_runs() const {
+    std::uint32_t rank = kNoMerge;
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+        const std::uint32_t token = runs_[i].token;
+        if (runs_[i].count > 1) rank = std::min(rank, model_.merges().find(token, token).rank);
+        if (i + 1 < runs_.size()) rank = std::min(rank, model_.merges().find(token, runs_[i + 1].token).rank);
+    }
+    return rank;
+}
+
+/// All places of a merge, from left to right.
+void Merger::merge_runs(std::uint32_t rank) {
+    const auto [left, right] = model_.definition().merges[rank];
+    const std::uint32_t merged = model_.merges().find(left, right).token;
+    runs_before_.swap(runs_);
+    runs_.clear();
+    for (std::size_t i = 0; i < runs_before_.size(); ++i) {
+        Run& run = runs_before_[i];
+        if (run.token == left && left == right) {
+            add_run(merged, run.count / 2);
+            add_run(left, run.count % 2);
+        } else if (run.token == left && i + 1 < runs_before_.size() && runs_before_[i + 1].token == right) {
+            add_run(left, run.count - 1);
+            add_run(merged, 1);
+            --runs_before_[i + 1].count;
+        } else {
+            add_run(run.token, run.count);
+        }
+    }
+}
+
+void Merger::add_run(std::uint32_t token, std::size_t count) {
+    if (count == 0) return;
+    if (!runs_.empty() && runs_.back().token == token)
+        runs_.back().count += count;
+    else
+        runs_.push_back({token, count});
 }
 
 std::size_t Merger::merge_long(std::string_view piece, std::uint32_t* ids) {

@@ -66,6 +66,13 @@ NameList::NameList(std::string_view lines, const std::string& where)
             throw ConfigError("the list of names '{}' has a name of {} bytes in line {}, expected 2 to {}", where,
                               name.size(), number, kMostNameBytes);
         }
+        if (in_capitals(name) == kKindTags[static_cast<std::size_t>(Kind::name)]) {
+            throw ConfigError(
+                "the list of names '{}' has '{}' in line {}: expected no name that reads as the mark <{}>, which "
+                "stands "
+                "where a name was; it would be found again and again",
+                where, name, number, kKindTags[static_cast<std::size_t>(Kind::name)]);
+        }
         names_.push_back(std::move(name));
     }
     if (names_.empty()) throw ConfigError("the list of names '{}' has none, expected one a line", where);

@@ -56,6 +56,7 @@ TEST(NameList, RefusesWhatIsNoListOfNames) {
     EXPECT_NE(message("Ann\nB\n").find("'the-list' has a name of 1 bytes in line 2"), std::string::npos);
     EXPECT_NE(message(std::string(257, 'x')).find("expected 2 to 256"), std::string::npos);
     EXPECT_NE(message("\n \n").find("has none"), std::string::npos);
+    EXPECT_NE(message("Ann\nName\n").find("'the-list' has 'Name' in line 2"), std::string::npos);
     EXPECT_NE(message("Andr\xE9\n").find("not UTF-8"), std::string::npos);
 }
 
