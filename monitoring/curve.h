@@ -45,6 +45,10 @@ struct CurveRow {
 /// A step whose rows had no target (all of their documents are forgotten) made no update; what cannot be judged has no
 /// row, so a loss that is not a number says nothing else.
 inline bool without_targets(const CurveRow& row) { return std::isnan(row.loss) && row.grad_norm == 0; }
+/// The gradient norm; NaN where none was measured.
+inline double measured_norm(const CurveRow& row) {
+    return without_targets(row) ? std::numeric_limits<double>::quiet_NaN() : row.grad_norm;
+}
 
 class CurveWriter {
   public:

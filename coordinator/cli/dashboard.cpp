@@ -98,13 +98,14 @@ double rate_at(const Rows& rows, std::size_t i) {
 std::vector<CurveLine> curves_of(const RunStatus& status, const Rows& rows) {
     std::vector<double> holdout = column_of(rows, [](const Rows& all, std::size_t i) { return all[i].eval_loss; });
     std::erase_if(holdout, [](double value) { return std::isnan(value); });
-    const double norm = rows.empty() ? std::numeric_limits<double>::quiet_NaN() : rows.back().grad_norm;
+    const auto norm_at = [](const Rows& all, std::size_t i) { return monitoring::measured_norm(all[i]); };
+    double norm = std::numeric_limits<double>::quiet_NaN();
+    for (std::size_t i = rows.size(); i > 0 && std::isnan(norm); --i) norm = norm_at(rows, i - 1);
     std::vector<CurveLine> lines;
     lines.push_back(
         {"loss", number(status.loss), column_of(rows, [](const Rows& all, std::size_t i) { return all[i].loss; })});
     if (!holdout.empty()) lines.push_back({"holdout", number(holdout.back()), holdout});
-    lines.push_back(
-        {"grad norm", number(norm), column_of(rows, [](const Rows& all, std::size_t i) { return all[i].grad_norm; })});
+    lines.push_back({"grad norm", number(norm), column_of(rows, norm_at)});
     lines.push_back({"learn rate", fmt::format("{:.2e}", status.learning_rate),
                      column_of(rows, [](const Rows& all, std::size_t i) { return all[i].learning_rate; }), false});
     lines.push_back({"tokens/s", status.tokens_per_second > 0 ? fmt::format("{:.0f}", status.tokens_per_second) : "-",

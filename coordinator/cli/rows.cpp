@@ -66,24 +66,6 @@ std::uint64_t count_targets(const std::vector<RowSpan>& spans, const data::Corpu
     return count;
 }
 
-bool ever_changed(const std::vector<nlohmann::json>& journal, const std::string& key) {
-    return std::ranges::any_of(journal, [&](const nlohmann::json& entry) {
-        const std::string event = entry.value("event", "");
-        return (event == "run_file_changed" || event == "forked") && entry.dump().find(key + ":") != std::string::npos;
-    });
-}
-
-// Why the targets of the run's rows were not always those of now; empty: they were.
-std::string other_targets_before(const RunDirectory& directory, const RunFile& run_file,
-                                 const std::vector<nlohmann::json>& journal) {
-    // Hidden documents have none, and which were hidden when is not recorded step by step.
-    if (!run_file.data.forget.empty() || fs::exists(directory.forgotten()) || ever_changed(journal, "data.forget"))
-        return "documents were forgotten on the way (data.forget)";
-    if (ever_changed(journal, "model.attention"))
-        return "the run was forked with other documents' ends as targets (model.attention)";
-    return "";
-}
-
 std::uint64_t tokens_at(const RunDirectory& directory, std::uint64_t step) {
     if (step == 0) return 0;
     const monitoring::Curve curve = monitoring::read_curve(directory.curve());
@@ -95,7 +77,7 @@ std::uint64_t tokens_at(const RunDirectory& directory, std::uint64_t step) {
 void print_mixture(const data::Manifest& manifest, const std::vector<data::MixtureSegment>& mixture,
                    const RowRecord& record) {
     for (const data::MixtureSegment& segment : mixture) {
-        if (segment.first > record.position) continue;
+        if (segment.first > 0 && segment.first >= record.position) continue;
         std::vector<std::string> shares;
         for (std::size_t source = 0; source < segment.weights.size(); ++source)
             shares.push_back(fmt::format("{} {}", manifest.sources[source].name, segment.weights[source]));
@@ -145,8 +127,13 @@ int rows(const RowsOptions& options) {
         throw ConfigError("'{}' has no run file or no good checkpoint yet: no row was used", directory.root().string());
     }
     const auto journal = read_journal(directory.journal());
-    if (const auto why = other_targets_before(directory, *run_file, journal); options.targets && !why.empty())
-        throw ConfigError("cannot count the targets of '{}': {}", directory.root().string(), why);
+    const bool forgets = !run_file->data.forget.empty() || fs::exists(directory.forgotten());
+    if (options.targets && (forgets || other_targets(journal))) {
+        throw ConfigError(
+            "cannot count the targets of '{}': its rows had others at times (data.forget, or model.attention of a "
+            "fork), which is not recorded step by step; leave out --targets",
+            directory.root().string());
+    }
     const RowRecord record{.first_step = first_step_of_rows(journal),
                            .step = state->step,
                            .position = state->position,

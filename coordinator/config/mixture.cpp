@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coordinator/config/mixture.h"
 
+#include <algorithm>
+#include <limits>
+
 namespace kiban::coordinator {
 
 std::vector<double> weights_of(const RunFile& run_file) {
@@ -24,16 +27,23 @@ std::vector<data::MixtureSegment> mixture_up_to(const checkpoint::RunState& save
 }  // namespace
 
 std::vector<data::MixtureSegment> mixture_of(const checkpoint::RunState* saved, const RunFile& now,
-                                             const std::vector<data::MixtureSegment>& recorded) {
+                                             std::vector<data::MixtureSegment> recorded) {
     const std::uint64_t position = saved == nullptr ? 0 : saved->position;
     std::vector<data::MixtureSegment> before;
     if (position > 0) before = mixture_up_to(*saved, now);
+    if (recorded.empty() && saved != nullptr) recorded = saved->mixture;
     if (!recorded.empty() && recorded.back().weights == weights_of(now)) {
         std::vector<data::MixtureSegment> same = recorded;
         std::erase_if(same, [&](const data::MixtureSegment& segment) { return segment.first >= position; });
         if (same == before) return recorded;
     }
     return data::continued(std::move(before), position, weights_of(now));
+}
+
+std::uint64_t same_rows_until(const std::vector<data::MixtureSegment>& a, const std::vector<data::MixtureSegment>& b) {
+    constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
+    const auto [in_a, in_b] = std::ranges::mismatch(a, b);
+    return std::min(in_a == a.end() ? kNever : in_a->first, in_b == b.end() ? kNever : in_b->first);
 }
 
 }  // namespace kiban::coordinator

@@ -16,9 +16,13 @@ namespace kiban::coordinator {
 std::vector<double> weights_of(const RunFile& run_file);
 
 /// The mixture of a run that goes on from `saved` (null: from its first row) with this run file. `recorded`: what the
-/// run's record has of the whole order, none before a first change. A change that came to be behind `saved`, before the
-/// run went back to it, stays at its row: rows that are left out, and those that are done again, are the same ones.
+/// run's record has of the whole order; none before a first change, then the checkpoint's own. A change that came to be
+/// behind `saved`, before the run went back to it, stays at its row: rows that are left out, and those that are done
+/// again, are the same ones.
 std::vector<data::MixtureSegment> mixture_of(const checkpoint::RunState* saved, const RunFile& now,
-                                             const std::vector<data::MixtureSegment>& recorded = {});
+                                             std::vector<data::MixtureSegment> recorded = {});
+
+/// The first row from which two orders of the same rows are mixed otherwise; the largest number there is: never.
+std::uint64_t same_rows_until(const std::vector<data::MixtureSegment>& a, const std::vector<data::MixtureSegment>& b);
 
 }  // namespace kiban::coordinator

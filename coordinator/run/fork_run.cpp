@@ -10,6 +10,7 @@
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
 #include "coordinator/config/changes.h"
+#include "coordinator/config/mixture.h"
 #include "coordinator/run/good_checkpoint.h"
 #include "coordinator/run/history.h"
 #include "coordinator/run/journal.h"
@@ -21,6 +22,7 @@
 #include "monitoring/curve.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "monitoring/log.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -106,6 +108,10 @@ checkpoint::RunState state_for(const Fork& fork, bool other_rows) {
     state.run_file = to_toml(fork.now);
     state.tokenizer = fork.now.data.tokenizer;
     state.sequence_length = fork.now.data.sequence_length;
+    if (fork.now.model.attention != fork.saved.model.attention) {  // what is asked of the same rows is another thing
+        state.best_eval_loss = 0;
+        state.anomalies = nullptr;
+    }
     if (!other_rows) return state;
     state.data_digest.clear();
     state.sources.clear();
@@ -125,9 +131,35 @@ std::vector<monitoring::CurveRow> curve_of(const Fork& fork) {
     return rows;
 }
 
-// What became of the rows that the parent used up; those that it left out would crash this run, too.
+// Those that the parent left out would crash this run, too: where they are the same ones.
+void hand_over_left_out(const std::vector<nlohmann::json>& parent_journal, std::uint64_t same_until, Journal& journal) {
+    for (const auto& entry : left_out_entries(parent_journal)) {
+        const auto first = entry.at("first").get<std::uint64_t>();
+        const auto count = entry.at("count").get<std::uint64_t>();
+        if (first + count <= same_until) {
+            journal.add("rows_left_out", entry);
+            continue;
+        }
+        monitoring::log_warning(
+            "rows {} to {} that the parent left out are not left out: from row {} on this run's sources are mixed "
+            "otherwise, and the same places hold other rows",
+            first, first + count - 1, same_until);
+    }
+}
+
+// What became of the rows that the parent used up, and how those to come are mixed.
 void hand_over_rows(const Fork& fork, const std::vector<nlohmann::json>& parent_journal, Journal& journal) {
-    for (const auto& entry : left_out_entries(parent_journal)) journal.add("rows_left_out", entry);
+    auto before = recorded_mixture(parent_journal);
+    if (before.empty()) before = fork.state.mixture;
+    const auto mixture = mixture_of(&fork.state, fork.now, before);
+    if (before.empty()) before = {mixture.front()};
+    hand_over_left_out(parent_journal, same_rows_until(before, mixture), journal);
+    if (mixture.size() > 1) {
+        journal.add("mixture_changed", {{"position", fork.state.position},
+                                        {"step", fork.state.step},
+                                        {"weights", mixture.back().weights},
+                                        {"mixture", data::to_json(mixture)}});
+    }
     for (const RefusedBatch& batch : refused_batches(parent_journal)) {
         if (batch.rows.first < fork.state.position) journal.add("step_refused", entry_of(batch));
     }
@@ -138,11 +170,15 @@ void tell(const Fork& fork, const ForkResult& result, const RunDirectory& direct
     Journal journal(directory.journal());
     journal.set_attempt(attempt);
     const auto parent_journal = read_journal(RunDirectory(fork.parent).journal());
+    const bool had_other_targets = other_targets(parent_journal) ||
+                                   monitoring::anything_at(RunDirectory(fork.parent).forgotten()) ||
+                                   fork.now.model.attention != fork.saved.model.attention;
     journal.add("forked", {{"from", fork.parent.string()},
                            {"parent", run_id_of(RunDirectory(fork.parent))},
                            {"step", result.step},
                            {"checkpoint", fork.checkpoint.filename().string()},
                            {"changes", result.changes},
+                           {"other_targets", !result.other_rows && had_other_targets},
                            {"rows_from", result.other_rows ? result.step : first_step_of_rows(parent_journal)}});
     if (!result.other_rows) hand_over_rows(fork, parent_journal, journal);
     RunStatus status;

@@ -165,6 +165,19 @@ std::uint64_t first_step_of_rows(const std::vector<nlohmann::json>& journal) {
     return step;
 }
 
+bool other_targets(const std::vector<nlohmann::json>& journal) {
+    bool others = false;
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "started_over") others = false;
+        if (event == "forked") others = entry.value("other_targets", false);
+        if (event != "run_file_changed" || !entry.contains("changes")) continue;
+        for (const nlohmann::json& change : entry.at("changes"))
+            others = others || (change.is_string() && change.get<std::string>().starts_with("data.forget:"));
+    }
+    return others;
+}
+
 std::vector<data::MixtureSegment> recorded_mixture(const std::vector<nlohmann::json>& journal) {
     std::vector<data::MixtureSegment> mixture;
     for (const nlohmann::json& entry : journal) {

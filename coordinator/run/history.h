@@ -62,6 +62,10 @@ std::set<std::string> left_out_hosts(const std::vector<nlohmann::json>& journal,
 /// forked with other rows; 0: its first.
 std::uint64_t first_step_of_rows(const std::vector<nlohmann::json>& journal);
 
+/// Whether the run, or whom it was forked from with the same rows, once had other targets in them than now: documents
+/// were forgotten, or a fork let tokens attend otherwise.
+bool other_targets(const std::vector<nlohmann::json>& journal);
+
 /// The mixture of the whole order as the run last changed it; none: it never did.
 std::vector<data::MixtureSegment> recorded_mixture(const std::vector<nlohmann::json>& journal);
 

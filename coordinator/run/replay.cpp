@@ -9,7 +9,6 @@
 #include "checkpoint/imported.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
-#include "coordinator/config/mixture.h"
 #include "coordinator/job/left_out.h"
 #include "coordinator/launch/launcher.h"
 #include "coordinator/run/history.h"
@@ -114,15 +113,13 @@ void refuse_another_run_file(const checkpoint::CheckpointInfo& from, const RunFi
                       fmt::join(forbidden, "\n  "));
 }
 
-// A run may go on with another mixture; what it did after the checkpoint, it did with that of its own run file.
-void refuse_another_mixture(const RunDirectory& directory, const RunFile& now) {
-    const auto own = run_file_of(directory);
-    if (!own || weights_of(*own) == weights_of(now)) return;
+// The mixture is that of the run's record; a file may be asked for others only in the weights.
+void refuse_other_sources(const RunDirectory& directory, const RunFile& now) {
+    const std::size_t recorded = mixture_of_run(directory, now).back().weights.size();
+    if (recorded == now.data.sources.size()) return;
     throw ConfigError(
-        "cannot replay '{}' with this run file: expected sources with the weights {} (data.sources.N.weight), as the "
-        "run last went on, found {}; name '{}'",
-        directory.root().string(), fmt::join(weights_of(*own), ", "), fmt::join(weights_of(now), ", "),
-        directory.run_file().string());
+        "cannot replay '{}' with this run file: expected {} sources, as the run last went on, found {}; name '{}'",
+        directory.root().string(), recorded, now.data.sources.size(), directory.run_file().string());
 }
 
 nlohmann::json certificate(const checkpoint::CheckpointInfo& from, const RunFile& run_file, const ReplayMode& mode,
@@ -240,7 +237,7 @@ int verify_resume(const RunFile& run_file, std::uint64_t steps) {
     const monitoring::Curve curve = monitoring::read_curve(directory.curve());
     const auto from = chosen_checkpoint(directory.root(), curve.rows, steps);
     refuse_another_run_file(from, run_file);
-    refuse_another_mixture(directory, run_file);
+    refuse_other_sources(directory, run_file);
     const CorpusReference corpus = read_corpus_reference(directory);
     monitoring::start_log({.who = "replay", .file = {}, .to_stderr = true});
     ReplayMode mode({.mode = "replay",

@@ -25,8 +25,10 @@ std::optional<checkpoint::RunState> newest_state(const RunDirectory& directory) 
 }
 
 std::vector<data::MixtureSegment> mixture_of_run(const RunDirectory& directory, const RunFile& run_file) {
+    if (auto recorded = recorded_mixture(read_journal(directory.journal())); !recorded.empty()) return recorded;
     const auto saved = newest_state(directory);
-    return mixture_of(saved ? &*saved : nullptr, run_file, recorded_mixture(read_journal(directory.journal())));
+    if (saved && !saved->mixture.empty()) return saved->mixture;
+    return {{0, weights_of(run_file)}};  // it could not change before
 }
 
 std::set<data::DocumentId> forgotten_by(const RunDirectory& directory) {

@@ -20,7 +20,7 @@ std::optional<RunFile> run_file_of(const RunDirectory& directory);
 /// Of the newest checkpoint without a quick fault; nullopt: there is none.
 std::optional<checkpoint::RunState> newest_state(const RunDirectory& directory);
 
-/// The mixture of the whole order, as the run last went on.
+/// The mixture of the whole order, as the run last went on; the run file may say otherwise for the next start.
 std::vector<data::MixtureSegment> mixture_of_run(const RunDirectory& directory, const RunFile& run_file);
 
 /// Documents that the run hides, as it last read them.

@@ -144,7 +144,7 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
         session_.board.status.checkpoint_step = start_->step;
     }
     session_.board.set_state("training");
-    forget_refused_after(step);
+    take_up_refused();
     training_.wishes.went_back_to(step);
     serve_wishes(channel);
 }

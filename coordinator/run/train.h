@@ -84,7 +84,7 @@ class TrainMode : public AttemptMode {
     std::string checkpoint_text() const;
     void choose_interval(CoordinatorChannel& channel);
     void on_refused(const StepRefused& refused);
-    void forget_refused_after(std::uint64_t step);
+    void take_up_refused();
     void leave_out(const data::RowRange& rows, std::uint64_t step, const char* why);
     void roll_back();
     void note_mixture(std::uint64_t step, const std::vector<nlohmann::json>& journal);

@@ -5,6 +5,7 @@
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
 #include "coordinator/run/good_checkpoint.h"
+#include "coordinator/run/history.h"
 #include "coordinator/run/train.h"
 #include "monitoring/error.h"
 #include "monitoring/log.h"
@@ -35,8 +36,8 @@ void TrainMode::on_refused(const StepRefused& refused) {
 }
 
 // Steps after the one that training goes on from are done again, and judged again.
-void TrainMode::forget_refused_after(std::uint64_t step) {
-    std::erase_if(training_.refused, [step](std::uint64_t refused) { return refused > step; });
+void TrainMode::take_up_refused() {
+    training_.refused = refused_steps(read_journal(session_.directory.journal()));
     upkeep_.set_refused_steps(training_.refused);
 }
 

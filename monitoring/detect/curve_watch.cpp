@@ -24,6 +24,18 @@ const PlateauState& judged(const CurveState& state) {
     return state.holdout_plateau.tests > 0 ? state.holdout_plateau : state.train_plateau;
 }
 
+// Losses of another holdout are no measure for those of this one: a source was added, or documents were forgotten.
+void begin_holdout(CurveState& state, std::uint64_t targets) {
+    if (targets == 0) return;  // not known
+    if (state.eval_targets != 0 && state.eval_targets != targets) {
+        state.holdout_level = {};
+        state.holdout_plateau = {};
+        state.generalisation = {};
+        state.mirage = {};
+    }
+    state.eval_targets = targets;
+}
+
 }  // namespace
 
 std::vector<Event> observe(CurveState& state, const CurveRow& row) {
@@ -38,6 +50,7 @@ std::vector<Event> observe(CurveState& state, const CurveRow& row) {
     if (!in_short_spike) add(events, observe(state.train_level, Series::train_loss, loss));
     add(events, observe(state.train_plateau, Series::train_loss, loss));
     if (std::isnan(row.eval_loss)) return events;
+    begin_holdout(state, row.eval_targets);
     const Sample holdout = {row.step, row.tokens, row.eval_loss};
     add(events, observe(state.holdout_level, Series::holdout_loss, holdout));
     add(events, observe(state.holdout_plateau, Series::holdout_loss, holdout));

@@ -24,6 +24,7 @@ namespace kiban::monitoring::detect {
 struct CurveState {
     std::uint64_t step = 0;  // of the last row
     std::uint64_t tokens = 0;
+    std::uint64_t eval_targets = 0;  // of the holdout; 0: not known
     SpikeState train_spike;
     SpikeState norm_spike;
     LevelState train_level;

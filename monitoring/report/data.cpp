@@ -108,7 +108,7 @@ const std::vector<std::pair<const char*, ValueOf>>& kinds() {
     static const std::vector<std::pair<const char*, ValueOf>> all = {
         {"loss", [](const CurveRows& rows, std::size_t i) { return rows[i].loss; }},
         {"rate", [](const CurveRows& rows, std::size_t i) { return rows[i].learning_rate; }},
-        {"norm", [](const CurveRows& rows, std::size_t i) { return rows[i].grad_norm; }},
+        {"norm", [](const CurveRows& rows, std::size_t i) { return measured_norm(rows[i]); }},
         {"speed", rate_or_nan},
         {"tokens", [](const CurveRows& rows, std::size_t i) { return static_cast<double>(rows[i].tokens); }}};
     return all;
@@ -145,7 +145,8 @@ void emit_not_finite(Buffer& out, const CurveRows& rows) {
     const auto steps = [&](double CurveRow::*member) {
         std::vector<std::uint64_t> found;
         for (const CurveRow& row : rows) {
-            if (!std::isfinite(row.*member) && found.size() < kMostNotFinite) found.push_back(row.step);
+            const bool bad = !std::isfinite(row.*member) && !without_targets(row);
+            if (bad && found.size() < kMostNotFinite) found.push_back(row.step);
         }
         emit_array(out, found, [&](std::uint64_t step) { emit(out, "{}", step); });
     };

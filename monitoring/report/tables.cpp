@@ -54,9 +54,14 @@ struct Summary {
 Summary summarize(const CurveRows& rows) {
     Summary summary;
     std::vector<double> rates;
+    std::uint64_t targets = 0;
     for (std::size_t i = 0; i < rows.size(); ++i) {
         summary.seconds += rows[i].step_seconds;
         if (const auto rate = tokens_per_second(rows, i)) rates.push_back(*rate);
+        if (rows[i].eval_targets != 0) {  // another holdout's losses are no measure for this one's
+            if (targets != 0 && rows[i].eval_targets != targets) summary.best_eval.reset();
+            targets = rows[i].eval_targets;
+        }
         if (std::isfinite(rows[i].eval_loss) && rows[i].eval_loss < summary.best_eval.value_or(HUGE_VAL)) {
             summary.best_eval = rows[i].eval_loss;
             summary.best_eval_step = rows[i].step;

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <algorithm>
 #include <thread>
 
 #include "data/h5.h"
@@ -41,8 +41,8 @@ TEST(Shard, ReportDescribesEveryByteOfTheFile) {
         for (const StoredBox& stored : report.boxes) {
             const auto expected = box_bytes(stored.tensor, 5, stored.box);
             ASSERT_LE(stored.file_offset + expected.size(), content.size());
-            EXPECT_EQ(std::memcmp(content.data() + stored.file_offset, expected.data(), expected.size()), 0)
-                << to_string(stored.tensor.id);
+            const auto* found = reinterpret_cast<const std::byte*>(content.data()) + stored.file_offset;
+            EXPECT_TRUE(std::equal(expected.begin(), expected.end(), found)) << to_string(stored.tensor.id);
             EXPECT_EQ(stored.fingerprint, fingerprint({stored.tensor, stored.box, expected.data()}));
         }
     }

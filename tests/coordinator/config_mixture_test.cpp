@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "coordinator/config/mixture.h"
 
 namespace kiban::coordinator {
@@ -29,6 +31,7 @@ TEST(Mixture, OfARunIsTheCheckpointsUpToItsRowAndTheRunFilesFromThere) {
     state.position = 96;
     EXPECT_EQ(mixture_of(&state, one), (Mixture{{0, {2}}})) << "undone before a row came";
     state.position = 0;  // nothing was read: there is nothing to keep
+    state.mixture = {{0, {2}}};
     EXPECT_EQ(mixture_of(&state, two), (Mixture{{0, {1, 1}}}));
 }
 
@@ -41,6 +44,8 @@ TEST(Mixture, AChangeThatTheRunWentBackBehindStaysAtItsRow) {
     state.mixture = {{0, {1}}};
     EXPECT_EQ(mixture_of(&state, now, recorded), recorded);
     EXPECT_EQ(mixture_of(&state, now), (Mixture{{0, {1}}, {40, {2}}})) << "nothing is known of it";
+    state.mixture = recorded;  // as a fork has it, whose own record begins there
+    EXPECT_EQ(mixture_of(&state, now), recorded);
     state.position = 0;
     EXPECT_EQ(mixture_of(&state, now, recorded), recorded);
     EXPECT_EQ(mixture_of(nullptr, now, recorded), recorded) << "no checkpoint is left";
@@ -58,6 +63,14 @@ TEST(Mixture, AnotherChangeAfterTheRunWentBackHoldsFromThere) {
     EXPECT_EQ(mixture_of(&state, parse({"data.sources.0.weight=1"}), recorded), (Mixture{{0, {1}}})) << "undone";
     state.mixture = {{0, {5}}};  // the record is of other rows
     EXPECT_EQ(mixture_of(&state, parse({"data.sources.0.weight=2"}), recorded), (Mixture{{0, {5}}, {40, {2}}}));
+}
+
+TEST(Mixture, TwoOrdersAreTheSameUntilTheirFirstDifference) {
+    constexpr auto kNever = std::numeric_limits<std::uint64_t>::max();
+    EXPECT_EQ(same_rows_until({{0, {1}}}, {{0, {1}}}), kNever);
+    EXPECT_EQ(same_rows_until({{0, {1}}}, {{0, {2}}}), 0U);
+    EXPECT_EQ(same_rows_until({{0, {1}}, {80, {2}}}, {{0, {1}}}), 80U);
+    EXPECT_EQ(same_rows_until({{0, {1}}, {80, {2}}}, {{0, {1}}, {40, {2}}}), 40U);
 }
 
 }  // namespace

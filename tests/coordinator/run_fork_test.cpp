@@ -123,10 +123,35 @@ TEST_F(ForkedRun, JudgesOtherTextByItsOwnLossesAlone) {
     checkpoint::copy_checkpoint(parent_.older_checkpoint, parent_.run_dir, 2, checkpoint::to_json(trained),
                                 [] { return true; });
     EXPECT_EQ(state_of(fork_run(options()).checkpoint).anomalies, trained.anomalies) << "the same rows";
+    ForkOptions apart = options({"model.attention=document"});
+    apart.run_dir = parent_.root / "runs/apart";
+    EXPECT_TRUE(state_of(fork_run(apart).checkpoint).anomalies.is_null()) << "the same rows, asked otherwise";
     std::ofstream(parent_.root / "other.txt") << "another text, of which no row was seen\n";
     ForkOptions other = options({"data.sources.0.path=other.txt"});
     other.run_dir = parent_.root / "runs/other";
     EXPECT_TRUE(state_of(fork_run(other).checkpoint).anomalies.is_null());
+}
+
+// Its parent changed the mixture at row 96 and left out rows before and behind that; the fork keeps the old one.
+TEST_F(ForkedRun, LeavesOutNoOtherRowsInTheirPlaceAndKnowsWhichWereRefusedBeforeIt) {
+    {
+        Journal journal(RunDirectory(parent_.run_dir).journal());
+        journal.add("mixture_changed",
+                    {{"mixture", {{{"first", 0}, {"weights", {1}}}, {{"first", 96}, {"weights", {3}}}}}});
+        journal.add("rows_left_out", {{"first", 64}, {"count", 32}, {"step", 3}, {"why", "quarantine"}});
+        journal.add("rows_left_out", {{"first", 320}, {"count", 96}, {"step", 9}, {"why", "rollback"}});
+        journal.add("step_refused", {{"step", 1}, {"position", 0}, {"rows", 8}});
+        journal.add("step_refused", {{"step", 90}, {"position", 16}, {"rows", 8}});
+    }
+    checkpoint::RunState trained = state_of(parent_.older_checkpoint);
+    trained.position = 16;
+    checkpoint::copy_checkpoint(parent_.older_checkpoint, parent_.run_dir, 2, checkpoint::to_json(trained),
+                                [] { return true; });
+    fork_run(options());
+    const auto journal = read_journal(RunDirectory(fork_).journal());
+    EXPECT_EQ(to_json(left_out_rows(journal)).dump(), "[[64,32]]");
+    ASSERT_EQ(refused_batches(journal).size(), 1U);
+    EXPECT_EQ(refused_batches(journal)[0].rows.first, 0U);
 }
 
 TEST_F(ForkedRun, LeavesOutTheRowsThatItsParentLeavesOut) {

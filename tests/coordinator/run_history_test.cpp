@@ -134,6 +134,16 @@ TEST(RefusedBatches, AreThoseInFrontOfThePositionThatTrainingWentOnFrom) {
     EXPECT_EQ(first_rows({handed_over}), std::vector<std::uint64_t>{16}) << "as a fork has it";
 }
 
+TEST(OtherTargets, AreThoseOfDocumentsThatWereForgottenAndOfForksThatAttendOtherwise) {
+    const json forgot = {{"event", "run_file_changed"}, {"changes", {"data.forget: saved \"\", now \"list\""}}};
+    const json lasts = {{"event", "run_file_changed"}, {"changes", {"train.steps: saved 3, now 4"}}};
+    EXPECT_FALSE(other_targets({lasts}));
+    EXPECT_TRUE(other_targets({forgot, lasts}));
+    EXPECT_FALSE(other_targets({forgot, {{"event", "started_over"}}}));
+    EXPECT_TRUE(other_targets({{{"event", "forked"}, {"other_targets", true}}, lasts}));
+    EXPECT_FALSE(other_targets({{{"event", "forked"}, {"other_targets", false}}}));
+}
+
 TEST(RecordedMixture, IsTheLastThatWasToldSinceTheRunStartedOver) {
     const auto changed = [](const std::vector<data::MixtureSegment>& mixture) {
         return json{{"event", "mixture_changed"}, {"mixture", data::to_json(mixture)}};

@@ -127,6 +127,8 @@ TEST_F(FaultMatrix, Row26AnotherModelTokenizerOrCorpusIsRefusedNamingIt) {
     const Ended corpus = kiban(run({}));
     EXPECT_EQ(corpus.exit_code, 78);
     EXPECT_TRUE(contains(corpus.output, "the corpus has changed (manifest digest: saved ")) << corpus.output;
+    EXPECT_TRUE(contains(corpus.output, "its first sources are not those that the run was trained on"))
+        << corpus.output;
     EXPECT_EQ(csv("run"), before);
 }
 

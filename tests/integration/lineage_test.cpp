@@ -127,9 +127,22 @@ TEST_F(Lineage, AMixtureThatChangesAndASourceThatIsAddedRepeatAndLoseNoRow) {
     std::vector<std::string> certify = changed;
     certify.insert(certify.end(), {"--verify-resume", "20"});
     EXPECT_EQ(train(90, certify).exit_code, 0);
-    const Ended other = train(90, {"--set", "data.sources.2.path=more.txt", "--verify-resume", "20"});
+    const Ended weighed = train(90, {"--set", "data.sources.2.path=more.txt", "--verify-resume", "20"});
+    EXPECT_EQ(weighed.exit_code, 0) << "the mixture is the record's\n" << weighed.output;
+    const Ended other = train(90, {"--verify-resume", "20"});
     EXPECT_EQ(other.exit_code, 78) << other.output;
-    EXPECT_TRUE(contains(other.output, "expected sources with the weights 0.5, 2, 1")) << other.output;
+
+    // Other targets than now cannot be counted, and a fork of such a fork knows it.
+    ASSERT_EQ(
+        kiban({"fork", "run", "--step", "90", "--run-dir", "apart", "--set", "model.attention=document"}).exit_code, 0);
+    ASSERT_EQ(kiban({"fork", "apart", "--step", "90", "--run-dir", "later"}).exit_code, 0);
+    for (const char* run : {"apart", "later"}) {
+        const Ended refused = kiban({"rows", (dir_ / run).string(), "--targets"});
+        EXPECT_EQ(refused.exit_code, 78) << refused.output;
+        EXPECT_TRUE(contains(refused.output, "cannot count the targets")) << refused.output;
+        const Ended counted = kiban({"rows", (dir_ / run).string()});
+        EXPECT_EQ(counted.exit_code, 0) << counted.output;
+    }
 
     // The same weights again are no change, and fewer sources are refused.
     EXPECT_EQ(train(95, changed).exit_code, 0);

@@ -177,11 +177,13 @@ class SlurmSoakOfThree : public SlurmSoak {
         daemon = first_line(daemon);
         ASSERT_FALSE(daemon.empty());
         const auto host = std::filesystem::read_symlink("/proc/" + daemon + "/ns/uts");
-        for (const std::string& name : monitoring::names_in("/proc")) {
-            if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-            std::error_code gone;
-            if (std::filesystem::read_symlink("/proc/" + name + "/ns/uts", gone) == host && !gone)
-                ::kill(std::stoi(name), SIGKILL);
+        for (const int signal : {SIGSTOP, SIGKILL}) {  // none is to tell that another is gone
+            for (const std::string& name : monitoring::names_in("/proc")) {
+                if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+                std::error_code gone;
+                if (std::filesystem::read_symlink("/proc/" + name + "/ns/uts", gone) == host && !gone)
+                    ::kill(std::stoi(name), signal);
+            }
         }
     }
 };
@@ -275,7 +277,7 @@ TEST_F(SlurmSoak, ARunOverTwoNodesBySrunSurvivesTheKillOfAWorker) {
     ASSERT_EQ(::kill(victim, SIGKILL), 0);
     ASSERT_TRUE(ends(job)) << job_log();
     EXPECT_EQ(state_of(job), "COMPLETED") << job_log();
-    EXPECT_EQ(journaled("run", "attempt_ended"), 2U) << job_log();
+    EXPECT_EQ(journaled("run", "attempt_ended"), 3U) << "preparation, the one killed, the last\n" << job_log();
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
     EXPECT_EQ(csv("run"), csv("whole"));
 }

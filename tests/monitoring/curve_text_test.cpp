@@ -53,6 +53,21 @@ TEST(Csv, PrintsTheShortestFormThatReadsBackAndLeavesOutWhatWasNotEvaluated) {
               "2,1536,0.30000000000000004,1e-05,3,2.5,0.125,0.25,1700000000.5,3\n");
 }
 
+// Its documents are forgotten: it made no update, and nothing was measured.
+TEST(AStepWithoutTargets, HasNoLossAndNoNormInAnyText) {
+    CurveRow row = row_of(4);
+    row.loss = std::numeric_limits<double>::quiet_NaN();
+    row.grad_norm = 0;
+    std::ostringstream csv;
+    write_csv(csv, {row}, /*with_timing=*/false);
+    EXPECT_TRUE(contains(csv.str(), "\n4,3072,,")) << csv.str();
+    std::ostringstream metrics;
+    write_openmetrics(metrics, {row}, "demo");
+    EXPECT_FALSE(contains(metrics.str(), "\nkiban_train_loss_nats{")) << metrics.str();
+    EXPECT_FALSE(contains(metrics.str(), "\nkiban_grad_norm{")) << metrics.str();
+    EXPECT_TRUE(contains(metrics.str(), "\nkiban_learning_rate{")) << metrics.str();
+}
+
 TEST(OpenMetrics, HoldsEveryStepOnItsSecondFrom2000) {
     std::ostringstream out;
     write_openmetrics(out, {row_of(4), row_of(5)}, "a \"run\"\\\n");

@@ -92,6 +92,16 @@ TEST(CurveWatch, StepsWithoutATargetAreNoEvents) {
     EXPECT_EQ(list(events_of(with_gaps)), expected);
 }
 
+// A source is added at step 500, and its holdout with it: what jumps there is not the network.
+TEST(CurveWatch, AnotherHoldoutIsJudgedByItself) {
+    auto rows = rows_with_accuracy(0);
+    ASSERT_EQ(words(events_of(rows)).count("threshold_effect/holdout_accuracy"), 1u);
+    for (CurveRow& row : rows) {
+        if (row.step > 500 && row.eval_targets != 0) row.eval_targets = 1500;
+    }
+    for (const Event& event : events_of(rows)) EXPECT_EQ(event.series, Series::train_loss) << describe(event);
+}
+
 TEST(CurveWatch, TellsTheStoryOfARun) {
     const auto events = events_of(eventful_rows());
     const auto found = words(events);
