@@ -107,7 +107,7 @@ std::optional<Loaded> load(const std::filesystem::path& file) {
         const std::uint64_t places_bytes = footer.documents * sizeof(std::uint64_t);
         if (footer.magic == kMagic && footer.documents <= body && places_bytes + footer.result_bytes == body) {
             loaded.places.resize(footer.documents);
-            std::memcpy(loaded.places.data(), content->data(), places_bytes);
+            if (places_bytes > 0) std::memcpy(loaded.places.data(), content->data(), places_bytes);
             loaded.result = json::parse(content->substr(places_bytes, footer.result_bytes), nullptr, false);
             if (!loaded.result.is_discarded()) return loaded;
         }
