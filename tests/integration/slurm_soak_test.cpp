@@ -171,20 +171,24 @@ TEST_F(SlurmSoak, Row22TheLossOfTheBatchHostUnderNoKillIsTakenUpByTheNextJobOfAC
 class SlurmSoakOfThree : public SlurmSoak {
   protected:
     SlurmSoakOfThree() { nodes_ = 3; }
-    // Everything on the node is gone at once: its daemon, and what it had started.
+    // Everything on the node is gone at once: its daemons, and what they had started. Nobody is to tell of another:
+    // first go those that report to Slurm, then the youngest, so that srun's child, which cancels its step, goes before
+    // srun.
     void kill_node(const std::string& node) {
         std::string daemon = text_of(dir_ / "slurm/run" / fmt::format("slurmd.{}.pid", node));
         daemon = first_line(daemon);
         ASSERT_FALSE(daemon.empty());
         const auto host = std::filesystem::read_symlink("/proc/" + daemon + "/ns/uts");
-        for (const int signal : {SIGSTOP, SIGKILL}) {  // none is to tell that another is gone
-            for (const std::string& name : monitoring::names_in("/proc")) {
-                if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-                std::error_code gone;
-                if (std::filesystem::read_symlink("/proc/" + name + "/ns/uts", gone) == host && !gone)
-                    ::kill(std::stoi(name), signal);
-            }
+        std::vector<std::pair<bool, int>> processes;  // of Slurm's daemons, number
+        for (const std::string& name : monitoring::names_in("/proc")) {
+            if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+            std::error_code gone;
+            if (std::filesystem::read_symlink("/proc/" + name + "/ns/uts", gone) != host || gone) continue;
+            processes.emplace_back(first_line(text_of("/proc/" + name + "/comm")).starts_with("slurm"),
+                                   std::stoi(name));
         }
+        std::ranges::sort(processes, std::greater<>());
+        for (const auto& [of_slurm, process] : processes) ::kill(process, SIGKILL);
     }
 };
 
