@@ -35,8 +35,4 @@ void RowLedger::use(const RowRef& row) {
     ++source.used;
 }
 
-bool RowLedger::faulty() const {
-    return std::ranges::any_of(sources_, [](const auto& source) { return source.repeated > 0 || source.lost > 0; });
-}
-
 }  // namespace kiban::data

@@ -16,6 +16,8 @@ struct SourceLedger {
     std::uint64_t used = 0;      // rows of that epoch, each once
     std::uint64_t repeated = 0;  // that came again in their epoch, or when it was over
     std::uint64_t lost = 0;      // that had not come when another epoch began
+
+    bool faulty() const { return repeated > 0 || lost > 0; }
 };
 
 class RowLedger {
@@ -26,8 +28,6 @@ class RowLedger {
     /// Rows come in the order of the run. DataError for a row that its source does not have.
     void use(const RowRef& row);
     const std::vector<SourceLedger>& sources() const { return sources_; }
-    /// Whether any source had a row repeated or lost.
-    bool faulty() const;
 
   private:
     std::vector<SourceLedger> sources_;

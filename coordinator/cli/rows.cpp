@@ -111,7 +111,7 @@ void check_targets(const RowsOptions& options, const RunDirectory& directory, co
 void check_ledger(const RunDirectory& directory, const data::Manifest& manifest, const data::RowLedger& ledger) {
     for (std::size_t i = 0; i < ledger.sources().size(); ++i) {
         const data::SourceLedger& source = ledger.sources()[i];
-        if (source.repeated == 0 && source.lost == 0) continue;
+        if (!source.faulty()) continue;
         throw DataError(
             "source '{}' of '{}': expected that each row came once in an epoch, found {} that came again and {} that "
             "never came",

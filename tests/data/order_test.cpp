@@ -171,7 +171,7 @@ TEST(SampleOrder, GoesOnWithEachSourcesNextRowWhereTheMixtureChanges) {
     }
     for (std::size_t source = 0; source < 3; ++source)
         EXPECT_NEAR(static_cast<double>(counts[source] - at_700[source]), 1300.0 / 3, 1) << source;
-    EXPECT_FALSE(ledger.faulty());
+    EXPECT_FALSE(std::ranges::any_of(ledger.sources(), &SourceLedger::faulty));
     EXPECT_EQ(ledger.sources()[0].epoch, counts[0] / 97);
 }
 
@@ -225,7 +225,7 @@ TEST(RowLedger, FindsARowThatComesAgainAndOneThatNeverCame) {
     RowLedger ledger({3, 2});
     for (const std::uint64_t row : {2U, 0U, 1U}) ledger.use({0, 0, row});
     ledger.use({0, 1, 1});
-    EXPECT_FALSE(ledger.faulty());
+    EXPECT_FALSE(std::ranges::any_of(ledger.sources(), &SourceLedger::faulty));
     ledger.use({0, 1, 1});
     EXPECT_EQ(ledger.sources()[0].repeated, 1U);
     ledger.use({0, 0, 1});  // its epoch is over
@@ -234,7 +234,7 @@ TEST(RowLedger, FindsARowThatComesAgainAndOneThatNeverCame) {
     ledger.use({1, 2, 0});  // a row of epoch 0, and both of epoch 1
     EXPECT_EQ(ledger.sources()[1].lost, 3U);
     EXPECT_EQ(ledger.sources()[1].used, 1U);
-    EXPECT_TRUE(ledger.faulty());
+    EXPECT_TRUE(std::ranges::any_of(ledger.sources(), &SourceLedger::faulty));
     EXPECT_NE(message_of<DataError>([&] { ledger.use({1, 2, 2}); }).find("row 2 of source 1"), std::string::npos);
 }
 
@@ -247,7 +247,7 @@ TEST(RowLedger, FindsTheRowsThatAnOrderBegunAnewRepeats) {
     RowLedger ledger({100, 100});
     for (std::uint64_t position = 0; position < 150; ++position)
         ledger.use(position < 60 ? first.at(position) : second.at(position));
-    EXPECT_TRUE(ledger.faulty());
+    EXPECT_TRUE(std::ranges::any_of(ledger.sources(), &SourceLedger::faulty));
 }
 
 std::vector<OrderSource> three_sources() { return {{"alpha", 997, 5}, {"beta", 64, 1}, {"gamma", 1, 0.01}}; }
