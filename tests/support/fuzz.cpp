@@ -17,7 +17,11 @@
 namespace kiban::testing {
 namespace {
 
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr unsigned kHangSeconds = 900;  // much slower, and not optimised
+#else
 constexpr unsigned kHangSeconds = 60;
+#endif
 constexpr std::uint64_t kExecutionsAnAlarm = 256;
 
 const std::string* current = nullptr;  // for the signal handler
