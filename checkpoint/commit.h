@@ -58,24 +58,28 @@ void reject_checkpoint(const std::filesystem::path& run_dir, const CheckpointInf
 /// Whether COMMIT, MANIFEST and file sizes agree (no payload read); otherwise the reason.
 std::optional<std::string> quick_fault(const std::filesystem::path& checkpoint);
 
-/// Newest checkpoint without a quick fault (faulty ones are rejected on the way); nullopt when there never was one.
+/// Newest checkpoint without a quick fault (faulty ones are rejected on the way, and `on_rejected` told of each, with
+/// the reason); nullopt when there never was one.
 /// IoError when one cannot be read: that may pass, and rejects nothing.
 /// CheckpointError when there are candidates and none is valid: never start over silently. Also when the newest was
 /// written by a newer Kiban: that is neither passed over nor rejected.
-std::optional<CheckpointInfo> newest_checkpoint(const std::filesystem::path& run_dir);
+std::optional<CheckpointInfo> newest_checkpoint(
+    const std::filesystem::path& run_dir,
+    const std::function<void(const CheckpointInfo&, const std::string& reason)>& on_rejected = {});
 
 /// What retention keeps besides pinned checkpoints and the newest promoted one with the sound one before it.
 struct RetentionRule {
     std::uint32_t keep = 3;             // newest without a quick fault; at least 2 whatever it says
     std::uint64_t milestone_steps = 0;  // and the oldest in each [n m, (n + 1) m) steps, n from 1; 0: none
-    std::filesystem::path in_use = {};  // the one that is being loaded
+    /// Names of those that somebody reads, who does not drive the run; asked anew when one is about to go, and right
+    /// after. None: nobody. The run's own workers load while nothing is committed.
+    std::function<std::vector<std::string>()> in_use = {};
 };
 
 /// Deletes what the rule does not keep; nothing newer than the oldest of the newest ones. Sweeps staging of other
 /// saves. Only after a commit. Fault point ckpt.retention.
 void apply_retention(const std::filesystem::path& run_dir, const RetentionRule& rule);
-void apply_retention(const std::filesystem::path& run_dir, std::uint32_t keep,
-                     const std::filesystem::path& in_use = {});
+void apply_retention(const std::filesystem::path& run_dir, std::uint32_t keep);
 
 /// Records for ever that a checkpoint is good: `healthy_steps` steps after it had a finite loss.
 void promote_checkpoint(const std::filesystem::path& run_dir, const CheckpointInfo& checkpoint,

@@ -19,6 +19,10 @@ bool is_in(const std::vector<std::string>& names, const std::string& name) {
     return std::ranges::find(names, name) != names.end();
 }
 
+std::vector<std::string> names_in_use(const RetentionRule& rule) {
+    return rule.in_use ? rule.in_use() : std::vector<std::string>{};
+}
+
 // Every directory with the name of a checkpoint, rejected or not, newest first.
 std::vector<CheckpointName> scan(const fs::path& run_dir) {
     std::vector<CheckpointName> names;
@@ -75,7 +79,7 @@ std::set<std::string> kept_names(const fs::path& run_dir, const std::vector<Chec
     const auto promoted = promoted_checkpoints(run_dir);
     const auto pinned = pinned_checkpoints(run_dir);
     std::set<std::string> kept(pinned.begin(), pinned.end());
-    if (!rule.in_use.empty()) kept.insert(last_name(rule.in_use));
+    for (const std::string& name : names_in_use(rule)) kept.insert(name);
     std::uint32_t newest = 0;
     int proven = 0;  // 1: the newest promoted one is found, 2: the one before it too
     std::map<std::uint64_t, std::string> milestones;
@@ -129,12 +133,14 @@ void reject_checkpoint(const fs::path& run_dir, const CheckpointInfo& checkpoint
     append_record(rejected_file(run_dir), name, {{"reason", reason}}, "ckpt.reject");
 }
 
-std::optional<CheckpointInfo> newest_checkpoint(const fs::path& run_dir) {
+std::optional<CheckpointInfo> newest_checkpoint(
+    const fs::path& run_dir, const std::function<void(const CheckpointInfo&, const std::string&)>& on_rejected) {
     const auto candidates = list_checkpoints(run_dir);
     for (const CheckpointInfo& candidate : candidates) {
         const auto fault = fault_of(candidate.directory);
         if (!fault) return candidate;
         reject_checkpoint(run_dir, candidate, *fault);
+        if (on_rejected) on_rejected(candidate, *fault);
     }
     const auto rejected = rejected_names(run_dir);
     if (rejected.empty() && scan(run_dir).empty()) return std::nullopt;
@@ -144,8 +150,8 @@ std::optional<CheckpointInfo> newest_checkpoint(const fs::path& run_dir) {
         run_dir.string(), rejected.size(), rejected_file(run_dir).string());
 }
 
-void apply_retention(const fs::path& run_dir, std::uint32_t keep, const fs::path& in_use) {
-    apply_retention(run_dir, RetentionRule{keep, 0, in_use});
+void apply_retention(const fs::path& run_dir, std::uint32_t keep) {
+    apply_retention(run_dir, RetentionRule{.keep = keep});
 }
 
 void apply_retention(const fs::path& run_dir, const RetentionRule& rule) {
@@ -155,8 +161,9 @@ void apply_retention(const fs::path& run_dir, const RetentionRule& rule) {
     for (const CheckpointName& name : names) {
         const std::string text = name.text();
         if (kept.contains(text)) continue;
-        throw_away_unless(checkpoints_of(run_dir), checkpoints_of(run_dir) / text,
-                          [&] { return is_in(pinned_checkpoints(run_dir), text); });  // pinned since
+        throw_away_unless(checkpoints_of(run_dir), checkpoints_of(run_dir) / text, [&] {  // since then
+            return is_in(pinned_checkpoints(run_dir), text) || is_in(names_in_use(rule), text);
+        });
     }
     sweep_older_staging(run_dir, names.front());
 }

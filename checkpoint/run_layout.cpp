@@ -39,9 +39,9 @@ void throw_away(const fs::path& checkpoints, const fs::path& directory) {
 }
 
 void throw_away_unless(const fs::path& checkpoints, const fs::path& directory, const std::function<bool()>& stays) {
-    if (stays()) return;
     const fs::path trash = trash_of(checkpoints);
     monitoring::make_directories(trash);
+    if (stays()) return;
     const fs::path doomed = trash / fmt::format("{}.{}", last_name(directory), make_nonce());
     monitoring::rename_durably(directory, doomed, "ckpt.retention");
     if (stays()) {

@@ -201,13 +201,20 @@ struct Preparation::Impl {
                                });
     }
 
-    /// To the next wave, or to the end, when nothing is left of this one.
+    /// To the next wave, or to the end, when nothing is left of this one. What the disk refuses the next call tries
+    /// anew.
     void advance() {
-        try {
-            while (!finished && pool.all_done()) start_next_wave();
-        } catch (const IoError&) {
-            // Another process may have published the same bytes and removed the staging directory.
-            if (!adopt_published()) throw;
+        while (!finished && pool.all_done()) {
+            const Wave before = wave;
+            const std::size_t tasks = pool.all().size();
+            try {
+                start_next_wave();
+            } catch (const IoError&) {
+                wave = before;
+                pool.forget_from(tasks);
+                // Another process may have published the same bytes and removed the staging directory.
+                if (!adopt_published()) throw;
+            }
         }
     }
 
@@ -323,6 +330,7 @@ bool Preparation::finished() const { return impl_->finished; }
 
 std::optional<json> Preparation::next_task() {
     if (impl_->adopt_published()) return std::nullopt;
+    impl_->advance();  // the disk may have refused it
     return impl_->pool.hand_out();
 }
 

@@ -43,7 +43,8 @@ class Preparation {
     bool finished() const;
     /// A task nobody has, as JSON with an "id"; nullopt when all are handed out (wait for complete()) or none is left.
     std::optional<nlohmann::json> next_task();
-    /// The result of run_task() for task `id`. When the last one is in, publishes the manifest.
+    /// The result of run_task() for task `id`. When the last one is in, publishes the manifest; after an IoError
+    /// next_task() tries that anew.
     void complete(std::uint64_t id, const nlohmann::json& result);
     /// The worker that had it is gone: hand it out again.
     void give_back(std::uint64_t id);

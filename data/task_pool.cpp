@@ -52,6 +52,14 @@ void TaskPool::give_back(std::uint64_t id) {
     queue_.push_front(id);
 }
 
+void TaskPool::forget_from(std::size_t first) {
+    std::erase_if(queue_, [first](std::uint64_t id) { return id >= first; });
+    for (std::size_t id = first; id < tasks_.size(); ++id) {
+        if (tasks_[id].state == State::done) --done_;
+    }
+    tasks_.erase(tasks_.begin() + static_cast<std::ptrdiff_t>(first), tasks_.end());
+}
+
 const TaskPool::Task& TaskPool::at(std::uint64_t id) const {
     KIBAN_CHECK(id < tasks_.size(), "task {} of {}", id, tasks_.size());
     return tasks_[id];

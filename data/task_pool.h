@@ -35,6 +35,8 @@ class TaskPool {
     void set_done(std::uint64_t id, nlohmann::json result);
     /// A task that is handed out is waiting again, before all others.
     void give_back(std::uint64_t id);
+    /// Takes back what an add() that failed half-way has added: the tasks from this id on.
+    void forget_from(std::size_t first);
 
     /// InternalError for an id that no task has.
     const Task& at(std::uint64_t id) const;

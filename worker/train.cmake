@@ -15,7 +15,7 @@ kiban_room(trainer
           preflight/preflight.cpp preflight/training_bits.cpp
           train/compute_device.cpp train/control.cpp train/evaluation.cpp train/generation.cpp train/health.cpp train/initial_state.cpp train/job_corpus.cpp train/jobs.cpp
           train/launched_as.cpp train/loading.cpp train/memory_limit.cpp train/passes.cpp train/rows.cpp train/runtime.cpp
-          train/saving.cpp train/stacks.cpp train/step_traffic.cpp train/trainer.cpp
+          train/saving.cpp train/stacks.cpp train/step_traffic.cpp train/trainer.cpp train/trainer_refusals.cpp
   LINK kiban::comm kiban::model kiban::checkpoint kiban::data kiban::job kiban::config kiban::protocol)
 
 add_executable(kiban-worker main.cpp)

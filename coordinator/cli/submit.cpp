@@ -11,6 +11,8 @@
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/run_file_options.h"
+#include "coordinator/launch/launch_facts.h"
+#include "monitoring/error.h"
 
 namespace kiban::coordinator {
 
@@ -23,6 +25,8 @@ void add_submit_command(CLI::App& app, int& exit_code) {
     command->add_option("OPTIONS", *sbatch_options, "sbatch options, after --");
     command->callback([run_file, nodes, sbatch_options, &exit_code] {
         const RunFile resolved = run_file->read();
+        if (const auto fault = fault_of_interface(resolved.launch.control_interface, *nodes); !fault.empty())
+            throw ConfigError("{}, such as --set launch.control_interface=ib0", fault);
         exit_code =
             submit({.run_dir = resolved.run_dir(),
                     .run_file = std::filesystem::absolute(run_file->file()),

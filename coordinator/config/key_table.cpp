@@ -216,7 +216,7 @@ std::vector<Key<RunFile>> cluster_keys() {
         KIBAN_RUN_KEY(checkpoint.scrub_megabytes_per_second, above(0), kResumable, "MB/s",
                       "at most, so that re-reading disturbs nobody"),
         KIBAN_RUN_KEY(monitoring.listen, Text{}, kResumable, "",
-                      "address of /metrics, an IPv4 ADDRESS:PORT; port 0: a free one; empty: not served"),
+                      "address of /metrics, an IPv4 ADDRESS:PORT; port 0: a free one; empty: not served. Where another run on the machine has the default one, a free one is taken (`targets.json`)"),
         KIBAN_RUN_KEY(monitoring.progress_interval_seconds, above(0), kLive, "seconds",
                       "between progress lines when the output is no terminal"),
         KIBAN_RUN_KEY(monitoring.peak_flops, at_least(0), kResumable, "1/s",

@@ -12,6 +12,10 @@ std::vector<double> weights_of(const RunFile& run_file) {
     return weights;
 }
 
+data::RowLayout layout_of(const RunFile& run_file) {
+    return {.packing = run_file.data.packing, .documents_apart = run_file.model.attention == AttentionScope::document};
+}
+
 namespace {
 
 // Before mixtures could change, that of the stored run file was the whole order's.

@@ -8,12 +8,16 @@
 
 #include "checkpoint/state.h"
 #include "coordinator/config/run_file.h"
+#include "data/corpus.h"
 #include "data/order.h"
 
 namespace kiban::coordinator {
 
 /// Of the run file's sources, in their order.
 std::vector<double> weights_of(const RunFile& run_file);
+
+/// How the run file's rows are made of documents.
+data::RowLayout layout_of(const RunFile& run_file);
 
 /// The mixture of a run that goes on from `saved` (null: from its first row) with this run file. `recorded`: what the
 /// run's record has of the whole order; none before a first change, then the checkpoint's own. A change that came to be

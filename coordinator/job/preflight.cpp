@@ -98,27 +98,66 @@ Finding of_directory(const std::vector<PreflightRow>& rows, const PreflightExpec
                     expected.directory, fmt::join(hosts, ", "))};
 }
 
-// The bits that most workers have are taken for right.
-Finding of_bits(const std::vector<PreflightRow>& rows) {
-    std::map<std::string, std::vector<const PreflightRow*>> groups;
-    for (const PreflightRow& row : rows) groups[row.bits].push_back(&row);
-    const auto most = std::max_element(groups.begin(), groups.end(),
-                                       [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
-    if (groups.size() == 1)
-        return {Kind::fine, "training step", fmt::format("every worker computes the same bits ({:.12})", most->first)};
-    const PreflightRow& right = *most->second.front();
-    std::map<std::string, std::string> others;
+struct HostBits {
+    std::set<std::string> bits;  // of its workers
+    std::string kernels;
+};
+
+using BitsOfHosts = std::map<std::string, HostBits>;
+
+BitsOfHosts bits_of_hosts(const std::vector<PreflightRow>& rows) {
+    BitsOfHosts hosts;
     for (const PreflightRow& row : rows) {
-        if (row.bits == right.bits) continue;
-        others.emplace(row.host,
-                       row.kernels == right.kernels
-                           ? fmt::format("{} with the same kernels: its hardware is at fault, exclude it", row.host)
-                           : fmt::format("{} with other kernels ({} instead of {}): its processor is another one, "
-                                         "ask for one kind (sbatch --constraint)",
-                                         row.host, row.kernels, right.kernels));
+        hosts[row.host].bits.insert(row.bits);
+        hosts[row.host].kernels = row.kernels;
     }
+    return hosts;
+}
+
+std::string why_other(const std::string& host, const std::string& kernels, const std::string& right_kernels) {
+    if (kernels == right_kernels)
+        return fmt::format("{} with the same kernels: its hardware is at fault, exclude it", host);
+    return fmt::format(
+        "{} with other kernels ({} instead of {}): its processor is another one, ask for one kind (sbatch "
+        "--constraint)",
+        host, kernels, right_kernels);
+}
+
+// Without a majority nobody is to blame.
+std::string undecided(const BitsOfHosts& hosts) {
+    std::vector<std::string> names;
+    std::set<std::string> kernels;
+    for (const auto& [host, found] : hosts) {
+        names.push_back(fmt::format("{} ({})", host, found.kernels));
+        kernels.insert(found.kernels);
+    }
+    return fmt::format("{}, and no majority says which of them are right: {}", fmt::join(names, ", "),
+                       kernels.size() > 1 ? "their kernels differ, ask for one kind of processor (sbatch --constraint)"
+                                          : "look again with one more node");
+}
+
+// The bits that most nodes have are taken for right. A node whose own workers disagree has no say.
+Finding of_bits(const std::vector<PreflightRow>& rows) {
+    BitsOfHosts hosts = bits_of_hosts(rows);
     std::vector<std::string> texts;
-    for (const auto& [host, text] : others) texts.push_back(text);
+    for (const auto& [host, found] : hosts) {
+        if (found.bits.size() > 1)
+            texts.push_back(fmt::format("{} from worker to worker: its hardware is at fault, exclude it", host));
+    }
+    std::erase_if(hosts, [](const auto& host) { return host.second.bits.size() > 1; });
+    std::map<std::string, std::size_t> votes;
+    for (const auto& [host, found] : hosts) ++votes[*found.bits.begin()];
+    const auto most = std::ranges::max_element(votes, {}, [](const auto& vote) { return vote.second; });
+    if (texts.empty() && votes.size() == 1)
+        return {Kind::fine, "training step", fmt::format("every worker computes the same bits ({:.12})", most->first)};
+    if (votes.size() > 1 && most->second * 2 <= hosts.size()) {
+        texts.push_back(undecided(hosts));
+    } else if (votes.size() > 1) {
+        const auto has_right = [&](const auto& host) { return host.second.bits.contains(most->first); };
+        const std::string right_kernels = std::ranges::find_if(hosts, has_right)->second.kernels;
+        for (const auto& host : hosts)
+            if (!has_right(host)) texts.push_back(why_other(host.first, host.second.kernels, right_kernels));
+    }
     return {Kind::missing, "training step", fmt::format("other bits on {}", fmt::join(texts, "; "))};
 }
 

@@ -64,6 +64,8 @@ Environment launcher_environment(bool one_machine) {
     return {{"OMPI_MCA_btl_tcp_if_include", "lo"}, {"OMPI_MCA_oob_tcp_if_include", "lo"}};
 }
 
+bool is_loopback(const std::string& interface) { return interface == "lo" || interface.starts_with("127."); }
+
 Environment worker_environment(const Cpu& cpu, int threads, const Environment& current) {
     Environment wanted = {
         // Waiting threads and ranks yield the core: on a shared machine spinning costs up to 600 times.

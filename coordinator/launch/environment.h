@@ -37,6 +37,9 @@ using Environment = std::map<std::string, std::string>;
 /// loopback.
 Environment launcher_environment(bool one_machine);
 
+/// Whether a launch.control_interface is one that no other machine reaches.
+bool is_loopback(const std::string& interface);
+
 /// For a worker, decided on its own node. Leaves out what `current` has already, except OMP_NUM_THREADS.
 Environment worker_environment(const Cpu& cpu, int threads, const Environment& current);
 

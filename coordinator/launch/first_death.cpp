@@ -8,7 +8,7 @@ namespace kiban::coordinator {
 
 std::optional<FirstDeath> first_death(const std::string& launcher_errors) {
     static const std::regex mpirun(R"(process rank (\d{1,7})[^\n]* on node ([A-Za-z0-9._-]+) exited)");
-    static const std::regex srun(R"(error: ([A-Za-z0-9._-]+): task (\d{1,7}): )");
+    static const std::regex srun(R"(error: ([A-Za-z0-9._-]+): tasks? (\d{1,7})[-,\d]*: )");  // several ended alike
     std::smatch match;
     if (std::regex_search(launcher_errors, match, mpirun)) return FirstDeath{std::stoi(match[1]), match[2]};
     if (std::regex_search(launcher_errors, match, srun)) return FirstDeath{std::stoi(match[2]), match[1]};

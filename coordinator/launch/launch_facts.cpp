@@ -103,8 +103,6 @@ std::string value_of(const Environment& environment, const char* name) {
     return found == environment.end() ? "" : found->second;
 }
 
-bool is_loopback(const std::string& interface) { return interface == "lo" || interface.starts_with("127."); }
-
 bool is_here(const LaunchFacts& facts) {
     if (facts.interface == "*" || facts.interface == "0.0.0.0" || facts.interface.starts_with("127.")) return true;
     return std::ranges::any_of(facts.interfaces, [&](const std::string& known) {
@@ -151,13 +149,8 @@ Finding of_interface(const LaunchFacts& facts) {
             Kind::missing, "interface",
             fmt::format("launch.control_interface '{}' is none of this machine: it has {}", facts.interface, there)};
     }
-    if (facts.nodes > 1 && is_loopback(facts.interface)) {
-        return {
-            Kind::missing, "interface",
-            fmt::format("launch.control_interface '{}' reaches no other node, and this job has {}: name one that all "
-                        "share, of {}",
-                        facts.interface, facts.nodes, there)};
-    }
+    if (const std::string fault = fault_of_interface(facts.interface, facts.nodes); !fault.empty())
+        return {Kind::missing, "interface", fmt::format("{}, of {}", fault, there)};
     return {Kind::fine, "interface", fmt::format("{} for the control channel, of {}", facts.interface, there)};
 }
 
@@ -186,6 +179,17 @@ Finding of_clock(const LaunchFacts& facts) {
 
 }  // namespace
 
+std::string fault_of_interface(const std::string& interface, int nodes) {
+    if (nodes <= 1 || !is_loopback(interface)) return "";
+    return fmt::format(
+        "launch.control_interface '{}' reaches no other node, and this job has {}: name one that all share", interface,
+        nodes);
+}
+
+int nodes_of_job(const Environment& environment) {
+    return std::max(1, std::atoi(value_of(environment, "SLURM_JOB_NUM_NODES").c_str()));
+}
+
 LaunchFacts launch_facts(const fs::path& directory, const std::string& interface, const Environment& environment) {
     LaunchFacts facts;
     facts.has_srun = find_program("srun", environment).has_value();
@@ -195,7 +199,7 @@ LaunchFacts launch_facts(const fs::path& directory, const std::string& interface
         if (list.exit_code == 0) facts.pmi_plugins = list.text;
         std::ranges::replace(facts.pmi_plugins, '\n', ' ');
     }
-    facts.nodes = std::max(1, std::atoi(value_of(environment, "SLURM_JOB_NUM_NODES").c_str()));
+    facts.nodes = nodes_of_job(environment);
     const std::string step = value_of(environment, "SLURM_STEP_ID");
     facts.in_step = !step.empty() && !value_of(environment, "SLURM_PROCID").empty() && step != "4294967291";  // batch
     facts.open_mpi_rank = value_of(environment, "OMPI_COMM_WORLD_SIZE");

@@ -30,6 +30,12 @@ struct LaunchFacts {
 LaunchFacts launch_facts(const std::filesystem::path& directory, const std::string& interface,
                          const Environment& environment);
 
+/// Why workers on other nodes cannot reach a coordinator that listens on `interface`; empty: they can.
+std::string fault_of_interface(const std::string& interface, int nodes);
+
+/// Of the Slurm job that this process is part of; 1 outside of one.
+int nodes_of_job(const Environment& environment);
+
 /// In the order PMI, started by whom, interface, directory, clock.
 std::vector<Finding> explain(const LaunchFacts& facts);
 

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstring>
 #include <deque>
+#include <limits>
 #include <sstream>
 #include <thread>
 
@@ -22,6 +23,8 @@
 
 namespace kiban::coordinator {
 namespace {
+
+constexpr int kLastWaitSeconds = 3;  // for a process that was killed and that nobody asks about any more
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -200,7 +203,7 @@ StepProcess::StepProcess(const std::vector<std::string>& arguments, const Enviro
 }
 
 StepProcess::~StepProcess() {
-    if (!exit_code()) stop(0);
+    if (!exit_code()) stop(0, [left = kLastWaitSeconds]() mutable { return --left > 0; });
     if (descriptor_ >= 0) ::close(descriptor_);
 }
 
@@ -222,20 +225,27 @@ bool StepProcess::wait(double seconds) {
     return exit_code_.has_value();
 }
 
-int StepProcess::stop(double grace_seconds) {
-    if (exit_code()) return *exit_code_;
+bool StepProcess::wait(double seconds, const Meanwhile& meanwhile) {
+    const double end = now() + seconds;
+    do {
+        if (wait(std::min(1.0, end - now()))) return true;
+    } while (now() < end && (!meanwhile || meanwhile()));
+    return false;
+}
+
+std::optional<int> StepProcess::stop(double grace_seconds, const Meanwhile& meanwhile) {
+    if (exit_code()) return exit_code_;
     if (grace_seconds > 0) {
         ::kill(-pid_, SIGTERM);
         ::kill(-pid_, SIGCONT);  // a stopped process hears TERM only then
-        if (wait(grace_seconds)) {
+        if (wait(grace_seconds, meanwhile)) {
             ::kill(-pid_, SIGKILL);  // what it left in its group
-            return *exit_code_;
+            return exit_code_;
         }
     }
     ::kill(-pid_, SIGKILL);
-    while (!wait(1)) {
-    }
-    return *exit_code_;
+    wait(std::numeric_limits<double>::infinity(), meanwhile);
+    return exit_code_;
 }
 
 std::string StepProcess::last_error_lines(int lines) const {

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -58,7 +59,7 @@ class StepProcess {
     /// environment has no such variable.
     StepProcess(const std::vector<std::string>& arguments, const Environment& additions,
                 const std::filesystem::path& log_dir);
-    ~StepProcess();  // ends it at once when it still runs
+    ~StepProcess();  // ends it at once when it still runs, and waits some seconds for that
     StepProcess(const StepProcess&) = delete;
     StepProcess& operator=(const StepProcess&) = delete;
 
@@ -67,13 +68,18 @@ class StepProcess {
     int descriptor() const { return descriptor_; }
     /// The exit code (128 + signal when a signal ended it) once it has ended.
     std::optional<int> exit_code();
-    /// TERM to the group, KILL after `grace_seconds`; returns the exit code after the confirmed end.
-    int stop(double grace_seconds);
+    /// Asked each second of a wait: whether to wait on.
+    using Meanwhile = std::function<bool()>;
+    /// TERM to the group, KILL after `grace_seconds`, at once when `meanwhile` says no; returns the exit code after the
+    /// confirmed end. nullopt when the kernel keeps it (it waits for a disk, say) and `meanwhile` says no a second
+    /// time.
+    std::optional<int> stop(double grace_seconds, const Meanwhile& meanwhile = {});
     /// The last lines of launcher.err that say something, for messages.
     std::string last_error_lines(int lines) const;
 
   private:
     bool wait(double seconds);
+    bool wait(double seconds, const Meanwhile& meanwhile);
 
     pid_t pid_ = -1;
     int descriptor_ = -1;

@@ -24,7 +24,7 @@ void fields(V& v, Hello& m) {
 }
 template <typename V>
 void fields(V& v, Heartbeat& m) {
-    v("phase", m.phase), v("step", m.step), v("collective", m.collective);
+    v("phase", m.phase), v("step", m.step), v("collective", m.collective), v("work", m.work);
     v("resident_bytes", m.resident_bytes), v("optimizer_bytes", m.optimizer_bytes);
     v.may_be_absent("busy_seconds", m.busy_seconds);
     v.may_be_absent("busy_steps", m.busy_steps);

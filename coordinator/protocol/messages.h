@@ -48,6 +48,7 @@ struct Heartbeat {
     std::string phase;  // starting|loading|data|forward|backward|reduce|optimizer|evaluate|save|prepare|done
     std::uint64_t step = 0;
     std::uint64_t collective = 0;  // sequence number
+    std::uint64_t work = 0;        // passes of micro-batches begun so far, those of evaluations among them
     std::uint64_t resident_bytes = 0;
     std::uint64_t optimizer_bytes = 0;
     double busy_seconds = 0;       // own time in steps so far: reading rows and passes. May be absent, as the next two

@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "coordinator/protocol/silence.h"
 #include "coordinator/protocol/wake.h"
 #include "coordinator/protocol/wire.h"
 #include "monitoring/error.h"
@@ -51,7 +52,6 @@ struct WorkerChannel::Impl {
                 "is not let in",
                 run_dir.string(), attempt, fmt::join(address.addresses, ", "), address.port, timeout_seconds);
         }
-        last_heard = monotonic_seconds();
         thread = std::thread([this] { run(); });
     }
 
@@ -92,6 +92,7 @@ struct WorkerChannel::Impl {
 
     void run() {
         double next_beat = monotonic_seconds();
+        Silence silence(kHeartbeatSeconds, next_beat);
         while (!stopping) {
             const bool sent_all = send_queued();
             if (const double now = monotonic_seconds(); now >= next_beat) {
@@ -103,8 +104,8 @@ struct WorkerChannel::Impl {
                 {nullptr, wake.descriptor(), ZMQ_POLLIN, 0}};
             poll_sockets(items, 2, std::max(0.0, next_beat - monotonic_seconds()));
             wake.clear();
-            if (receive_all()) last_heard = monotonic_seconds();
-            if (monotonic_seconds() - last_heard > address.heartbeat_timeout_seconds) {
+            const bool heard = receive_all();
+            if (silence.look(monotonic_seconds(), heard) > address.heartbeat_timeout_seconds) {
                 const std::lock_guard lock(mutex);
                 lost = true;
                 changed.notify_all();
@@ -201,7 +202,6 @@ struct WorkerChannel::Impl {
     zmq::socket_t socket;  // the I/O thread's once it runs
     Wake wake;
     std::atomic<bool> stopping{false};
-    double last_heard = 0;
 
     std::mutex taker_mutex;  // taken before the other one
     std::function<bool(const CoordinatorMessage&)> taker;
@@ -262,6 +262,11 @@ void WorkerChannel::set_phase(const char* phase, std::uint64_t step) {
     const std::lock_guard lock(impl_->mutex);
     impl_->beat.phase = phase;
     impl_->beat.step = step;
+}
+
+void WorkerChannel::set_work(std::uint64_t work) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->beat.work = work;
 }
 
 void WorkerChannel::set_busy(double seconds, std::uint64_t steps) {

@@ -5,7 +5,7 @@
 // The address, the coordinator's public key and this attempt's client key come from RUN/control/attempt-N.json and
 // RUN/keys/ (0600). One I/O thread owns the socket; send() and receive() may be called from any thread (bounded queues
 // between). After 30 s without a word from the coordinator (it answers every heartbeat) lost() is true and receive()
-// throws CommError: the worker finishes nothing and exits 75.
+// throws CommError: the worker finishes nothing and exits 75. Time in which this process was stopped does not count.
 #pragma once
 
 #include <atomic>
@@ -42,6 +42,7 @@ class WorkerChannel {
 
     /// What the heartbeats (one a second) say from now on. Cheap; called by the training thread at each phase change.
     void set_phase(const char* phase, std::uint64_t step);
+    void set_work(std::uint64_t work);
     void set_memory(std::uint64_t resident_bytes, std::uint64_t optimizer_bytes);
     /// A heartbeat before whatever is sent next.
     void beat();

@@ -8,7 +8,6 @@
 #include <array>
 #include <csignal>
 #include <cstring>
-#include <thread>
 #include <utility>
 
 #include "coordinator/launch/first_death.h"
@@ -63,15 +62,11 @@ double silence_limit(const AttemptSetup& setup) {
     return setup.supervise.hang_seconds > 0 ? std::min(timeout, setup.supervise.hang_seconds) : timeout;
 }
 
-bool is_loopback(const std::string& address) { return address.starts_with("127.") || address == "lo"; }
-
 std::string this_host() {
     std::array<char, 256> host{};
     ::gethostname(host.data(), host.size() - 1);
     return host.data();
 }
-
-void sleep_seconds(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
 }  // namespace
 
@@ -89,41 +84,54 @@ Attempt::Attempt(AttemptSetup setup, AttemptMode& mode, StopSignals& signals)
             setup_.log_dir) {}
 
 AttemptEnd Attempt::run() {
-    while (!step_.exit_code()) {
-        std::array<pollfd, 4> items = {{{channel_.descriptor(), POLLIN, 0},
-                                        {signals_.descriptor(), POLLIN, 0},
-                                        {step_.descriptor(), POLLIN, 0},
-                                        {end_.failure ? -1 : mode_.descriptor(), POLLIN, 0}}};
-        const double wait = std::clamp(next_tick_ - monotonic_seconds(), 0.0, kTickSeconds);
-        ::poll(items.data(), items.size(), static_cast<int>(wait * 1000) + 1);
-        setup_.keep_lease();
-        handle_messages();
-        if ((items[3].revents & POLLIN) != 0) tell_mode(0, [this] { mode_.on_ready(channel_); });
-        handle_signals();
-        handle_clock();
-    }
+    survive_io([this] {
+        while (!step_.exit_code() && end_.left_behind.empty()) look_around();
+        hear_late_messages();
+    });
+    confirm_end();
+    end_.launcher_exit = step_.exit_code();
+    end_.finished = membership_.all_finished() && !end_.failure;
+    survive_io([this] { look_back(); });
+    survive_io([this] {
+        if (setup_.over) setup_.over(membership_);
+    });
+    survive_io([this] { mode_.ended(); });
+    end_.began = mode_.began();
+    return end_;
+}
+
+void Attempt::look_around() {
+    std::array<pollfd, 4> items = {{{channel_.descriptor(), POLLIN, 0},
+                                    {signals_.descriptor(), POLLIN, 0},
+                                    {step_.descriptor(), POLLIN, 0},
+                                    {end_.failure ? -1 : mode_.descriptor(), POLLIN, 0}}};
+    const double wait = std::clamp(next_tick_ - monotonic_seconds(), 0.0, kTickSeconds);
+    ::poll(items.data(), items.size(), static_cast<int>(wait * 1000) + 1);
+    setup_.keep_lease();
+    handle_messages();
+    if ((items[3].revents & POLLIN) != 0) tell_mode(0, [this] { mode_.on_ready(channel_); });
+    handle_signals();
+    handle_clock();
+}
+
+void Attempt::hear_late_messages() {
     for (const double late = monotonic_seconds() + kLateMessagesSeconds;
-         monotonic_seconds() < late && !membership_.all_finished();) {
+         monotonic_seconds() < late && !membership_.all_finished() && end_.left_behind.empty();) {
         pollfd item{channel_.descriptor(), POLLIN, 0};
         ::poll(&item, 1, 50);
         handle_messages();
     }
-    end_.launcher_exit = step_.exit_code();
-    end_.finished = membership_.all_finished() && !end_.failure;
-    if (end_.finished && *end_.launcher_exit != 0) {
+}
+
+void Attempt::look_back() {
+    if (end_.finished && end_.launcher_exit.value_or(0) != 0) {
         log_warning("the workers have finished, but the launcher ended with exit code {}: {}", *end_.launcher_exit,
                     step_.last_error_lines(3));
     }
-    if (!end_.finished) end_.launcher_errors = step_.last_error_lines(12);
-    confirm_end_of_workers();
-    if (!end_.finished) {
-        end_.place = place_of_end();
-        note_lost_hosts();
-    }
-    if (setup_.over) setup_.over(membership_);
-    mode_.ended();
-    end_.began = mode_.began();
-    return end_;
+    if (end_.finished) return;
+    end_.launcher_errors = step_.last_error_lines(12);
+    if (!end_.place) end_.place = place_of_end();
+    note_lost_hosts();
 }
 
 void Attempt::handle_messages() {
@@ -151,7 +159,7 @@ void Attempt::handle(const Arrival& arrival) {
         if (membership_.all_finished()) deadline_ = monotonic_seconds() + kAfterFinishSeconds;
     } else if (!end_.failure) {  // what the others say after a failure changes nothing any more
         if (const auto* step = std::get_if<StepReport>(&arrival.message)) {
-            pace_.add(step->step_seconds);
+            pace_.add(*step);
             watch_.step_done();
         }
         tell_mode(arrival.rank, [&] { mode_.on_message(channel_, arrival.rank, arrival.message); });
@@ -238,7 +246,10 @@ void Attempt::handle_requests() {
 
 void Attempt::handle_clock() {
     const double now = monotonic_seconds();
-    if (deadline_ > 0 && now > deadline_) end_step(kGraceSeconds);
+    if (deadline_ > 0 && now > deadline_) {
+        end_step(kGraceSeconds);
+        return;  // its processes are gone: another look would find them silent
+    }
     if (now < next_tick_) return;
     next_tick_ = now + kTickSeconds;
     excuse_pause(now);
@@ -291,6 +302,7 @@ void Attempt::on_hang(const Hang& hang) {
         if (state != "running" && state != "sleeping")
             end_.hang += fmt::format("; process {} is {}", worker.pid, state);
     }
+    end_.place = place_of_end();  // before the launcher lets stopped processes go on, so that it can end them
     stacks_missing_ = setup_.launch.workers - static_cast<int>(end_.lost.size());
     channel_.send_to_all(ShowStacks{});
     deadline_ = monotonic_seconds() + kStacksSeconds;
@@ -307,11 +319,6 @@ void Attempt::on_stacks(int rank, const Stacks& stacks) {
         log_warning("the stacks of worker {} are not kept: {}", rank, error.what());
     }
     if (--stacks_missing_ == 0) deadline_ = monotonic_seconds();
-}
-
-void Attempt::end_step(double grace_seconds) {
-    deadline_ = 0;
-    step_.stop(grace_seconds);
 }
 
 // What the worker that ended the attempt was doing: as it wrote down itself, or as it said last.
@@ -353,17 +360,6 @@ std::optional<Place> place_of_worker(const Member& member, const std::optional<W
     place.step = written_is_later ? written->step : member.heartbeat.step;
     if (written_is_later) place.position = written->position;
     return place;
-}
-
-// The launcher is gone; its ranks must be, too, before another attempt may write.
-void Attempt::confirm_end_of_workers() const {
-    const double patience = monotonic_seconds() + kGraceSeconds;
-    for (const ProcessId& worker : local_workers_) {
-        while (is_alive(worker)) {
-            if (monotonic_seconds() > patience) ::kill(worker.pid, SIGKILL);
-            sleep_seconds(0.02);
-        }
-    }
 }
 
 }  // namespace kiban::coordinator

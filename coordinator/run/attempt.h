@@ -30,7 +30,7 @@
 namespace kiban::coordinator {
 
 /// What the workers of an attempt do. An Error thrown by on_message or on_ready ends the attempt, as a worker's failure
-/// does, where the mode can be taken up again after it; it ends the run otherwise, and from the other functions.
+/// does, where the mode can be taken up again after it, and so does an IoError of any function; else it ends the run.
 class AttemptMode {
   public:
     virtual ~AttemptMode() = default;
@@ -47,6 +47,8 @@ class AttemptMode {
     virtual bool request_stop(CoordinatorChannel& channel, const std::string& reason) = 0;
     /// Whether another attempt can go on after on_message threw.
     virtual bool survives_errors() const { return false; }
+    /// Whether one can after an IoError, the mode's or the attempt's own.
+    virtual bool survives_io() const { return survives_errors(); }
     /// Grows whenever something durable is added: restarts in between are progress.
     virtual std::uint64_t progress() const = 0;
     /// What an operator asks for, besides a stop; the mode answers it, at once or later. An Error is the answer.
@@ -94,6 +96,10 @@ class Attempt {
     AttemptEnd run();
 
   private:
+    void look_around();
+    void hear_late_messages();
+    void look_back();
+    void survive_io(const std::function<void()>& part);
     void handle_messages();
     void handle(const Arrival& arrival);
     void tell_mode(int rank, const std::function<void()>& tell);
@@ -108,7 +114,9 @@ class Attempt {
     void on_hang(const Hang& hang);
     void on_stacks(int rank, const Stacks& stacks);
     void end_step(double grace_seconds);
-    void confirm_end_of_workers() const;
+    void confirm_end();
+    bool may_wait_for(const ProcessId& process, double since);
+    void leave_behind(const ProcessId& process);
     std::optional<Place> place_of_end() const;
     void note_lost_hosts();
 
@@ -130,6 +138,7 @@ class Attempt {
     int suspect_ = -1;        // of a hang
     int stacks_missing_ = 0;  // of a hang: workers that have not shown theirs
     double deadline_ = 0;     // monotonic; when passed the step is ended; 0: none
+    int told_of_ = 0;         // process whose end takes long
 };
 
 }  // namespace kiban::coordinator

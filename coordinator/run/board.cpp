@@ -10,12 +10,32 @@
 
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/time_spent.h"
+#include "monitoring/config.h"
+#include "monitoring/error.h"
 #include "monitoring/expose.h"
 #include "monitoring/file.h"
 #include "monitoring/log.h"
 #include "monitoring/rewrite.h"
 
 namespace kiban::coordinator {
+
+namespace {
+
+// Several runs may share a node: what nobody asked for gives way.
+std::unique_ptr<monitoring::MetricsServer> serve(const monitoring::RunMetrics& metrics, const std::string& listen) {
+    const std::string usual = monitoring::MonitoringConfig{}.listen;
+    if (listen != usual) return std::make_unique<monitoring::MetricsServer>(metrics, listen);
+    try {
+        return std::make_unique<monitoring::MetricsServer>(metrics, listen);
+    } catch (const ConfigError& error) {
+        auto server = std::make_unique<monitoring::MetricsServer>(metrics, usual.substr(0, usual.rfind(':')) + ":0");
+        monitoring::log_warning("{}: they are on port {} instead (targets.json, kiban status)", error.what(),
+                                server->port());
+        return server;
+    }
+}
+
+}  // namespace
 
 Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& identity, const std::string& listen,
              std::function<bool()> owns_run)
@@ -36,7 +56,7 @@ Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& ident
         take_targets_away();  // one that was killed left its own
         return;
     }
-    server_ = std::make_unique<monitoring::MetricsServer>(metrics_, listen);
+    server_ = serve(metrics_, listen);
     const std::string address = listen.substr(0, listen.rfind(':'));
     status.metrics = fmt::format("http://{}:{}/metrics", address, server_->port());
     // Who listens on every address is reached by its name. No label: the series carry the run themselves.

@@ -18,9 +18,10 @@ namespace kiban::coordinator {
 
 class Board {
   public:
-    /// ConfigError when `listen` cannot be bound (empty: no /metrics). While it lives, RUN/targets.json tells
-    /// Prometheus's file_sd where to scrape; without /metrics there is none. `owns_run`: false once another coordinator
-    /// has the run, whose files this one then leaves alone; asked by the destructor too, on this thread.
+    /// ConfigError when `listen` cannot be bound (empty: no /metrics); the default one, which several runs on a node
+    /// may have, gives way to a free port. While it lives, RUN/targets.json tells Prometheus's file_sd where to scrape;
+    /// without /metrics there is none. `owns_run`: false once another coordinator has the run, whose files this one
+    /// then leaves alone; asked by the destructor too, on this thread.
     Board(
         const RunDirectory& directory, const monitoring::RunIdentity& identity, const std::string& listen,
         std::function<bool()> owns_run = [] { return true; });

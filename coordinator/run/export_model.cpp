@@ -15,6 +15,7 @@
 #include "coordinator/config/run_file.h"
 #include "coordinator/job/interchange.h"
 #include "coordinator/job/interchange_config.h"
+#include "coordinator/run/reading_mark.h"
 #include "coordinator/run/run_tokenizer.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
@@ -189,6 +190,7 @@ ExportResult export_model(const ExportOptions& options) {
     if (options.dtype != "f32" && options.dtype != "bf16")
         throw UsageError("--dtype '{}': expected f32 or bf16", options.dtype);
     if (options.shard_bytes == 0) throw UsageError("--shard-bytes 0: expected at least 1");
+    const ReadingMark mark(options.checkpoint);
     const Source source = open_source(options.checkpoint);
     StagedDirectory staged(options.directory);
     const ExportResult result = write_tensors(source, options, staged.path());

@@ -15,6 +15,7 @@
 #include "coordinator/run/history.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/lease.h"
+#include "coordinator/run/reading_mark.h"
 #include "coordinator/run/run_directory.h"
 #include "coordinator/run/run_tokenizer.h"
 #include "coordinator/run/status.h"
@@ -201,6 +202,7 @@ ForkResult fork_run(const ForkOptions& options) {
     Fork fork;
     fork.parent = fs::absolute(options.parent).lexically_normal();
     fork.checkpoint = checkpoint_of(fork.parent, options.step);
+    const ReadingMark mark(fork.checkpoint);
     fork.state = checkpoint::run_state_from_json(checkpoint::CheckpointReader(fork.checkpoint).state());
     fork.saved = parse_saved_run_file(fork.state.run_file, fork.parent, fork.checkpoint.string());
     fork.now = run_file_for(options, fork);

@@ -4,6 +4,7 @@
 #include "coordinator/launch/launcher.h"
 #include "coordinator/run/good_checkpoint.h"
 #include "coordinator/run/pretrain.h"
+#include "coordinator/run/reading_mark.h"
 #include "coordinator/run/run_directory.h"
 #include "coordinator/run/tool.h"
 #include "monitoring/error.h"
@@ -60,6 +61,7 @@ int generate(const std::filesystem::path& given, const GenerateOptions& options)
                               {"top_k", options.top_k},
                               {"seed", options.seed}}};
     monitoring::start_log({.who = "generate", .file = {}, .to_stderr = false});  // standard output is for the text
+    const ReadingMark mark(job.checkpoint);
     GenerateMode mode(job);
     const AttemptEnd end = run_tool("generate", run_dir, run_file.launch, mode);
     const Decision decision = decide_once(end);

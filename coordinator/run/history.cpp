@@ -63,15 +63,15 @@ double seconds_of_last_save(const std::vector<nlohmann::json>& journal) {
     return 0;
 }
 
-std::uint32_t starts_without_checkpoint(const std::vector<nlohmann::json>& journal) {
+std::uint32_t starts_without_progress(const std::vector<nlohmann::json>& journal) {
     std::uint32_t starts = 0;
-    bool committed = false;  // since the start
+    bool progress = false;  // since the start
     for (const nlohmann::json& entry : journal) {
         const std::string event = event_of(entry);
-        if (event == "checkpoint") committed = true;
+        if (event == "checkpoint" || event == "preparation") progress = true;
         if (event != "coordinator_ended") continue;
-        starts = committed || number(entry, "exit_code") != kExitRequeue ? 0 : starts + 1;
-        committed = false;
+        starts = progress || number(entry, "exit_code") != kExitRequeue ? 0 : starts + 1;
+        progress = false;
     }
     return starts;
 }
@@ -196,7 +196,7 @@ PolicyState policy_state(const std::vector<nlohmann::json>& journal) {
         if (event == "started_over") state = {};
         if (event == "rolled_back") state.rollbacks.push_back(number(entry, "step"));
         if (event == "rows_left_out" && entry.value("why", "") == "quarantine")
-            state.quarantined.insert(number(entry, "step"));
+            state.quarantined[number(entry, "first")] = number(entry, "step");
     }
     return state;
 }

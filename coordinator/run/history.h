@@ -27,8 +27,9 @@ RunFile with_live_settings(const std::vector<nlohmann::json>& journal, const Run
 /// Seconds that the checkpoint committed last took; 0: there was none.
 double seconds_of_last_save(const std::vector<nlohmann::json>& journal);
 
-/// Starts in a row, up to the last entry, that were asked to leave and had committed nothing.
-std::uint32_t starts_without_checkpoint(const std::vector<nlohmann::json>& journal);
+/// Starts in a row, up to the last entry, that were asked to leave and had added nothing durable: no checkpoint, no
+/// part of the corpus.
+std::uint32_t starts_without_progress(const std::vector<nlohmann::json>& journal);
 
 /// Rows that were left out for good: of quarantined steps and of rollbacks.
 std::vector<data::RowRange> left_out_rows(const std::vector<nlohmann::json>& journal);

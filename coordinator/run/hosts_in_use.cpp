@@ -33,7 +33,7 @@ void go_on_with(Session& session, int workers) {
     int& now = session.run_file.launch.workers;
     if (workers == now) return;
     log_warning("going on with {} worker(s) instead of {}", workers, now);
-    session.board.journal.add("workers_changed", {{"from", now}, {"to", workers}});
+    session.board.journal.try_add("workers_changed", {{"from", now}, {"to", workers}});
     now = workers;
     session.pace = {};  // steps take longer from now on
 }
@@ -73,7 +73,7 @@ void leave_out_hosts(Session& session, const Decision& decision) {
     const double until = wall_seconds() + 3600 * session.run_file.supervise.exclude_hours;
     for (const std::string& host : decision.exclude_hosts) {
         session.excluded_hosts.insert(host);
-        session.board.journal.add("host_left_out", {{"host", host}, {"until", until}, {"why", decision.rule}});
+        session.board.journal.try_add("host_left_out", {{"host", host}, {"until", until}, {"why", decision.rule}});
     }
     go_on_with(session, decision.workers);
     show(session);
@@ -89,8 +89,10 @@ void take_up_left_out_hosts(Session& session) {
     if (out.empty()) return;
     const int workers = workers_without(session, out);
     if (workers == 0) {
-        log_warning("the run was left without hosts {} before, but needs them now: they are taken again",
-                    fmt::join(out, ", "));
+        const std::string hosts = fmt::format("{}", fmt::join(out, ", "));
+        log_warning("the run was left without hosts {} before, but needs them now: they are taken again", hosts);
+        session.board.journal.try_add("hosts_taken_again", {{"hosts", out}});
+        session.board.status.decision = fmt::format("hosts_taken_again: the others have no room without {}", hosts);
         return;
     }
     log_warning("starting without hosts {}, as before; --set supervise.exclude_hours=0 takes them again",

@@ -26,14 +26,17 @@ Journal::Journal(const std::filesystem::path& file) : file_(monitoring::File::op
     if (file_.size() == 0) return;
     std::byte last{};
     file_.read_at(file_.size() - 1, std::span(&last, 1));
-    if (last != std::byte{'\n'}) file_.append(std::as_bytes(std::span("\n", 1)));
+    torn_ = last != std::byte{'\n'};
 }
 
 void Journal::add(const std::string& event, const json& fields) {
     json entry = {{"time", utc_now()}, {"attempt", attempt_}, {"event", event}};
     entry.update(fields);
-    const std::string line = entry.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+    const std::string line =
+        fmt::format("{}{}\n", torn_ ? "\n" : "", entry.dump(-1, ' ', false, json::error_handler_t::replace));
+    torn_ = true;
     file_.append(std::as_bytes(std::span(line)));
+    torn_ = false;
     file_.sync("journal.sync");
 }
 

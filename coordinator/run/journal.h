@@ -2,7 +2,8 @@
 // What happened to a run, in order: RUN/journal.jsonl, one JSON object a line {time, attempt, event, ...}; never
 // rewritten.
 //
-// A line torn by a crash is ended by the next writer and left out by readers. One thread. Errors: IoError.
+// A line torn by a crash or a full disk is ended by the next writer and left out by readers. One thread. Errors:
+// IoError.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -29,6 +30,7 @@ class Journal {
   private:
     monitoring::File file_;
     std::uint32_t attempt_ = 0;
+    bool torn_ = false;  // the line before may have been written in part
 };
 
 /// All whole entries, oldest first; none when the file is missing.

@@ -2,18 +2,17 @@
 #include "coordinator/run/lease.h"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
-#include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <optional>
-#include <random>
+#include <span>
 #include <thread>
+#include <utility>
 
 #include "coordinator/launch/process_id.h"
 #include "coordinator/protocol/wire.h"
+#include "coordinator/run/file_owner.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
 #include "monitoring/log.h"
@@ -21,7 +20,6 @@
 namespace kiban::coordinator {
 namespace {
 
-using nlohmann::json;
 constexpr std::uint32_t kEpochsKept = 16;
 
 std::filesystem::path epoch_file(const std::filesystem::path& directory, std::uint32_t epoch) {
@@ -44,27 +42,15 @@ std::uint32_t highest_epoch(const std::filesystem::path& directory) {
     return highest;
 }
 
-std::string host_name() {
-    std::array<char, 256> name{};
-    ::gethostname(name.data(), name.size() - 1);
-    return name.data();
-}
+void sleep_seconds(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
-struct Owner {
-    std::string host;
-    std::string space;
-    ProcessId process;
-};
-
-// nullopt when the owner died between making the file and writing it.
-std::optional<Owner> read_owner(const std::filesystem::path& file) {
-    const json content =
-        json::parse(monitoring::read_text_if_exists(file).value_or(""), nullptr, /*allow_exceptions=*/false);
-    if (!content.is_object()) return std::nullopt;
-    Owner owner;
-    owner.host = content.value("host", "");
-    owner.space = content.value("process_space", "");
-    owner.process = {content.value("pid", 0), content.value("start_ticks", std::uint64_t{0})};
+// The file is made before it is written. nullopt when its owner died in between.
+std::optional<FileOwner> await_owner(const std::filesystem::path& file) {
+    auto owner = read_owner(file);
+    for (int i = 0; !owner && i < 10; ++i) {
+        sleep_seconds(0.1);
+        owner = read_owner(file);
+    }
     return owner;
 }
 
@@ -80,19 +66,12 @@ monitoring::File open_or_create(const std::filesystem::path& file) {
 
 std::string read_beat(const std::filesystem::path& file) { return monitoring::read_text_if_exists(file).value_or(""); }
 
-void sleep_seconds(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
-
 // Whether the owner of `epoch` lives. Waits when that cannot be known at once.
 bool owner_lives(const std::filesystem::path& directory, std::uint32_t epoch, const LeaseTiming& timing) {
-    const auto file = epoch_file(directory, epoch);
-    auto owner = read_owner(file);
-    for (int i = 0; !owner && i < 10; ++i) {
-        sleep_seconds(0.1);
-        owner = read_owner(file);
-    }
+    const auto owner = await_owner(epoch_file(directory, epoch));
     if (!owner) return false;
     const std::string first = read_beat(beat_file(directory, epoch));
-    if (owner->space == process_space()) {
+    if (owner->is_here()) {
         const bool released_by_us = owner->process == this_process() && first.empty();
         return !released_by_us && is_alive(owner->process);
     }
@@ -108,21 +87,43 @@ bool owner_lives(const std::filesystem::path& directory, std::uint32_t epoch, co
 
 }  // namespace
 
-Lease Lease::acquire(const std::filesystem::path& run_dir, LeaseTiming timing) {
+Lease Lease::acquire(const std::filesystem::path& run_dir, LeaseTiming timing, bool take_over) {
     Lease lease(run_dir / "lease", timing);
     monitoring::make_directories(lease.directory_);
     for (;;) {
         const std::uint32_t highest = highest_epoch(lease.directory_);
+        std::optional<Overtaken> live;
         if (highest > 0 && owner_lives(lease.directory_, highest, timing)) {
-            const auto owner = read_owner(epoch_file(lease.directory_, highest)).value_or(Owner{});
-            throw ConfigError(
-                "run directory '{}' is in use by a live coordinator: process {} on host '{}' (attempt {}); stop it "
-                "first, or name "
-                "another directory with --run-dir",
-                run_dir.string(), owner.process.pid, owner.host, highest);
+            const auto owner = read_owner(epoch_file(lease.directory_, highest)).value_or(FileOwner{});
+            if (!take_over) {
+                throw ConfigError(
+                    "run directory '{}' is in use by a live coordinator: process {} on host '{}' (attempt {}); stop it "
+                    "first ('kiban stop'), take the run from it with 'kiban pretrain --take-over', or name another "
+                    "directory with --run-dir",
+                    run_dir.string(), owner.process.pid, owner.host, highest);
+            }
+            live = Overtaken{.host = owner.host, .pid = owner.process.pid, .epoch = highest, .let_go = false};
         }
-        if (lease.take(highest + 1)) return lease;  // else: another one was quicker; look at it
+        const bool gone = highest > 0 && !monitoring::anything_at(epoch_file(lease.directory_, highest));
+        if (gone) continue;                      // a claim that failed was taken back: the owner before it may live
+        if (!lease.take(highest + 1)) continue;  // another one was quicker; look at it
+        if (live) lease.wait_for_end_of(*std::move(live));
+        return lease;
     }
+}
+
+// It hears of it when it renews, ends its workers and lets go. One that cannot, since it is stopped or cut off, is
+// waited for as long as a dead one is: it may publish nothing any more.
+void Lease::wait_for_end_of(Overtaken owner) {
+    const auto named = read_owner(epoch_file(directory_, owner.epoch));
+    for (const double end = monotonic_seconds() + timing_.wait_seconds; monotonic_seconds() < end;) {
+        const bool is_dead = named && named->is_here() && !is_alive(named->process);
+        owner.let_go = is_dead || read_beat(beat_file(directory_, owner.epoch)).empty();
+        if (owner.let_go) break;
+        renew();
+        sleep_seconds(std::min(0.1, timing_.wait_seconds));
+    }
+    overtaken_ = std::move(owner);
 }
 
 Lease::Lease(Lease&& other) noexcept
@@ -131,35 +132,34 @@ Lease::Lease(Lease&& other) noexcept
       epoch_(std::exchange(other.epoch_, 0)),
       counter_(other.counter_),
       next_renewal_(other.next_renewal_),
-      last_beat_(other.last_beat_) {}
+      last_beat_(other.last_beat_),
+      overtaken_(std::move(other.overtaken_)) {}
 
 Lease::~Lease() {
     if (epoch_ != 0) monitoring::file_system().unlink(beat_file(directory_, epoch_));
 }
 
 bool Lease::take(std::uint32_t epoch) {
-    std::random_device device;
-    const ProcessId self = this_process();
-    const json content = {{"format", 1},
-                          {"host", host_name()},
-                          {"pid", self.pid},
-                          {"start_ticks", self.start_ticks},
-                          {"process_space", process_space()},
-                          {"nonce", fmt::format("{:08x}{:08x}", device(), device())}};
-    const std::string text = content.dump() + "\n";
+    const std::string text = fields_of_this_process().dump() + "\n";
     const auto name = epoch_file(directory_, epoch);
     // First the counter, then the claim: an epoch without a counter is a released one.
     beat(epoch);
+    std::optional<monitoring::File> claim;
     try {
-        monitoring::File file = monitoring::File::create(name);
-        file.append(std::as_bytes(std::span(text)));
-        file.sync();
-        file.close();
+        claim.emplace(monitoring::File::create(name));
     } catch (const IoError&) {
-        if (monitoring::anything_at(name) && monitoring::read_text_if_exists(name) != text) return false;
+        if (monitoring::anything_at(name)) return false;
         throw;
     }
-    monitoring::sync_directory(directory_);
+    try {
+        claim->append(std::as_bytes(std::span(text)));
+        claim->sync();
+        claim->close();
+        monitoring::sync_directory(directory_);
+    } catch (const IoError&) {  // a full disk: left there, it would look like another coordinator's
+        monitoring::file_system().unlink(name);
+        throw;
+    }
     // What cannot be deleted is only litter.
     if (epoch_ != 0) monitoring::file_system().unlink(beat_file(directory_, epoch_));
     if (epoch > kEpochsKept) {
@@ -171,14 +171,19 @@ bool Lease::take(std::uint32_t epoch) {
 }
 
 void Lease::refuse_lost() const {
-    if (highest_epoch(directory_) < epoch_) {
+    const std::uint32_t highest = highest_epoch(directory_);
+    if (highest < epoch_) {
         throw CommError(
             "the lease of the run in '{}' is gone: expected '{}', and it is not there (removed, or its file system is "
             "no longer mounted); without it another coordinator could take the run unseen, so this one stops; bring "
             "the directory back, and the same command goes on from the newest checkpoint",
             directory_.parent_path().string(), epoch_file(directory_, epoch_).string());
     }
-    throw CommError("another coordinator has taken the run in '{}': this one stops", directory_.parent_path().string());
+    const auto owner = await_owner(epoch_file(directory_, highest)).value_or(FileOwner{});
+    throw CommError(
+        "another coordinator (process {} on host '{}', attempt {}) has taken the run in '{}': this one ends its "
+        "workers and writes nothing more; do not start it again",
+        owner.process.pid, owner.host, highest, directory_.parent_path().string());
 }
 
 std::uint32_t Lease::next_attempt() {
@@ -221,7 +226,7 @@ LeaseOwner lease_owner(const std::filesystem::path& run_dir) {
     if (!owner) return result;
     result.host = owner->host;
     result.pid = owner->process.pid;
-    result.here = owner->space == process_space();
+    result.here = owner->is_here();
     result.alive = result.here && is_alive(owner->process);
     return result;
 }

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace kiban::coordinator {
@@ -19,16 +20,29 @@ struct LeaseTiming {
     double wait_seconds = 15;  // a counter that stands still so long has no owner
 };
 
+/// A live coordinator from which the run was taken.
+struct Overtaken {
+    std::string host;
+    int pid = 0;
+    std::uint32_t epoch = 0;
+    bool let_go = false;  // it has ended its workers and itself; not within wait_seconds otherwise
+};
+
 class Lease {
   public:
-    /// Takes the next epoch. ConfigError naming the owner when a live coordinator has the run.
-    static Lease acquire(const std::filesystem::path& run_dir, LeaseTiming timing = {});
+    /// Takes the next epoch. ConfigError naming the owner when a live coordinator has the run; with `take_over` the
+    /// epoch is taken from it, which ends it (require_current), and this returns when it has let go, or could not in
+    /// wait_seconds.
+    static Lease acquire(const std::filesystem::path& run_dir, LeaseTiming timing = {}, bool take_over = false);
     ~Lease();  // removes the counter: released
     Lease(Lease&&) noexcept;
     Lease& operator=(Lease&&) = delete;
 
     std::uint32_t attempt() const { return epoch_; }
-    /// The same owner goes on with a higher epoch. CommError when another coordinator has taken the run.
+    /// From whom acquire() took the run, if anybody had it.
+    const std::optional<Overtaken>& overtaken() const { return overtaken_; }
+    /// The same owner goes on with a higher epoch. CommError when another coordinator has taken the run; IoError when
+    /// the disk refuses it: then it is as it was, and may be asked again.
     std::uint32_t next_attempt();
     /// False when another coordinator has taken a higher epoch: nothing may be published any more.
     bool is_current() const;
@@ -42,6 +56,7 @@ class Lease {
   private:
     Lease(std::filesystem::path directory, LeaseTiming timing) : directory_(std::move(directory)), timing_(timing) {}
     bool take(std::uint32_t epoch);
+    void wait_for_end_of(Overtaken owner);
     void beat(std::uint32_t epoch);
     [[noreturn]] void refuse_lost() const;
 
@@ -51,6 +66,7 @@ class Lease {
     std::uint64_t counter_ = 0;
     double next_renewal_ = 0;
     double last_beat_ = 0;
+    std::optional<Overtaken> overtaken_;
 };
 
 struct LeaseOwner {

@@ -17,6 +17,7 @@ namespace kiban::coordinator {
 namespace {
 
 constexpr std::uint32_t kFailedLoads = 2;  // of one checkpoint, after which an older one is taken
+constexpr std::uint32_t kDiskEnds = 9;     // I/O errors in a row that end the run: two minutes of backoffs by default
 
 bool would_end_the_same(int exit_code) {
     return exit_code == kExitUsage || exit_code == kExitData || exit_code == kExitConfiguration;
@@ -26,31 +27,41 @@ int code_of(const AttemptEnd& end) {
     return end.failure ? end.failure->exit_code : end.launcher_exit.value_or(kExitInternal);
 }
 
+// A disk that is full, a quota, a file server that stumbles: no rows, hosts or checkpoints are to blame, and it may
+// pass.
+bool is_io(const AttemptEnd& end) { return code_of(end) == kExitIo; }
+
 std::string cause_of(const AttemptEnd& end) {
     if (end.failure && end.failure->type == NonFiniteError::kName) return monitoring::kNonFiniteCause;
     if (end.failure && end.failure->type == SpikeError::kName) return "spike";
-    if (end.failure) return "worker_failure";
+    if (end.failure) return end.failed_rank < 0 ? "coordinator_failure" : "worker_failure";
     if (!end.missing.empty()) return "start_timeout";
     if (!end.lost.empty()) return "worker_lost";
     if (!end.hang.empty()) return "hang";
     return "launcher";
 }
 
-// A disk that is full is full for all: what it says differs with who says it.
+// Forward and backward are one place: in which of them another worker's end found this one is chance.
 Signature signature_of(const AttemptEnd& end) {
     Signature signature{.cause = cause_of(end), .text = {}, .step = 0};
     if (end.failure) {
         signature.step = end.failure->step;
-        signature.text = end.failure->type;
-        if (end.failure->exit_code != kExitIo) signature.text += ": " + end.failure->message;
+        signature.text = end.failure->type + ": " + end.failure->message;
     } else {
         signature.text = fmt::format("exit code {}", end.launcher_exit.value_or(-1));
     }
     if (end.place) {
         signature.step = end.place->step;
-        signature.text += " in " + end.place->phase;
+        signature.position = end.place->position;
+        signature.text += " in " + (end.place->phase == "backward" ? "forward" : end.place->phase);
     }
     return signature;
+}
+
+// Where one of them does not know its rows, the step decides.
+bool is_same(const Signature& before, const Signature& now) {
+    if (before.cause != now.cause || before.text != now.text || before.step != now.step) return false;
+    return !before.position || !now.position || before.position == now.position;
 }
 
 bool is_crash(const std::string& cause) { return cause == "launcher" || cause == "worker_lost" || cause == "hang"; }
@@ -103,9 +114,9 @@ bool saves_failed(const Context& c) {
     return c.end().failure && c.end().failure->type == SavesFailedError::kName && c.stop(kExitIo);
 }
 
-// A disk that is full at the same step twice will be so a third time.
 bool disk_again(const Context& c) {
-    return c.again && c.end().failure && c.end().failure->exit_code == kExitIo && c.stop(kExitIo);
+    if (c.state.disk_ends < kDiskEnds) return false;
+    return c.stop(kExitIo, fmt::format("{} I/O errors in a row, with nothing durable in between", kDiskEnds));
 }
 
 // What is durable is there for the next start.
@@ -140,24 +151,30 @@ bool checkpoint_rejected(const Context& c) {
         fmt::format("{} attempts in a row ended while it was loaded: taking an older checkpoint", kFailedLoads));
 }
 
+// By its rows; of a place that does not know them, by its step.
+bool is_quarantined(const PolicyState& state, const Place& place) {
+    if (place.position) return state.quarantined.contains(*place.position);
+    return std::ranges::any_of(state.quarantined, [&](const auto& rows) { return rows.second == place.step; });
+}
+
 // The same step and the same end twice: it is the rows, or else nothing helps.
 bool rows_quarantined(const Context& c) {
     const auto& place = c.end().place;
     if (!c.again || !place || place->step == 0 || !place->position || !reads_rows(place->phase)) return false;
-    if (c.rules.supervise.max_quarantines == 0 || c.state.quarantined.contains(place->step)) return false;
+    if (c.rules.supervise.max_quarantines == 0 || is_quarantined(c.state, *place)) return false;
     if (c.state.quarantined.size() >= c.rules.supervise.max_quarantines) {
         c.decision.rule = "quarantines_spent";
         return c.stop(kExitNoProgress,
                       fmt::format("the rows of {} steps are left out already", c.state.quarantined.size()));
     }
-    c.state.quarantined.insert(place->step);
+    c.state.quarantined[*place->position] = place->step;
     c.decision.quarantine = *place;
     return c.restart(fmt::format("the same end at step {} twice: leaving out its rows", place->step));
 }
 
 bool same_again(const Context& c) {
     if (!c.again || c.signature.step == 0) return false;
-    const bool poison = c.end().place && c.state.quarantined.contains(c.end().place->step);
+    const bool poison = c.end().place && is_quarantined(c.state, *c.end().place);
     const bool invariant = c.end().failure && c.end().failure->exit_code == kExitInternal;
     if (poison) return c.stop(kExitNoProgress, "the same end at the same step, though its rows are left out");
     return invariant && c.stop(code_of(c.end()));
@@ -206,7 +223,7 @@ bool no_progress(const Context& c) {
 
 bool budget_spent(const Context& c) {
     if (c.state.fruitless.size() <= c.rules.max_restarts) return false;
-    return c.stop(kExitNoProgress,
+    return c.stop(is_io(c.end()) ? kExitIo : kExitNoProgress,
                   fmt::format("{} restarts without anything durable in between", c.rules.max_restarts));
 }
 
@@ -242,7 +259,14 @@ void note(PolicyState& state, const PolicyEvent& event, const PolicyRules& rules
     const double window = rules.supervise.restart_window_hours * 3600;
     std::erase_if(state.fruitless, [&](double at) { return event.now - at > window; });
     state.fruitless.push_back(event.now);
-    state.failed_starts = event.progress || end.began ? 0 : state.failed_starts + 1;
+    const bool io = is_io(end);
+    if (event.progress || !io) state.disk_ends = 0;
+    state.disk_ends += io ? 1 : 0;
+    if (event.progress || end.began) {
+        state.failed_starts = 0;
+    } else if (!io) {
+        ++state.failed_starts;
+    }
     const bool loading = !end.began && end.place && end.place->phase == "loading" && is_crash(signature.cause);
     state.failed_loads = loading ? state.failed_loads + 1 : 0;
     if (is_crash(signature.cause) && end.place && !end.place->host.empty())
@@ -261,9 +285,19 @@ bool is_anomaly(const Failure& failure) {
     return failure.type == NonFiniteError::kName || failure.type == SpikeError::kName;
 }
 
-std::string describe(const AttemptEnd& end) {
+namespace {
+
+std::string describe_stop(const AttemptEnd& end) {
+    if (end.undone_steps == 0) return "stopped as requested, with nothing to save";
+    return fmt::format("stopped as requested; {} steps since the last checkpoint are to be done again",
+                       end.undone_steps);
+}
+
+std::string describe_end(const AttemptEnd& end) {
     if (end.finished) return end.stopped ? "saved and stopped as requested" : "finished";
-    if (end.interrupted) return "stopped as requested, with nothing to save";
+    if (end.interrupted) return describe_stop(end);
+    if (end.failure && end.failed_rank < 0)
+        return fmt::format("the coordinator failed: {}: {}", end.failure->type, end.failure->message);
     if (end.failure) {
         return fmt::format("worker {} failed at step {}: {}: {}", end.failed_rank, end.failure->step, end.failure->type,
                            end.failure->message);
@@ -283,10 +317,17 @@ std::string describe(const AttemptEnd& end) {
     return text;
 }
 
+}  // namespace
+
+std::string describe(const AttemptEnd& end) {
+    const std::string text = describe_end(end);
+    return end.left_behind.empty() ? text : fmt::format("{}; {} had not ended", text, end.left_behind);
+}
+
 Transition decide(PolicyState state, const PolicyEvent& event, const PolicyRules& rules) {
     const Signature signature = signature_of(event.end);
     note(state, event, rules, signature);
-    const bool again = state.last == signature;
+    const bool again = state.last && is_same(*state.last, signature) && !is_io(event.end);
     Decision decision{.kind = Decision::Kind::stop, .reason = describe(event.end), .cause = signature.cause};
     const Context context{
         .state = state, .event = event, .rules = rules, .signature = signature, .again = again, .decision = decision};
@@ -295,7 +336,7 @@ Transition decide(PolicyState state, const PolicyEvent& event, const PolicyRules
         if (decision.rule.empty()) decision.rule = rule.name;
         break;
     }
-    state.last = signature;
+    if (!is_io(event.end)) state.last = signature;
     if (decision.kind == Decision::Kind::restart) decision.backoff_seconds = backoff(state, event, rules.supervise);
     return {.decision = decision, .state = std::move(state)};
 }

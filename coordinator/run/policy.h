@@ -38,23 +38,25 @@ struct Place {
 };
 
 struct AttemptEnd {
-    bool finished = false;           // every worker said so
-    bool stopped = false;            // ... after a requested save
-    bool interrupted = false;        // a stop was asked for when there was nothing to save
-    std::optional<Failure> failure;  // the first one
-    int failed_rank = -1;
+    bool finished = false;             // every worker said so
+    bool stopped = false;              // ... after a requested save
+    bool interrupted = false;          // a stop was asked for when there was nothing to save
+    std::optional<Failure> failure;    // the first one
+    int failed_rank = -1;              // -1: the coordinator itself
     std::vector<int> missing;          // never said hello in time
     std::vector<int> lost;             // fell silent
     std::set<std::string> lost_hosts;  // gone with all workers on them, by the launcher's word or by their silence
     bool launcher_lost_hosts = false;  // the launcher says so
     std::string hang;                  // nobody moved any more: who stands where; empty: no hang
     std::optional<int> launcher_exit;
-    std::string launcher_errors;  // its last lines
-    std::string output;           // of worker 0: generated text
-    bool asked_to_leave = false;  // by a signal, an operator or the clock, also where the attempt failed first
-    bool requeue = false;         // ... since the time of the job is up: it goes back into the queue
-    std::optional<Place> place;   // of the worker that ended it
-    bool began = false;           // it has done something: a step, a task
+    std::string launcher_errors;     // its last lines
+    std::string output;              // of worker 0: generated text
+    bool asked_to_leave = false;     // by a signal, an operator or the clock, also where the attempt failed first
+    bool requeue = false;            // ... since the time of the job is up: it goes back into the queue
+    std::optional<Place> place;      // of the worker that ended it
+    bool began = false;              // it has done something: a step, a task
+    std::uint64_t undone_steps = 0;  // done since the last durable state
+    std::string left_behind;         // a process that had not ended when the time was up; empty: all are gone
 };
 
 struct PolicyRules {
@@ -69,19 +71,20 @@ struct Signature {
     std::string cause;
     std::string text;
     std::uint64_t step = 0;
-    bool operator==(const Signature&) const = default;
+    std::optional<std::uint64_t> position = {};  // of its rows; a step whose rows are left out takes other ones
 };
 
 /// What decide() needs of the ends before.
 struct PolicyState {
-    std::vector<double> fruitless;        // when attempts ended since something durable was added, within the window
-    std::uint32_t failed_starts = 0;      // in a row
-    std::uint32_t failed_loads = 0;       // in a row, while the same checkpoint was loaded
-    std::optional<Signature> last;        // of the end before, when nothing durable was added since
-    std::set<std::uint64_t> quarantined;  // steps whose rows are left out
-    std::map<std::string, std::uint32_t> crashes;  // by short_host()
-    std::set<std::string> excluded;                // hosts
-    std::vector<std::uint64_t> rollbacks;          // steps from which training was rolled back
+    std::vector<double> fruitless;    // when attempts ended since something durable was added, within the window
+    std::uint32_t failed_starts = 0;  // in a row
+    std::uint32_t failed_loads = 0;   // in a row, while the same checkpoint was loaded
+    std::uint32_t disk_ends = 0;      // I/O errors in a row, nothing durable in between
+    std::optional<Signature> last;    // of the end before, I/O errors aside, when nothing durable was added since
+    std::map<std::uint64_t, std::uint64_t> quarantined;  // where rows begin that are left out, and their step
+    std::map<std::string, std::uint32_t> crashes;        // by short_host()
+    std::set<std::string> excluded;                      // hosts
+    std::vector<std::uint64_t> rollbacks;                // steps from which training was rolled back
 };
 
 struct PolicyEvent {
@@ -101,7 +104,8 @@ struct Decision {
     int exit_code = 0;
     double backoff_seconds = 0;
     std::string reason = {};  // for a person
-    /// Bounded, a metric's label: non_finite | spike | worker_failure | worker_lost | hang | start_timeout | launcher.
+    /// Bounded, a metric's label: non_finite | spike | worker_failure | coordinator_failure | worker_lost | hang |
+    /// start_timeout | launcher.
     std::string cause = {};
     /// Bounded, a metric's label: the rule that decided.
     std::string rule = {};

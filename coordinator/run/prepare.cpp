@@ -27,9 +27,9 @@ void PrepareMode::on_message(CoordinatorChannel& channel, int rank, const Worker
         const auto task = handed_.find(done->id);
         KIBAN_CHECK(task != handed_.end() && task->second == rank, "worker {} has done task {}, which it does not have",
                     rank, done->id);
-        handed_.erase(task);
         const auto before = preparation_.progress();
         preparation_.complete(done->id, done->result);
+        handed_.erase(task);
         const auto after = preparation_.progress();
         session_.board.metrics().prepared_unit(after.input_bytes_done - before.input_bytes_done,
                                                after.documents - before.documents, after.tokens - before.tokens);
@@ -101,18 +101,31 @@ Outcome prepare_corpus(Session& session, data::Preparation& preparation) {
         return {.decision = {.kind = Decision::Kind::done, .reason = "prepared already"}, .end = {}};
     }
     session.board.set_state("preparing");
+    const std::uint64_t done_before = preparation.progress().tasks_done;
     Outcome outcome =
         supervise(session, [&](std::uint32_t) { return std::make_unique<PrepareMode>(session, preparation); });
     session.console.end_progress();
+    const auto progress = preparation.progress();
+    if (progress.tasks_done > done_before)
+        session.board.journal.add("preparation", {{"tasks", progress.tasks_done}, {"of", progress.tasks_total}});
     if (outcome.decision.kind == Decision::Kind::done) {
         KIBAN_CHECK(preparation.finished(), "the workers have finished, but the corpus is not published");
-        const auto progress = preparation.progress();
         session.board.journal.add("corpus_prepared",
                                   {{"manifest", preparation.manifest_file().string()}, {"tokens", progress.tokens}});
         monitoring::log_info("corpus prepared: {} documents, {} tokens: {}", progress.documents, progress.tokens,
                              preparation.manifest_file().string());
     }
     return outcome;
+}
+
+std::optional<Outcome> stop_after_preparation(const Outcome& prepared) {
+    if (prepared.decision.kind != Decision::Kind::done || !prepared.end.asked_to_leave) return std::nullopt;
+    Outcome stop = prepared;
+    stop.end.finished = false;
+    stop.end.interrupted = true;
+    stop.decision = decide_once(stop.end);
+    stop.decision.reason = "stopped as requested: the corpus is prepared, training has not begun";
+    return stop;
 }
 
 }  // namespace kiban::coordinator

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <map>
+#include <optional>
 
 #include "coordinator/run/supervise.h"
 #include "data/prepare.h"
@@ -17,6 +18,7 @@ class PrepareMode : public AttemptMode {
     void joined(CoordinatorChannel& channel) override;
     void on_message(CoordinatorChannel& channel, int rank, const WorkerMessage& message) override;
     bool request_stop(CoordinatorChannel& channel, const std::string& reason) override;
+    bool survives_io() const override { return true; }
     std::uint64_t progress() const override { return preparation_.progress().tasks_done; }
     void on_request(CoordinatorChannel& channel, const Request& request) override;
     void ended() override;
@@ -38,5 +40,9 @@ class PrepareMode : public AttemptMode {
 /// Prepares the corpus when it is not there yet; starts no workers when it is. The outcome's decision is `done` with
 /// code 0 then.
 Outcome prepare_corpus(Session& session, data::Preparation& preparation);
+
+/// How a run ends of a stop that came when the last task was done already, so that there was nothing to be stopped:
+/// what would follow must not begin. nullopt where none came.
+std::optional<Outcome> stop_after_preparation(const Outcome& prepared);
 
 }  // namespace kiban::coordinator

@@ -50,7 +50,7 @@ void write_final_report(Coordinator& coordinator, const TrainProgress& training)
     monitoring::write_report(coordinator.directory.report(), {run});
 }
 
-constexpr std::uint32_t kStartsWithoutCheckpoint = 3;  // then a job is too short for its work
+constexpr std::uint32_t kStartsWithoutProgress = 3;  // then a job is too short for its work
 
 // The very last act: Slurm starts the job again, from the top of its script.
 void requeue_job() {
@@ -68,18 +68,31 @@ void requeue_job() {
     }
 }
 
+// Whether the job goes back into the queue. Where it does not though its time is up, that is told where people look.
+bool goes_back(Coordinator& coordinator, Outcome& outcome) {
+    if (outcome.decision.exit_code != kExitRequeue || !outcome.end.requeue) return false;
+    coordinator.lease.require_current();  // before anything is written
+    auto journal = read_journal(coordinator.directory.journal());
+    journal.push_back(
+        {{"event", "coordinator_ended"}, {"exit_code", static_cast<int>(kExitRequeue)}});  // as it will be
+    const std::uint32_t starts = starts_without_progress(journal);
+    if (starts < kStartsWithoutProgress) return true;
+    const std::string why = fmt::format(
+        "{} starts in a row ended without a checkpoint or a part of the corpus: the job is not put back into the "
+        "queue; give it more time",
+        starts);
+    monitoring::log_error("{}", why);
+    coordinator.board->journal.try_add("not_requeued", {{"starts", starts}, {"reason", why}});
+    coordinator.board->status.decision = "not_requeued: " + why;
+    outcome.decision.reason += "; " + why;
+    return false;
+}
+
 // Says how the run ends here. A job whose time is up goes back into the queue.
-int leave(Coordinator& coordinator, const Outcome& outcome, const char* when_done = "done") {
+int leave(Coordinator& coordinator, Outcome outcome, const char* when_done = "done") {
+    const bool back = goes_back(coordinator, outcome);
     const int exit_code = conclude(coordinator, outcome, when_done);
-    if (exit_code != kExitRequeue || !outcome.end.requeue) return exit_code;
-    const std::uint32_t starts = starts_without_checkpoint(read_journal(coordinator.directory.journal()));
-    if (starts < kStartsWithoutCheckpoint) {
-        requeue_job();
-    } else {
-        monitoring::log_error(
-            "{} starts in a row ended without a checkpoint: the job is not put back into the queue; give it more time",
-            starts);
-    }
+    if (back) requeue_job();
     return exit_code;
 }
 
@@ -149,6 +162,10 @@ int pretrain_with(Coordinator& coordinator, const PretrainOptions& options) {
     check_resume(coordinator, nullptr);  // refuses before the corpus is prepared
     const Outcome prepared = prepare_corpus(*coordinator.session, coordinator.preparation);
     if (prepared.decision.kind != Decision::Kind::done) return leave(coordinator, prepared);
+    if (const auto stop = stop_after_preparation(prepared)) {
+        note_decision(*coordinator.session, stop->decision, stop->end);
+        return leave(coordinator, *stop);
+    }
 
     const auto manifest_file = coordinator.preparation.manifest_file();
     const data::Manifest manifest = data::Manifest::load(manifest_file);
@@ -203,7 +220,7 @@ int prepare_with(Coordinator& coordinator) {
 }  // namespace
 
 int pretrain(const RunFile& run_file, const PretrainOptions& options) {
-    Coordinator coordinator(run_file);
+    Coordinator coordinator(run_file, options.take_over);
     return telling_failures(coordinator, [&] { return pretrain_with(coordinator, options); });
 }
 

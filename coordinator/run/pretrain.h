@@ -13,7 +13,8 @@
 namespace kiban::coordinator {
 
 struct PretrainOptions {
-    bool fresh = false;  // start over although there are checkpoints; they are moved aside
+    bool fresh = false;      // start over although there are checkpoints; they are moved aside
+    bool take_over = false;  // take the run from a live coordinator, which then ends
 };
 
 int pretrain(const RunFile& run_file, const PretrainOptions& options);

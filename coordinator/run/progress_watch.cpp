@@ -35,6 +35,15 @@ void StepPace::add(double seconds) {
     if (seconds_.size() > kMost) seconds_.pop_front();
 }
 
+void StepPace::add(const StepReport& report) {
+    if (report.phase_seconds.empty()) return add(report.step_seconds);
+    double seconds = 0;
+    for (const auto& [phase, of_phase] : report.phase_seconds) {
+        if (phase != "evaluate" && phase != "save") seconds += of_phase;
+    }
+    add(seconds);
+}
+
 double StepPace::slowest_usual() const {
     if (seconds_.empty()) return 0;
     std::vector<double> sorted(seconds_.begin(), seconds_.end());
@@ -45,13 +54,18 @@ double StepPace::slowest_usual() const {
 
 ProgressWatch::ProgressWatch(const SuperviseConfig& config, int workers, double now)
     : config_(config),
-      clocks_(static_cast<std::size_t>(workers), Clock{.phase = {}, .step = 0, .collective = 0, .moved = now}) {}
+      clocks_(static_cast<std::size_t>(workers),
+              Clock{.phase = {}, .step = 0, .collective = 0, .work = 0, .moved = now}) {}
 
 void ProgressWatch::heartbeat(int rank, const Heartbeat& heartbeat, double now) {
     Clock& clock = clocks_.at(static_cast<std::size_t>(rank));
-    const auto there = std::tie(heartbeat.phase, heartbeat.step, heartbeat.collective);
-    if (std::tie(clock.phase, clock.step, clock.collective) == there) return;
-    clock = {.phase = heartbeat.phase, .step = heartbeat.step, .collective = heartbeat.collective, .moved = now};
+    const auto there = std::tie(heartbeat.phase, heartbeat.step, heartbeat.collective, heartbeat.work);
+    if (std::tie(clock.phase, clock.step, clock.collective, clock.work) == there) return;
+    clock = {.phase = heartbeat.phase,
+             .step = heartbeat.step,
+             .collective = heartbeat.collective,
+             .work = heartbeat.work,
+             .moved = now};
 }
 
 void ProgressWatch::excuse(double seconds) {

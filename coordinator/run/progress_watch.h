@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Notices when workers live and do not move. Every heartbeat says where its worker is (phase, step, collective); the
-// time since that changed last is the worker's progress clock.
+// Notices when workers live and do not move. Every heartbeat says where its worker is (phase, step, collective) and how
+// many micro-batches it has begun; the time since that changed last is the worker's progress clock.
 //
 // A hang is when no worker's clock is within the limit of its phase: workers wait for each other, so one that is slow
 // for a good reason excuses those that wait for it. Limits of a step adapt to the steps that were measured; a disk may
@@ -22,6 +22,8 @@ namespace kiban::coordinator {
 class StepPace {
   public:
     void add(double seconds);
+    /// The work of a step: not the evaluation after it, nor what it waited for the disk, which has a limit of its own.
+    void add(const StepReport& report);
     /// 99th percentile; 0: no step yet.
     double slowest_usual() const;
 
@@ -56,6 +58,7 @@ class ProgressWatch {
         std::string phase;
         std::uint64_t step = 0;
         std::uint64_t collective = 0;
+        std::uint64_t work = 0;
         double moved = 0;
     };
     SuperviseConfig config_;

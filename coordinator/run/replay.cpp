@@ -14,6 +14,7 @@
 #include "coordinator/run/history.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/pretrain.h"
+#include "coordinator/run/reading_mark.h"
 #include "coordinator/run/run_directory.h"
 #include "coordinator/run/run_order.h"
 #include "coordinator/run/tool.h"
@@ -236,6 +237,7 @@ int verify_resume(const RunFile& run_file, std::uint64_t steps) {
     worker_executable();
     const monitoring::Curve curve = monitoring::read_curve(directory.curve());
     const auto from = chosen_checkpoint(directory.root(), curve.rows, steps);
+    const ReadingMark mark(from.directory);
     refuse_another_run_file(from, run_file);
     refuse_other_sources(directory, run_file);
     const CorpusReference corpus = read_corpus_reference(directory);

@@ -43,10 +43,8 @@ data::Corpus corpus_of_run(const RunDirectory& directory, const RunFile& run_fil
         throw DataError("the corpus of '{}' was changed: expected the manifest with digest {}, found {}",
                         directory.root().string(), reference.digest, digest);
     }
-    const data::RowLayout layout = {.packing = run_file.data.packing,
-                                    .documents_apart = run_file.model.attention == AttentionScope::document};
     data::Corpus corpus(std::move(manifest), weights_of(run_file), run_file.data.sequence_length, run_file.run.seed,
-                        layout, forgotten_by(directory));
+                        layout_of(run_file), forgotten_by(directory));
     corpus.mix(mixture_of_run(directory, run_file));
     return corpus;
 }

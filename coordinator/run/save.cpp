@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "coordinator/protocol/wire.h"
+#include "coordinator/run/reading_mark.h"
 #include "monitoring/error.h"
 #include "monitoring/log.h"
 
@@ -31,7 +32,13 @@ std::optional<SaveOutcome> SaveFlow::begin(CoordinatorChannel& channel, const St
 }
 
 void SaveFlow::retain(std::uint32_t keep, std::uint64_t milestone_steps) {
-    next_kept_ = {.keep = keep, .milestone_steps = milestone_steps, .in_use = {}};
+    next_kept_ = rule_of(keep, milestone_steps);
+}
+
+checkpoint::RetentionRule SaveFlow::rule_of(std::uint32_t keep, std::uint64_t milestone_steps) const {
+    return {.keep = keep, .milestone_steps = milestone_steps, .in_use = [run_dir = setup_.run_dir] {
+                return checkpoints_being_read(run_dir);
+            }};
 }
 
 std::optional<SaveOutcome> SaveFlow::shard_written(CoordinatorChannel& channel, int rank, const ShardWritten& message) {

@@ -65,12 +65,13 @@ class SaveFlow {
   private:
     void commit(const std::vector<checkpoint::ShardReport>& reports, const std::vector<monitoring::CurveRow>& rows);
     std::vector<checkpoint::ShardReport> reports() const;
+    checkpoint::RetentionRule rule_of(std::uint32_t keep, std::uint64_t milestone_steps) const;
     void abandon();
     SaveOutcome finish();
     void tell(CoordinatorChannel& channel, const SaveOutcome& outcome) const;
 
     SaveSetup setup_;
-    checkpoint::RetentionRule kept_ = {.keep = setup_.keep, .milestone_steps = setup_.milestone_steps, .in_use = {}};
+    checkpoint::RetentionRule kept_ = rule_of(setup_.keep, setup_.milestone_steps);
     checkpoint::RetentionRule next_kept_ = kept_;  // kept_ is the commit's thread's until it is joined
     bool active_ = false;
     StageRequest request_;

@@ -16,10 +16,12 @@
 #include "coordinator/config/vocabulary.h"
 #include "coordinator/job/inventory.h"
 #include "coordinator/job/version.h"
+#include "coordinator/launch/launch_facts.h"
 #include "coordinator/launch/launcher.h"
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/hosts_in_use.h"
 #include "coordinator/run/journal.h"
+#include "coordinator/run/upkeep.h"
 #include "data/digest.h"
 #include "data/forgotten.h"
 #include "data/holdout_bytes.h"
@@ -38,6 +40,10 @@ RunDirectory checked_directory(const RunFile& run_file) {
     worker_executable();
     choose_launcher(run_file.launch.launcher, current_environment());
     refuse_login_node(run_file.launch.launcher, current_environment());
+    // Nodes of one machine, as in tests, do reach it: so it is no refusal.
+    const int nodes = nodes_of_job(current_environment());
+    if (const auto fault = fault_of_interface(run_file.launch.control_interface, nodes); !fault.empty())
+        monitoring::log_warning("{}", fault);
     return RunDirectory(run_file.run_dir());
 }
 
@@ -105,9 +111,24 @@ void refuse_other_corpus(const Coordinator& coordinator, const checkpoint::RunSt
         coordinator.directory.root().string(), step, state.data_digest, digest);
 }
 
-Lease take_lease(const RunDirectory& directory) {
+Lease take_lease(const RunDirectory& directory, bool take_over) {
     monitoring::make_directories(directory.root());
-    return Lease::acquire(directory.root());
+    return Lease::acquire(directory.root(), {}, take_over);
+}
+
+void tell_of_take_over(Board& board, const Overtaken& other) {
+    board.journal.add(
+        "taken_over",
+        {{"host", other.host}, {"pid", other.pid}, {"from_attempt", other.epoch}, {"let_go", other.let_go}});
+    const std::string whom = fmt::format("process {} on host '{}' (attempt {})", other.pid, other.host, other.epoch);
+    if (other.let_go) {
+        monitoring::log_info("the run was taken from {}, which has ended", whom);
+    } else {
+        monitoring::log_warning(
+            "the run was taken from {}, which has not ended: it is stopped or cut off, may still hold its processors, "
+            "and can publish nothing any more",
+            whom);
+    }
 }
 
 }  // namespace
@@ -136,11 +157,11 @@ monitoring::RunIdentity identity_of(const RunFile& run_file, const data::Manifes
     return identity;
 }
 
-Coordinator::Coordinator(const RunFile& given)
+Coordinator::Coordinator(const RunFile& given, bool take_over)
     : run_file(given),
       directory(checked_directory(given)),
       preparation(given.data, given.base, given.corpora_dir()),
-      lease(take_lease(directory)),
+      lease(take_lease(directory, take_over)),
       run_id(directory.open_or_create()),
       requests(directory.root()),
       console(std::make_shared<Console>(::isatty(STDOUT_FILENO) == 1)) {
@@ -153,6 +174,7 @@ Coordinator::Coordinator(const RunFile& given)
     board->status.attempt = lease.attempt();
     board->journal.set_attempt(lease.attempt());
     board->journal.add("coordinator_started", {{"run", run_id}, {"pid", ::getpid()}, {"version", version()}});
+    if (lease.overtaken()) tell_of_take_over(*board, *lease.overtaken());
     session = std::make_unique<Session>(Session{.run_file = run_file,
                                                 .directory = directory,
                                                 .run_id = run_id,
@@ -169,7 +191,7 @@ Coordinator::Coordinator(const RunFile& given)
 }
 
 std::optional<checkpoint::CheckpointInfo> check_resume(Coordinator& coordinator, const data::Manifest* prepared) {
-    auto newest = checkpoint::newest_checkpoint(coordinator.directory.root());
+    auto newest = checkpoint_to_load(coordinator.directory, *coordinator.board);
     if (!newest) {
         refuse_lost_checkpoints(coordinator.directory);
         return std::nullopt;
@@ -216,8 +238,9 @@ int conclude(Coordinator& coordinator, const Outcome& outcome, const char* when_
     }
     answer_open_requests(coordinator.requests, decision.reason,
                          /*stopped=*/outcome.end.finished || outcome.end.interrupted);
-    board.journal.add("coordinator_ended",
-                      {{"state", board.status.state}, {"exit_code", decision.exit_code}, {"reason", decision.reason}});
+    board.journal.try_add(
+        "coordinator_ended",
+        {{"state", board.status.state}, {"exit_code", decision.exit_code}, {"reason", decision.reason}});
     return decision.exit_code;
 }
 

@@ -18,7 +18,8 @@ namespace kiban::coordinator {
 
 /// Everything a coordinator holds while it drives a run directory.
 struct Coordinator {
-    explicit Coordinator(const RunFile& run_file);
+    /// ConfigError when a live coordinator has the run, unless it is to be taken from it.
+    explicit Coordinator(const RunFile& run_file, bool take_over = false);
 
     RunFile run_file;  // an operator may extend it
     RunDirectory directory;

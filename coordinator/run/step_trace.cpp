@@ -52,7 +52,7 @@ Span span_of(const json& row) {
 // In words of the report; of the passes the track below says which is which.
 std::string shown_name(const Span& span) {
     if (span.track != "phases") return span.name;
-    if (span.name == "forward") return "forward and backward";
+    if (span.name == "forward" || span.name == "backward") return "forward and backward";
     if (span.name == "reduce") return "communication";
     return span.name == "evaluate" ? "evaluation" : span.name;
 }

@@ -25,7 +25,7 @@ std::uint32_t begin_attempt(Session& session) {
     const char* job = std::getenv("SLURM_JOB_ID");
     session.board.status.attempt = attempt;
     session.board.journal.set_attempt(attempt);
-    session.board.journal.add("attempt_started", {{"workers", session.run_file.launch.workers}});
+    session.board.journal.try_add("attempt_started", {{"workers", session.run_file.launch.workers}});
     session.board.metrics().attempt_started(attempt, job != nullptr ? job : "");
     log_info("attempt {}: starting {} worker(s)", attempt, session.run_file.launch.workers);
     return attempt;
@@ -53,15 +53,78 @@ PolicyRules rules_of(const RunFile& run_file) {
             .max_rollbacks = run_file.anomaly.max_rollbacks};
 }
 
-PolicyEvent event_of(const Session& session, const AttemptEnd& end, const AttemptMode& mode, std::uint64_t progress) {
+// One attempt, as far as it came.
+struct Tried {
+    bool begun = false;                 // it has a number
+    std::unique_ptr<AttemptMode> mode;  // none where the disk did not even allow for that
+    std::uint64_t progress = 0;         // durable, before it
+    AttemptEnd end;
+};
+
+AttemptEnd end_of(const IoError& error) {
+    AttemptEnd end;
+    end.failure =
+        Failure{.type = error.type_name(), .message = error.what(), .step = 0, .exit_code = error.exit_code()};
+    return end;
+}
+
+// What the disk refuses the coordinator before there are workers is an end as others are: the policy judges it.
+Tried try_once(Session& session, const ModeMaker& make_mode) {
+    Tried tried;
+    try {
+        const std::uint32_t attempt = begin_attempt(session);
+        tried.begun = true;
+        tried.mode = make_mode(attempt);
+        tried.progress = tried.mode->progress();
+        tried.end = Attempt(setup_of(session, attempt), *tried.mode, session.signals).run();
+        tried.end.undone_steps = tried.mode->undone_steps();
+    } catch (const IoError& error) {
+        tried.end = end_of(error);
+    }
+    return tried;
+}
+
+// CommError when the run is another's. False when the disk does not let us look: then nothing may be written, and that
+// is how the attempt ended, unless it ended well.
+bool is_ours(const Session& session, AttemptEnd& end) {
+    try {
+        session.lease.require_current();
+        return true;
+    } catch (const IoError& error) {
+        log_warning("cannot look whether the run is still ours: {}", error.what());
+        if (end.finished || end.interrupted) return false;
+        AttemptEnd unknown = end_of(error);
+        unknown.asked_to_leave = end.asked_to_leave;
+        unknown.requeue = end.requeue;
+        end = std::move(unknown);
+        return false;
+    }
+}
+
+// What cannot be looked at now is no way out.
+template <typename Answer>
+Answer unless_refused(const std::function<Answer()>& look) {
+    try {
+        return look();
+    } catch (const IoError& error) {
+        log_warning("cannot look for a way to go on: {}", error.what());
+        return Answer{};
+    }
+}
+
+PolicyEvent event_of(const Session& session, const Tried& tried) {
     const std::size_t seed = std::hash<std::string>{}(session.run_id) + session.board.status.attempt;
-    return {.end = end,
-            .now = monotonic_seconds(),
-            .progress = mode.progress() > progress,
-            .older_checkpoint = mode.has_older_checkpoint(),
-            .jitter = static_cast<double>(seed % 1024) / 1024,
-            .workers_without = [&session](const std::set<std::string>& out) { return workers_without(session, out); },
-            .may_requeue = std::getenv("SLURM_JOB_ID") != nullptr};
+    return {
+        .end = tried.end,
+        .now = monotonic_seconds(),
+        .progress = tried.mode && tried.mode->progress() > tried.progress,
+        .older_checkpoint = unless_refused<bool>([&tried] { return tried.mode && tried.mode->has_older_checkpoint(); }),
+        .jitter = static_cast<double>(seed % 1024) / 1024,
+        .workers_without =
+            [&session](const std::set<std::string>& out) {
+                return unless_refused<int>([&] { return workers_without(session, out); });
+            },
+        .may_requeue = std::getenv("SLURM_JOB_ID") != nullptr};
 }
 
 const char* word_of(Decision::Kind kind) {
@@ -73,19 +136,15 @@ const char* word_of(Decision::Kind kind) {
     return "stop";
 }
 
-void note_end(Session& session, const AttemptEnd& end, const std::string& reason, bool failed) {
-    session.board.journal.add(
+void note_end(Session& session, const AttemptEnd& end, const std::string& reason) {
+    const bool failed = !end.finished && !end.interrupted && !end.asked_to_leave;
+    session.board.journal.try_add(
         "attempt_ended", {{"reason", reason}, {"launcher_exit", end.launcher_exit.value_or(-1)}, {"failed", failed}});
 }
 
-// A run that ends well needs no explanation; what else is decided is told where people look.
-void note_decision(Session& session, const Decision& decision, const AttemptEnd& end) {
-    session.board.metrics().decided(decision.rule);
-    if (!end.hang.empty()) {
-        session.board.metrics().hang(end.place ? end.place->phase : "unknown");
-        session.board.journal.add("hang", {{"report", end.hang}, {"lost", end.lost}});
-    }
-    session.board.status.decision = fmt::format("{}: {}", decision.rule, decision.reason);
+void write_down(Session& session, const Decision& decision, const AttemptEnd& end) {
+    if (!end.hang.empty()) session.board.journal.try_add("hang", {{"report", end.hang}, {"lost", end.lost}});
+    if (decision.kind == Decision::Kind::done) return;
     nlohmann::json fields = {{"rule", decision.rule},
                              {"action", word_of(decision.kind)},
                              {"cause", decision.cause},
@@ -99,19 +158,72 @@ void note_decision(Session& session, const Decision& decision, const AttemptEnd&
                            {"step", end.place->step}};
     }
     if (!decision.exclude_hosts.empty()) fields["hosts"] = decision.exclude_hosts;
-    if (decision.kind != Decision::Kind::done) session.board.journal.add("decision", fields);
+    session.board.journal.try_add("decision", fields);
+}
+
+Decision decide_on(const Session& session, PolicyState& state, const Tried& tried) {
+    Transition transition = decide(state, event_of(session, tried), rules_of(session.run_file));
+    state = std::move(transition.state);
+    return transition.decision;
+}
+
+// Decides, tells it, and does what is to be done before a restart. Where the disk refuses that, it is as if it had not
+// been decided: the next attempt comes to the same place again, after the wait for the disk.
+Decision judge(Session& session, PolicyState& state, Tried& tried) {
+    const bool ours = is_ours(session, tried.end);
+    const PolicyState before = state;
+    Decision decision = decide_on(session, state, tried);
+    if (ours && tried.begun) note_end(session, tried.end, decision.reason);
+    note_decision(session, decision, tried.end, ours);
+    if (decision.requeue) tried.end.requeue = true;
+    if (decision.kind != Decision::Kind::restart) return decision;
+    try {
+        if (tried.mode) tried.mode->before_restart(decision);
+        leave_out_hosts(session, decision);
+    } catch (const IoError& error) {
+        state = before;
+        tried.end = end_of(error);
+        decision = decide_on(session, state, tried);
+        note_decision(session, decision, tried.end, ours);
+    }
+    return decision;
+}
+
+void tell_of_restart(Session& session, const Tried& tried, const Decision& decision) {
+    log_warning("attempt {}: {}; starting again in {:.1f} s", session.board.status.attempt, decision.reason,
+                decision.backoff_seconds);
+    ++session.board.status.restarts;
+    session.board.metrics().restarted(decision.cause, tried.mode ? tried.mode->undone_steps() : 0,
+                                      tried.mode ? tried.mode->undone_tokens() : 0);
+    session.board.set_state("restarting", decision.reason);
 }
 
 // False when somebody asked to leave in between.
 bool back_off(Session& session, double seconds) {
     for (const double end = monotonic_seconds() + seconds; monotonic_seconds() < end;) {
-        session.lease.renew();
+        try {
+            session.lease.renew();
+        } catch (const IoError&) {  // the next attempt asks again
+        }
         session.board.waiting();
         if (!session.requests.take("stop").empty()) return false;
         if (session.time_limit.is_up(monotonic_seconds(), 0)) return false;
         if (session.signals.wait(std::min(1.0, std::max(0.0, end - monotonic_seconds())))) return false;
     }
     return true;
+}
+
+// Somebody asked to leave before the next attempt: what was done since the last checkpoint is done again.
+Outcome leave_between(Session& session, std::uint64_t undone_steps) {
+    AttemptEnd end;
+    end.interrupted = true;
+    end.asked_to_leave = true;
+    end.undone_steps = undone_steps;
+    end.requeue =
+        asks_for_requeue(session.signals.take().value_or(0)) || session.time_limit.is_up(monotonic_seconds(), 0);
+    const Decision decision = decide_once(end);
+    note_decision(session, decision, end, is_ours(session, end));
+    return {decision, end};
 }
 
 // From the journal the next start knows what the run file at hand does not say (extended_steps).
@@ -146,42 +258,30 @@ void answer_open_requests(RequestBox& requests, const std::string& reason, bool 
     }
 }
 
-Outcome supervise(Session& session,
-                  const std::function<std::unique_ptr<AttemptMode>(std::uint32_t attempt)>& make_mode) {
+// A run that ends well needs no explanation; what else is decided is told where people look.
+void note_decision(Session& session, const Decision& decision, const AttemptEnd& end, bool in_journal) {
+    session.board.metrics().decided(decision.rule);
+    if (!end.hang.empty()) session.board.metrics().hang(end.place ? end.place->phase : "unknown");
+    session.board.status.decision = fmt::format("{}: {}", decision.rule, decision.reason);
+    if (in_journal) write_down(session, decision, end);
+}
+
+Outcome supervise(Session& session, const ModeMaker& make_mode) {
     PolicyState state = policy_state(read_journal(session.directory.journal()));
     state.excluded = session.excluded_hosts;
+    std::uint64_t undone_steps = 0;
     for (;;) {
         if (session.extension) extend(session);
-        const std::uint32_t attempt = begin_attempt(session);
-        const auto mode = make_mode(attempt);
-        const std::uint64_t progress = mode->progress();
-        AttemptEnd end = Attempt(setup_of(session, attempt), *mode, session.signals).run();
-        session.lease.require_current();  // before anything is written
-        const bool failed = !end.finished && !end.interrupted && !end.asked_to_leave;
-        if (end.finished && session.extension && !end.asked_to_leave) {
-            note_end(session, end, describe(end), failed);
+        Tried tried = try_once(session, make_mode);
+        if (tried.end.finished && session.extension && !tried.end.asked_to_leave) {
+            if (is_ours(session, tried.end)) note_end(session, tried.end, describe(tried.end));
             continue;
         }
-        auto [decision, next] = decide(state, event_of(session, end, *mode, progress), rules_of(session.run_file));
-        state = std::move(next);
-        note_end(session, end, decision.reason, failed);
-        note_decision(session, decision, end);
-        if (decision.requeue) end.requeue = true;
-        if (decision.kind != Decision::Kind::restart) return {decision, end};
-
-        mode->before_restart(decision);
-        leave_out_hosts(session, decision);
-        log_warning("attempt {}: {}; starting again in {:.1f} s", attempt, decision.reason, decision.backoff_seconds);
-        ++session.board.status.restarts;
-        session.board.metrics().restarted(decision.cause, mode->undone_steps(), mode->undone_tokens());
-        session.board.set_state("restarting", decision.reason);
-        if (!back_off(session, decision.backoff_seconds)) {
-            end.interrupted = true;
-            end.asked_to_leave = true;
-            end.requeue = asks_for_requeue(session.signals.take().value_or(0)) ||
-                          session.time_limit.is_up(monotonic_seconds(), 0);
-            return {decide_once(end), end};
-        }
+        const Decision decision = judge(session, state, tried);
+        if (decision.kind != Decision::Kind::restart) return {decision, tried.end};
+        if (tried.mode) undone_steps = tried.mode->undone_steps();
+        tell_of_restart(session, tried, decision);
+        if (!back_off(session, decision.backoff_seconds)) return leave_between(session, undone_steps);
     }
 }
 

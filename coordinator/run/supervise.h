@@ -46,8 +46,14 @@ struct Outcome {
 /// Refuses what is still open, once the run has come to its end; stops are what was asked for.
 void answer_open_requests(RequestBox& requests, const std::string& reason, bool stopped);
 
-/// `make_mode` makes the mode of an attempt; it is asked anew after each restart.
-Outcome supervise(Session& session,
-                  const std::function<std::unique_ptr<AttemptMode>(std::uint32_t attempt)>& make_mode);
+/// Tells in status, metrics and, with `in_journal`, the journal what was decided after an attempt ended so. What the
+/// disk refuses is in the log alone.
+void note_decision(Session& session, const Decision& decision, const AttemptEnd& end, bool in_journal = true);
+
+/// Makes the mode of an attempt; asked anew after each restart.
+using ModeMaker = std::function<std::unique_ptr<AttemptMode>(std::uint32_t attempt)>;
+
+/// An I/O error before, in or after an attempt is an end of it. CommError when another coordinator has taken the run.
+Outcome supervise(Session& session, const ModeMaker& make_mode);
 
 }  // namespace kiban::coordinator

@@ -45,7 +45,7 @@ TrainMode::TrainMode(Session& session, TrainProgress& training, Upkeep& upkeep, 
       training_(training),
       upkeep_(upkeep),
       attempt_(attempt),
-      start_(checkpoint::newest_checkpoint(session.directory.root())),
+      start_(checkpoint_to_load(session.directory, session.board)),
       save_({.run_dir = session.directory.root(),
              .attempt = attempt,
              .workers = session.run_file.launch.workers,
@@ -60,6 +60,7 @@ TrainMode::TrainMode(Session& session, TrainProgress& training, Upkeep& upkeep, 
       curve_events_(session.board),
       trace_(session.directory.root() / "traces", session.run_file.launch.workers, session.requests) {
     training_.durable_progress = start_ ? start_->step + 1 : 0;
+    training_.left_out = left_out_rows(read_journal(session.directory.journal()));  // as later starts will read it
     training_.speed.restart();
     checkpoint::sweep_staging(session.directory.root());
     session_.board.set_state("starting");
@@ -112,7 +113,7 @@ void TrainMode::on_loaded(CoordinatorChannel& channel, const LoadResult& result)
                                    {{"checkpoint", start_->directory.string()}, {"reason", result.error}});
         session_.board.metrics().checkpoint_rejected("load");
         checkpoint::reject_checkpoint(session_.directory.root(), *start_, result.error);
-        start_ = checkpoint::newest_checkpoint(session_.directory.root());  // CheckpointError when all are bad
+        start_ = checkpoint_to_load(session_.directory, session_.board);  // CheckpointError when all are bad
         training_.durable_progress = start_ ? start_->step + 1 : 0;
         send_job(channel);
         return;
@@ -211,7 +212,7 @@ void TrainMode::note_stall(CoordinatorChannel& channel, const StepReport& report
     if (training_.save_cost.step(seconds, stall)) choose_interval(channel);
     if (!report.save_skipped) return;
     session_.board.metrics().checkpoint_skipped();
-    session_.board.journal.add("checkpoint_skipped", {{"step", report.step}, {"under_way", training_.queued_step}});
+    session_.board.journal.try_add("checkpoint_skipped", {{"step", report.step}, {"under_way", training_.queued_step}});
     log_info("step {}: no checkpoint, that of step {} is still being written", report.step, training_.queued_step);
 }
 
@@ -307,10 +308,10 @@ void TrainMode::note_save(const SaveOutcome& outcome) {
         session_.board.status.checkpoint = outcome.committed->directory.string();
         session_.board.status.checkpoint_step = outcome.step;
         session_.board.metrics().checkpoint_committed(outcome.step, outcome.committed->bytes, outcome.seconds);
-        session_.board.journal.add("checkpoint", {{"step", outcome.step},
-                                                  {"directory", outcome.committed->directory.filename().string()},
-                                                  {"bytes", outcome.committed->bytes},
-                                                  {"seconds", outcome.seconds}});
+        session_.board.journal.try_add("checkpoint", {{"step", outcome.step},
+                                                      {"directory", outcome.committed->directory.filename().string()},
+                                                      {"bytes", outcome.committed->bytes},
+                                                      {"seconds", outcome.seconds}});
         log_info("step {}: checkpoint durable, {:.1f} MB in {:.2f} s", outcome.step,
                  static_cast<double>(outcome.committed->bytes) / 1e6, outcome.seconds);
         answer_wishes(outcome.step, {.done = true, .text = checkpoint_text()});
@@ -320,7 +321,7 @@ void TrainMode::note_save(const SaveOutcome& outcome) {
     }
     if (!outcome.error.empty()) {
         session_.board.metrics().checkpoint_failed("error");
-        session_.board.journal.add("checkpoint_failed", {{"step", outcome.step}, {"reason", outcome.error}});
+        session_.board.journal.try_add("checkpoint_failed", {{"step", outcome.step}, {"reason", outcome.error}});
         log_warning("step {}: {}: {}", outcome.step,
                     outcome.committed ? "after the commit" : "no checkpoint, training goes on", outcome.error);
     }
@@ -349,10 +350,10 @@ void TrainMode::choose_interval(CoordinatorChannel& channel) {
     interval_ = steps;
     channel.send(0, SaveInterval{steps});
     session_.board.metrics().checkpoint_interval(steps);
-    session_.board.journal.add("checkpoint_interval", {{"steps", steps},
-                                                       {"save_seconds", input.save_seconds},
-                                                       {"step_seconds", input.step_seconds},
-                                                       {"seconds_between_failures", input.failure_seconds}});
+    session_.board.journal.try_add("checkpoint_interval", {{"steps", steps},
+                                                           {"save_seconds", input.save_seconds},
+                                                           {"step_seconds", input.step_seconds},
+                                                           {"seconds_between_failures", input.failure_seconds}});
 }
 
 std::uint64_t TrainMode::undone_steps() const {
@@ -370,9 +371,7 @@ std::uint64_t TrainMode::undone_tokens() const {
 }
 
 Outcome train(Session& session, TrainProgress& training) {
-    const auto journal = read_journal(session.directory.journal());
-    training.left_out = left_out_rows(journal);
-    training.refused = refused_steps(journal);
+    training.refused = refused_steps(read_journal(session.directory.journal()));
     Upkeep upkeep(session.directory, session.run_file.checkpoint, session.board);
     Outcome outcome = supervise(session, [&](std::uint32_t attempt) {
         return std::make_unique<TrainMode>(session, training, upkeep, attempt);

@@ -31,8 +31,8 @@ void TrainMode::on_refused(const StepRefused& refused) {
                                                 {"position", refused.position},
                                                 {"rows", refused.rows},
                                                 {"roll_back", refused.roll_back}});
-    log_warning("step {} is refused by all workers, without an update: {}; rows {} to {} of the order are left out",
-                refused.step, refused.reason, refused.position, refused.position + refused.rows - 1);
+    log_warning("step {} is refused by all workers: {}; rows {} to {} of the order are left out", refused.step,
+                refused.reason, refused.position, refused.position + refused.rows - 1);
 }
 
 // Steps after the one that training goes on from are done again, and judged again.
@@ -48,7 +48,6 @@ bool TrainMode::has_older_checkpoint() const {
 }
 
 void TrainMode::leave_out(const data::RowRange& rows, std::uint64_t step, const char* why) {
-    training_.left_out.push_back(rows);
     session_.board.journal.add("rows_left_out",
                                {{"first", rows.first}, {"count", rows.count}, {"step", step}, {"why", why}});
     session_.board.metrics().rows_left_out(rows.count);

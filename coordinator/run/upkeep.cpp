@@ -96,6 +96,14 @@ CurveRestoration restore_curve(const RunDirectory& directory, const checkpoint::
     return {.restored = true, .reason = why};
 }
 
+std::optional<checkpoint::CheckpointInfo> checkpoint_to_load(const RunDirectory& directory, Board& board) {
+    const auto tell = [&board](const checkpoint::CheckpointInfo& rejected, const std::string& reason) {
+        board.metrics().checkpoint_rejected("load");
+        board.journal.try_add("checkpoint_rejected", {{"checkpoint", rejected.directory.string()}, {"reason", reason}});
+    };
+    return checkpoint::newest_checkpoint(directory.root(), tell);
+}
+
 Upkeep::Upkeep(const RunDirectory& directory, const checkpoint::CheckpointConfig& config, Board& board)
     : directory_(directory),
       config_(config),

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -28,6 +29,9 @@ struct CurveRestoration {
 /// Replaces the curve record by the one in the checkpoint when it is missing, damaged or ends before the checkpoint's
 /// step. IoError when the record cannot be read now, or is damaged and the checkpoint has no sound one.
 CurveRestoration restore_curve(const RunDirectory& directory, const checkpoint::CheckpointInfo& from);
+
+/// checkpoint::newest_checkpoint(); the damaged ones that it passes over are told in journal and metrics.
+std::optional<checkpoint::CheckpointInfo> checkpoint_to_load(const RunDirectory& directory, Board& board);
 
 class Upkeep {
   public:

@@ -97,11 +97,10 @@ class Bench {
     double step(std::uint32_t number) {
         const auto start = Clock::now();
         const auto tokens = static_cast<double>(rows_ * shape_.tokens);
-        PassSeconds seconds;
         model_.sharding().begin_step();
         make_tokens(number);
         const std::vector<double> losses =
-            passes_.accumulate_gradients([this](std::uint64_t i) { return batch(i); }, 1.0 / tokens, seconds);
+            passes_.accumulate_gradients([this](std::uint64_t i) { return batch(i); }, 1.0 / tokens);
         model_.sharding().reduce_gradients();
         std::array<double, 2> sums = {tree_sum(losses), squares()};
         model_.mesh().world.all_reduce_sum(std::span<double>(sums));

@@ -22,7 +22,6 @@ namespace {
 using testing::expect_same;
 using testing::HeldState;
 using testing::large_model;
-using testing::message_of;
 using testing::Scratch;
 using testing::small_model;
 using testing::written_at_once;

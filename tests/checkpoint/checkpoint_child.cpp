@@ -9,6 +9,7 @@
 //   answer it; the step of each commit that it has heard of is a line in RUN/heard
 //   checkpoint_child full-disk[-beside] RUN              runs the save into a disk that is full at each stage; prints
 //   one line a stage
+//   checkpoint_child size-limit[-beside] RUN             the same with a limit on the size of files
 //
 // Errors go to standard error as 'Type: message'; the exit code is that of the error.
 #include <fcntl.h>
@@ -89,13 +90,13 @@ void conduct_save(const Save& save, monitoring::File& heard) {
     apply_retention(save.run_dir, 2);
 }
 
-// A disk that this process alone sees as almost full: a small tmpfs where mounting is allowed (as root, or in a user
-// namespace), otherwise a limit on the size of files. Either way the refusal comes from the kernel.
+// A disk that this process alone sees as almost full: a small tmpfs where one is wanted and mounting is allowed (as
+// root, or in a user namespace), otherwise a limit on the size of files. Either way the refusal comes from the kernel.
 class TightDisk {
   public:
-    explicit TightDisk(const fs::path& where) : where_(where) {
+    TightDisk(const fs::path& where, bool mounts) : where_(where) {
         fs::create_directories(where);
-        mounted_ = may_mount() && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+        mounted_ = mounts && may_mount() && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
                    ::mount("tmpfs", where.c_str(), "tmpfs", 0, "size=4m") == 0;
         std::signal(SIGXFSZ, SIG_IGN);
         std::printf("disk: %s\n", mounted_ ? "tmpfs" : "file size limit");
@@ -152,8 +153,8 @@ void report_stage(const fs::path& run_dir, const char* stage, const std::functio
                 sound ? "good" : "BAD");
 }
 
-void fill_the_disk(const fs::path& where, bool beside) {
-    TightDisk disk(where);
+void fill_the_disk(const fs::path& where, bool mounts, bool beside) {
+    TightDisk disk(where, mounts);
     const fs::path run_dir = where / "run";
     write_checkpoint({run_dir, 1});
     const Save next{run_dir, 2,           1,
@@ -189,7 +190,9 @@ int run(int count, char** arguments) {
         for (std::uint64_t step = number(3);; ++step)
             save(arguments[2], step, static_cast<std::uint32_t>(number(4)), 2);
     } else if ((mode == "full-disk" || mode == "full-disk-beside") && count == 3) {
-        fill_the_disk(arguments[2], mode == "full-disk-beside");
+        fill_the_disk(arguments[2], /*mounts=*/true, mode.ends_with("-beside"));
+    } else if ((mode == "size-limit" || mode == "size-limit-beside") && count == 3) {
+        fill_the_disk(arguments[2], /*mounts=*/false, mode.ends_with("-beside"));
     } else if (mode == "conduct" && count == 5) {
         sweep_staging(arguments[2]);
         auto heard = monitoring::File::open_append(fs::path(arguments[2]) / "heard");

@@ -16,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::entries_in;
-using testing::message_of;
 using testing::Save;
 using testing::Scratch;
 using testing::write_checkpoint;
@@ -336,15 +335,6 @@ TEST(Retention, Row24KeepsTheNewestAndNeverFewerThanTwo) {
     EXPECT_EQ(entries_in(scratch.path() / "ckpt" / ".trash"), 0U);
     for (const auto& info : list_checkpoints(scratch.path()))
         EXPECT_EQ(verify_checkpoint(info.directory).faults, std::vector<std::string>{});
-}
-
-TEST(Retention, Row24NeverRemovesTheOneBeingLoaded) {
-    const Scratch scratch;
-    for (std::uint64_t step = 0; step < 5; ++step) write_checkpoint({scratch.path(), step});
-    apply_retention(scratch.path(), 2, scratch.path() / "ckpt" / "step-000000000001-a000001" / "");
-    EXPECT_EQ(listed(scratch.path()),
-              (std::vector<std::string>{"step-000000000004-a000001", "step-000000000003-a000001",
-                                        "step-000000000001-a000001"}));
 }
 
 TEST(Retention, DamagedAndRejectedOnesDoNotCountAsKept) {

@@ -18,7 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::curve_rows;
 using testing::curve_text;
-using testing::message_of;
 using testing::Scratch;
 using testing::write_checkpoint;
 

@@ -70,10 +70,39 @@ TEST(Keeping, PinnedOnesStayUntilTheyAreReleased) {
     EXPECT_EQ(pinned_checkpoints(scratch.path()), std::vector<std::string>{"step-000000000000-a000001"});
     apply_retention(scratch.path(), 2);
     EXPECT_EQ(steps_left(scratch), (Steps{4, 3, 0}));
-    EXPECT_NE(testing::message_of<CheckpointError>([&] {
+    EXPECT_NE(message_of<CheckpointError>([&] {
                   pin_checkpoint(scratch.path(), infos[1], true);
               }).find("it is not there any more"),
               std::string::npos);
+}
+
+TEST(Retention, Row24NeverRemovesTheOneThatIsReadAndTakesItAfterwards) {
+    const Scratch scratch;
+    for (std::uint64_t step = 0; step < 5; ++step) write(scratch, step);
+    std::vector<std::string> read = {"step-000000000001-a000001"};
+    const RetentionRule rule = {.keep = 2, .milestone_steps = 0, .in_use = [&read] { return read; }};
+    const CheckpointReader reader(scratch.path() / "ckpt" / read.front());  // open, nothing read yet
+    apply_retention(scratch.path(), rule);
+    EXPECT_EQ(steps_left(scratch), (Steps{4, 3, 1}));
+    EXPECT_EQ(testing::wrong_tensors(reader, testing::tiny_model(), testing::flat_layout, 3),
+              std::vector<std::string>{});
+    read.clear();
+    apply_retention(scratch.path(), rule);
+    EXPECT_EQ(steps_left(scratch), (Steps{4, 3}));
+}
+
+TEST(Retention, Row24LeavesTheOneThatSomebodyBeginsToReadJustAsItGoes) {
+    const Scratch scratch;
+    for (std::uint64_t step = 0; step < 4; ++step) write(scratch, step);
+    int asked = 0;  // once for all, and twice for each that goes: of step 1 the second time, when its name is gone
+    const RetentionRule rule = {.keep = 2, .milestone_steps = 0, .in_use = [&asked] {
+                                    return ++asked == 3 ? std::vector<std::string>{"step-000000000001-a000001"}
+                                                        : std::vector<std::string>{};
+                                }};
+    apply_retention(scratch.path(), rule);
+    EXPECT_EQ(asked, 5);
+    EXPECT_EQ(steps_left(scratch), (Steps{3, 2, 1}));
+    EXPECT_EQ(verify_checkpoint(list_checkpoints(scratch.path()).back().directory).faults, std::vector<std::string>{});
 }
 
 TEST(Keeping, TheOldestOfEachMilestoneStays) {

@@ -14,7 +14,6 @@ namespace {
 
 using testing::box_bytes;
 using testing::Layout;
-using testing::message_of;
 using testing::Save;
 using testing::Scratch;
 using testing::small_model;

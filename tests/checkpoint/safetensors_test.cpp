@@ -18,7 +18,6 @@ namespace kiban::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::message_of;
 using testing::put_text;
 using testing::Scratch;
 
@@ -67,7 +66,7 @@ TEST(Safetensors, AHeaderIsReadAsItStands) {
 TEST(Safetensors, AHeaderThatIsNotStrictlyOfTheFormatIsRefused) {
     const auto one = [](const std::string& fields) { return R"({"t":{)" + fields + "}}"; };
     const std::string good = R"("dtype":"F32","shape":[2],"data_offsets":[0,8])";
-    ASSERT_EQ(refusal(one(good), 8), "");
+    ASSERT_NO_THROW(parse_safetensors_header(one(good), 8, "x"));
     const std::vector<std::pair<std::string, std::string>> cases = {
         {"", "does not begin with '{'"},
         {" {}", "does not begin with '{'"},
@@ -125,7 +124,8 @@ TEST(Safetensors, ALengthThatCannotBeIsRefusedBeforeItIsRead) {
               std::string::npos);
     EXPECT_NE(message(file_text("{}").substr(0, 9)).find("states a header of 2 bytes, but only 1 follow"),
               std::string::npos);
-    EXPECT_EQ(message(file_text("{}")), "");
+    put_text(file, file_text("{}"));
+    EXPECT_NO_THROW(SafetensorsFile opened(file));
     EXPECT_NE(message(file_text("{}", "more")).find("of which there are 4"), std::string::npos);
 }
 
@@ -204,7 +204,8 @@ class SafetensorsIndex : public ::testing::Test {
 };
 
 TEST_F(SafetensorsIndex, ThatDiffersFromItsFilesIsRefused) {
-    EXPECT_EQ(message(R"({"weight_map":{"a":"1.safetensors","b":"2.safetensors"}})"), "");
+    put_text(scratch_.path() / kSafetensorsIndex, R"({"weight_map":{"a":"1.safetensors","b":"2.safetensors"}})");
+    EXPECT_NO_THROW(SafetensorsDirectory opened(scratch_.path()));
     const std::vector<std::pair<std::string, std::string>> cases = {
         {"{", "is no JSON"},
         {"[]", "expected an object with a 'weight_map'"},

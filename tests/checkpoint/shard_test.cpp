@@ -16,7 +16,6 @@ namespace kiban::checkpoint {
 namespace {
 
 using testing::box_bytes;
-using testing::message_of;
 using testing::run_command;
 using testing::Save;
 using testing::Scratch;

@@ -13,6 +13,7 @@
 #include "checkpoint/placement.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/state.h"
+#include "tests/support/message_of.h"
 
 namespace kiban::checkpoint::testing {
 
@@ -69,17 +70,6 @@ class Scratch {
   private:
     std::filesystem::path path_;
 };
-
-/// The message of the Error that `action` throws; empty when it throws none.
-template <typename ErrorType>
-std::string message_of(const std::function<void()>& action) {
-    try {
-        action();
-    } catch (const ErrorType& error) {
-        return error.what();
-    }
-    return "";
-}
 
 /// Standard output and error of a shell command, and its status as of waitpid.
 struct CommandResult {

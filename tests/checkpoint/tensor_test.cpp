@@ -14,7 +14,6 @@ namespace {
 
 using testing::box_bytes;
 using testing::element_bits;
-using testing::message_of;
 using testing::small_model;
 
 // FORMAT.md, written a second time.

@@ -63,6 +63,32 @@ TEST(Preflight, TellsAnotherProcessorFromABrokenOne) {
     EXPECT_TRUE(contains(finding(rows, "training step").text, "n2 with other kernels (avx2 instead of avx512)"));
 }
 
+TEST(Preflight, BlamesNobodyWithoutAMajorityOfNodesHoweverManyWorkersTheyHave) {
+    auto rows = four();
+    rows[1].bits = rows[3].bits = "0000";
+    const auto text = [&] { return finding(rows, "training step", 2).text; };
+    EXPECT_TRUE(contains(text(), "n1 (avx512), n2 (avx512), n3 (avx512), n4 (avx512), and no majority says which"))
+        << text();
+    EXPECT_TRUE(contains(text(), "look again with one more node")) << text();
+    rows[1].kernels = rows[3].kernels = "avx2";
+    EXPECT_TRUE(contains(text(), "their kernels differ")) << text();
+
+    rows = four();
+    for (const int rank : {0, 1, 2}) rows[static_cast<std::size_t>(rank)].host = "n1";
+    rows[3].bits = "0000";
+    EXPECT_TRUE(contains(text(), "n1 (avx512), n4 (avx512), and no majority"))
+        << "three workers are one node: " << text();
+}
+
+TEST(Preflight, NamesANodeWhoseOwnWorkersDisagree) {
+    auto rows = four();
+    rows[1].host = "n1";
+    rows[1].bits = "0000";
+    const Finding found = finding(rows, "training step");
+    EXPECT_EQ(found.kind, Kind::missing);
+    EXPECT_EQ(found.text, "other bits on n1 from worker to worker: its hardware is at fault, exclude it");
+}
+
 TEST(Preflight, NotesWhatIsSlowerThanHalfTheMedianAndOnlyThat) {
     auto rows = four();
     rows[3].memory_speed = 9e9;

@@ -24,6 +24,13 @@ TEST(FirstDeath, IsTheRankThatTheLauncherNames) {
     ASSERT_TRUE(of_srun);
     EXPECT_EQ(of_srun->rank, 5);
     EXPECT_EQ(of_srun->host, "n1");
+    for (const char* tasks : {"8-11", "8,10", "8-9,11"}) {
+        const auto alike =
+            first_death(fmt::format("srun: error: n3: tasks {}: Bus error\nsrun: error: n1: task 0: Killed", tasks));
+        ASSERT_TRUE(alike) << tasks;
+        EXPECT_EQ(alike->rank, 8) << tasks;
+        EXPECT_EQ(alike->host, "n3") << tasks;
+    }
     EXPECT_FALSE(first_death("no such thing"));
 }
 

@@ -204,6 +204,16 @@ TEST_F(Step, StopKillsTheWholeGroupWhenTermIsNotHeard) {
     EXPECT_FALSE(find_process(grandchild).has_value());
 }
 
+TEST_F(Step, WhoWaitsForItsEndIsAskedEachSecondAndANoEndsTheGrace) {
+    StepProcess step({"sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"}, {}, dir_);
+    sleep_ms(300);
+    const auto start = std::chrono::steady_clock::now();
+    int asked = 0;
+    EXPECT_EQ(step.stop(100, [&asked] { return ++asked < 2; }), 137);
+    EXPECT_GE(asked, 2);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(50));
+}
+
 TEST_F(Step, AStoppedProcessIsEndedToo) {
     StepProcess step({"sleep", "100"}, {}, dir_);
     ::kill(step.pid(), SIGSTOP);

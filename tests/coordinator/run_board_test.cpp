@@ -6,6 +6,8 @@
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/board.h"
 #include "coordinator/run/lease.h"
+#include "monitoring/config.h"
+#include "monitoring/error.h"
 #include "monitoring/file.h"
 #include "tests/monitoring/http.h"
 
@@ -54,6 +56,16 @@ TEST_F(BoardTest, AWorkerIsUpWhileItIsHeardFromAndDownWhenItIsLost) {
     EXPECT_TRUE(shows(board, up(0, 1))) << board.metrics().text();
     EXPECT_TRUE(shows(board, up(1, 0))) << board.metrics().text();
     EXPECT_TRUE(shows(board, up(2, 0))) << board.metrics().text();
+}
+
+TEST_F(BoardTest, OfASecondRunOnTheNodeTakesAnotherPortUnlessItWasNamed) {
+    const std::string usual = monitoring::MonitoringConfig{}.listen;
+    Board first(directory_, identity(), usual);
+    Board second(directory_, identity(), usual);
+    EXPECT_TRUE(second.status.metrics.starts_with("http://127.0.0.1:")) << second.status.metrics;
+    EXPECT_NE(second.status.metrics, first.status.metrics);
+    const std::string taken = second.status.metrics.substr(7, second.status.metrics.rfind('/') - 7);
+    EXPECT_THROW(Board(directory_, identity(), taken), ConfigError);
 }
 
 TEST_F(BoardTest, AnIdentityThatBecomesKnownIsServedAtTheSamePort) {

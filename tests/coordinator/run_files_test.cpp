@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <fstream>
+#include <optional>
 #include <thread>
 
 #include "coordinator/launch/process_id.h"
@@ -75,6 +77,7 @@ TEST_F(LeaseTest, Row17ASecondLiveRunIsRefusedNamingTheOwner) {
                   std::string::npos)
             << message;
         EXPECT_NE(message.find("(attempt 1)"), std::string::npos) << message;
+        EXPECT_NE(message.find("take the run from it with 'kiban pretrain --take-over'"), std::string::npos) << message;
     }
 }
 
@@ -149,6 +152,51 @@ TEST_F(LeaseTest, Row17AnOwnerThatWasOvertakenHearsOfItWhenItRenews) {
     leave_lease(2, owner({1, 1}, "another machine"), "1");
     std::this_thread::sleep_for(std::chrono::milliseconds(80));
     EXPECT_THROW(lease.renew(), CommError);
+}
+
+TEST_F(LeaseTest, Row17AnOwnerThatWasOvertakenIsToldByWhom) {
+    Lease lease = Lease::acquire(dir_);
+    leave_lease(2, owner({4711, 1}, "another machine"), "1");
+    try {
+        lease.require_current();
+        FAIL() << "it goes on";
+    } catch (const CommError& error) {
+        const std::string said = error.what();
+        EXPECT_NE(said.find("another coordinator (process 4711 on host 'elsewhere', attempt 2) has taken the run"),
+                  std::string::npos)
+            << said;
+    }
+}
+
+TEST_F(LeaseTest, Row17ATakeOverEndsTheOwnerAndWaitsUntilItHasLetGo) {
+    std::optional<Lease> first(Lease::acquire(dir_, kQuick));
+    std::atomic<bool> letting_go = false;
+    std::thread owner_of_it([&] {
+        while (first->is_current()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        std::this_thread::sleep_for(std::chrono::milliseconds(300));  // to end its workers
+        letting_go = true;
+        first.reset();
+    });
+    const Lease second = Lease::acquire(dir_, {.renew_seconds = 0.05, .wait_seconds = 60}, /*take_over=*/true);
+    EXPECT_TRUE(letting_go);
+    owner_of_it.join();
+    EXPECT_EQ(second.attempt(), 2u);
+    EXPECT_TRUE(second.is_current());
+    ASSERT_TRUE(second.overtaken().has_value());
+    EXPECT_EQ(second.overtaken()->pid, ::getpid());
+    EXPECT_EQ(second.overtaken()->epoch, 1u);
+    EXPECT_TRUE(second.overtaken()->let_go);
+}
+
+TEST_F(LeaseTest, Row17ATakeOverWaitsForOneThatCannotLetGoNoLongerThanForADeadOne) {
+    EXPECT_FALSE(Lease::acquire(dir_, kQuick, /*take_over=*/true).overtaken()) << "nobody had it";
+    leave_lease(2, owner(this_process(), process_space()), "1");
+    const auto start = std::chrono::steady_clock::now();
+    const Lease lease = Lease::acquire(dir_, kQuick, /*take_over=*/true);
+    EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(400));
+    EXPECT_EQ(lease.attempt(), 3u);
+    ASSERT_TRUE(lease.overtaken().has_value());
+    EXPECT_FALSE(lease.overtaken()->let_go);
 }
 
 TEST_F(LeaseTest, ALeaseThatVanishedIsNotCalledAnotherCoordinator) {

@@ -163,7 +163,7 @@ TEST_F(ForkedRun, LeavesOutTheRowsThatItsParentLeavesOut) {
     fork_run(options());
     const auto journal = read_journal(RunDirectory(fork_).journal());
     EXPECT_EQ(to_json(left_out_rows(journal)).dump(), "[[64,32],[320,96]]");
-    EXPECT_EQ(policy_state(journal).quarantined, std::set<std::uint64_t>{3});
+    EXPECT_EQ(policy_state(journal).quarantined, (std::map<std::uint64_t, std::uint64_t>{{64, 3}}));
     ForkOptions other = options({"run.seed=5"});
     other.run_dir = parent_.root / "runs/other";
     fork_run(other);

@@ -60,12 +60,15 @@ TEST(SecondsOfTheLastSave, AreThoseOfTheNewestCheckpointInTheJournal) {
     EXPECT_EQ(seconds_of_last_save({saved(2), saved(7.5), ended(75)}), 7.5);
 }
 
-TEST(StartsWithoutCheckpoint, AreCountedBackToOneThatCommittedOrEndedOtherwise) {
-    EXPECT_EQ(starts_without_checkpoint({}), 0U);
-    EXPECT_EQ(starts_without_checkpoint({ended(75), saved(1), ended(75)}), 0U);
-    EXPECT_EQ(starts_without_checkpoint({saved(1), ended(75), ended(75), ended(75)}), 2U);
-    EXPECT_EQ(starts_without_checkpoint({ended(75), ended(70), ended(75)}), 1U);
-    EXPECT_EQ(starts_without_checkpoint({ended(75), ended(75), saved(1)}), 2U);
+TEST(StartsWithoutProgress, AreCountedBackToOneThatAddedSomethingOrEndedOtherwise) {
+    EXPECT_EQ(starts_without_progress({}), 0U);
+    EXPECT_EQ(starts_without_progress({ended(75), saved(1), ended(75)}), 0U);
+    EXPECT_EQ(starts_without_progress({saved(1), ended(75), ended(75), ended(75)}), 2U);
+    EXPECT_EQ(starts_without_progress({ended(75), ended(70), ended(75)}), 1U);
+    EXPECT_EQ(starts_without_progress({ended(75), ended(75), saved(1)}), 2U);
+    const json part = {{"event", "preparation"}, {"tasks", 7}, {"of", 900}};
+    EXPECT_EQ(starts_without_progress({ended(75), part, ended(75), part, ended(75), part, ended(75)}), 0U);
+    EXPECT_EQ(starts_without_progress({part, ended(75), ended(75)}), 1U);
 }
 
 json left_out(std::uint64_t first, const char* why, std::uint64_t step) {
@@ -201,7 +204,7 @@ TEST(WalkedRows, ThatDoNotAddUpToTheCheckpointsPositionAreRefused) {
 TEST(ThePolicysState, KnowsOfEarlierStartsWhatWasLeftOutAndRolledBack) {
     const json rolled_back = {{"event", "rolled_back"}, {"step", 120}};
     const PolicyState state = policy_state({left_out(64, "quarantine", 3), left_out(320, "rollback", 9), rolled_back});
-    EXPECT_EQ(state.quarantined, std::set<std::uint64_t>{3});
+    EXPECT_EQ(state.quarantined, (std::map<std::uint64_t, std::uint64_t>{{64, 3}}));
     EXPECT_EQ(state.rollbacks, std::vector<std::uint64_t>{120});
     EXPECT_EQ(state.failed_starts, 0U);
 }

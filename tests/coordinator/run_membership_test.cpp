@@ -89,6 +89,16 @@ TEST(Membership, AWorkerThatHasFinishedMayBeSilent) {
     EXPECT_TRUE(members.all_finished());
 }
 
+TEST(Membership, APauseOfTheCoordinatorIsNobodysSilenceNorLateness) {
+    Membership members = two();
+    members.hello(hello(0), 1001);
+    members.excuse(600);
+    EXPECT_EQ(members.lost(1630), Ranks{});
+    EXPECT_EQ(members.missing(1660), Ranks{}) << "worker 1 has its time to start yet";
+    EXPECT_EQ(members.lost(1631.5), Ranks{0}) << "who stays silent is noticed within the timeout";
+    EXPECT_EQ(members.missing(1660.5), Ranks{1});
+}
+
 TEST(Membership, AnotherWorldSizeIsRefusedNamingBoth) {
     Membership members = two();
     try {

@@ -1,61 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <set>
 #include <utility>
 
 #include "coordinator/run/policy.h"
 #include "monitoring/exit_codes.h"
+#include "tests/coordinator/policy_story.h"
 
 namespace kiban::coordinator {
 namespace {
 
 using Kind = Decision::Kind;
-
-AttemptEnd failed(const char* type, int code, const char* message = "m", std::uint64_t step = 5) {
-    AttemptEnd end;
-    end.failure = Failure{type, message, step, code};
-    end.failed_rank = 1;
-    return end;
-}
-
-AttemptEnd launcher_ended(int code) {
-    AttemptEnd end;
-    end.launcher_exit = code;
-    return end;
-}
-
-AttemptEnd at_step(AttemptEnd end, std::uint64_t step, const char* phase = "forward", const char* host = "h1") {
-    end.place = Place{.rank = 1, .host = host, .phase = phase, .step = step, .position = step * 32};
-    end.began = step > 0;
-    return end;
-}
-
-// Decides one end after another; nothing durable comes in between unless the event says so.
-class Story {
-  public:
-    PolicyRules rules;
-    double now = 0;
-    bool progress = false;
-    bool older_checkpoint = true;
-    std::function<int(const std::set<std::string>&)> workers_without;
-    bool may_requeue = false;
-
-    Decision ends(const AttemptEnd& end) {
-        auto [decision, next] = decide(std::move(state),
-                                       {.end = end,
-                                        .now = now,
-                                        .progress = progress,
-                                        .older_checkpoint = older_checkpoint,
-                                        .workers_without = workers_without,
-                                        .may_requeue = may_requeue},
-                                       rules);
-        state = std::move(next);
-        return decision;
-    }
-    PolicyState state;
-};
 
 TEST(Policy, DecidesByTheClassOfTheEnd) {
     AttemptEnd done;
@@ -200,6 +156,9 @@ TEST(Policy, TheSameEndAtTheSameStepTwiceLeavesOutItsRowsAndAThirdTimeStops) {
     const Decision third = run.ends(end);
     EXPECT_EQ(third.kind, Kind::stop);
     EXPECT_EQ(third.exit_code, kExitNoProgress);
+    Story passes;
+    passes.ends(at_step(launcher_ended(139), 57, "forward"));
+    EXPECT_TRUE(passes.ends(at_step(launcher_ended(139), 57, "backward")).quarantine) << "which of them is chance";
 }
 
 TEST(Policy, NoRowsAreLeftOutForWhatTheyCannotHaveDone) {
@@ -250,15 +209,6 @@ TEST(Policy, TheSameBrokenInvariantWithoutRowsToBlameIsNotTriedAThirdTime) {
     EXPECT_EQ(decision.rule, "same_again");
     EXPECT_EQ(other.ends(failed("InternalError", kExitInternal, "other")).kind, Kind::restart);
     EXPECT_EQ(later.ends(failed("InternalError", kExitInternal, "loss is nan", 6)).kind, Kind::restart);
-}
-
-TEST(Policy, AFullDiskIsTriedTwice) {
-    Story run;
-    EXPECT_EQ(run.ends(failed("IoError", kExitIo, "no space for a")).kind, Kind::restart);
-    const Decision decision = run.ends(failed("IoError", kExitIo, "no space for b"));
-    EXPECT_EQ(decision.kind, Kind::stop);
-    EXPECT_EQ(decision.exit_code, kExitIo);
-    EXPECT_EQ(decision.rule, "disk_again");
 }
 
 TEST(Policy, ACheckpointThatCannotBeLoadedTwiceGivesWayToAnOlderOne) {

@@ -20,11 +20,13 @@ class Watched {
         for (int i = 0; i < 5; ++i) watch.step_done();
     }
 
-    void beat(int rank, const char* phase, std::uint64_t step, std::uint64_t collective, double now) {
+    void beat(int rank, const char* phase, std::uint64_t step, std::uint64_t collective, double now,
+              std::uint64_t work = 0) {
         Member& member = members[static_cast<std::size_t>(rank)];
         member.heartbeat.phase = phase;
         member.heartbeat.step = step;
         member.heartbeat.collective = collective;
+        member.heartbeat.work = work;
         member.last_heard = now;
         watch.heartbeat(rank, member.heartbeat, now);
     }
@@ -46,6 +48,22 @@ TEST(ProgressWatch, HeartbeatsThatSayTheSameAreLifeAndNoProgress) {
     run.beat(1, "forward", 5, 31, 21);
     EXPECT_FALSE(run.hangs(40)) << "one has moved, so the others may yet";
     EXPECT_TRUE(run.hangs(41.5));
+}
+
+TEST(ProgressWatch, MicroBatchesAreProgressHoweverLongTheirStepOrEvaluationTakes) {
+    for (const char* phase : {"forward", "evaluate"}) {
+        Watched run(2);
+        const double limit = run.watch.limit(phase, run.pace);
+        run.beat(1, "reduce", 5, 31, 0);
+        double now = 0;
+        for (std::uint64_t micro_batch = 1; micro_batch <= 10; ++micro_batch) {
+            run.beat(0, phase, 5, 31, now, micro_batch);
+            now += 0.9 * limit;
+            run.beat(0, phase, 5, 31, now, micro_batch);
+            EXPECT_FALSE(run.hangs(now)) << phase << ", micro-batch " << micro_batch;
+        }
+        EXPECT_TRUE(run.hangs(now + 0.2 * limit)) << phase << ": the last one does not end";
+    }
 }
 
 TEST(ProgressWatch, TheReportNamesWhoIsMostBehindFirst) {
@@ -90,6 +108,24 @@ TEST(ProgressWatch, EachPhaseHasItsLimitAndThoseOfAStepGrowWithTheSteps) {
     for (const char* phase : {"starting", "loading", "evaluate", "save", "done"})
         EXPECT_EQ(run.watch.limit(phase, run.pace), 1800) << phase;
     EXPECT_EQ(run.watch.limit("prepare", run.pace), std::numeric_limits<double>::infinity());
+}
+
+TEST(StepPace, IsThatOfTheWorkNotOfTheDiskOrTheEvaluation) {
+    StepReport report;
+    report.step_seconds = 62;
+    report.phase_seconds = {{"data", 0.25}, {"forward", 0.5},  {"backward", 1},     {"reduce", 0.125},
+                            {"save", 64},   {"evaluate", 100}, {"optimizer", 0.125}};
+    StepPace pace;
+    pace.add(report);
+    EXPECT_EQ(pace.slowest_usual(), 2) << "64 s of saves, the one before the step among them";
+    ProgressWatch watch({}, 1, 0);
+    for (int i = 0; i < 5; ++i) watch.step_done();
+    EXPECT_EQ(watch.limit("reduce", pace), 20) << "a slow disk makes no hang last longer";
+    StepReport untold;
+    untold.step_seconds = 7;
+    pace.add(untold);
+    pace.add(untold);
+    EXPECT_EQ(pace.slowest_usual(), 7);
 }
 
 TEST(ProgressWatch, ASlowDiskExcusesThoseWhoWaitForIt) {

@@ -142,5 +142,20 @@ TEST_F(RollingBack, DamagedCheckpointsAreNoOlderOnesToTurnTo) {
     EXPECT_EQ(good_checkpoints(scratch_.path()).size(), 1U);
 }
 
+TEST_F(RollingBack, Row08ATruncatedShardOfTheNewestCheckpointLeadsToTheOneBeforeItAndIsTold) {
+    const auto shard = thirty_.directory / "shard-00000.h5";
+    std::filesystem::resize_file(shard, std::filesystem::file_size(shard) - 1);
+    const TrainMode training = mode();
+    EXPECT_EQ(training.progress(), 21U) << "of step 20";
+    const auto entry = last_entry("checkpoint_rejected");
+    ASSERT_TRUE(entry.is_object());
+    EXPECT_EQ(entry.at("checkpoint"), thirty_.directory.string());
+    EXPECT_NE(entry.at("reason").get<std::string>().find("shard-00000.h5"), std::string::npos) << entry;
+    const std::string metrics = board_.metrics().text();
+    const auto sample = metrics.find("kiban_checkpoint_rejects_total{");
+    ASSERT_NE(sample, std::string::npos) << metrics;
+    EXPECT_NE(metrics.find("cause=\"load\"} 1\n", sample), std::string::npos) << metrics.substr(sample, 200);
+}
+
 }  // namespace
 }  // namespace kiban::coordinator

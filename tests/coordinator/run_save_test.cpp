@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include "checkpoint/reader.h"
+#include "coordinator/run/reading_mark.h"
 #include "coordinator/run/save.h"
 #include "monitoring/error.h"
 #include "tests/checkpoint/small_model.h"
@@ -121,6 +122,34 @@ TEST_F(SaveOfARun, KeepsMilestones) {
     std::vector<std::uint64_t> steps;
     for (const auto& info : checkpoint::list_checkpoints(scratch_.path())) steps.push_back(info.step);
     EXPECT_EQ(steps, (std::vector<std::uint64_t>{26, 25, 22, 12}));
+}
+
+TEST_F(SaveOfARun, Row24LeavesOlderOnesThatAreReadAndWhatUsersPinned) {
+    fs::create_directory(scratch_.path() / "lease");
+    SaveSetup two = setup();
+    two.keep = 2;
+    SaveFlow flow(two);
+    rows_ = curve_rows(50);
+    const auto saved = [&](std::uint64_t step) {
+        EXPECT_FALSE(answer_all(flow, step));
+        return wait_for(flow).committed.value();
+    };
+    const auto steps = [&] {
+        std::vector<std::uint64_t> left;
+        for (const auto& info : checkpoint::list_checkpoints(scratch_.path())) left.push_back(info.step);
+        return left;
+    };
+    using Steps = std::vector<std::uint64_t>;
+    checkpoint::pin_checkpoint(scratch_.path(), saved(1), true);
+    {
+        const ReadingMark pinned_one(checkpoint::list_checkpoints(scratch_.path()).back().directory);
+        const ReadingMark mark(saved(2).directory / "");
+        for (const std::uint64_t step : {3U, 4U, 5U}) saved(step);
+        EXPECT_EQ(steps(), (Steps{5, 4, 2, 1}));
+    }
+    saved(6);
+    EXPECT_EQ(steps(), (Steps{6, 5, 1})) << "a pin is not the reader's to end";
+    EXPECT_TRUE(fs::is_empty(scratch_.path() / "lease"));
 }
 
 }  // namespace

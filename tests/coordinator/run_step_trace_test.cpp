@@ -18,7 +18,7 @@ constexpr std::uint64_t kBegin = 1'700'000'000'000'000'000;
 
 json two_steps(std::uint64_t late_ns) {
     return json::array({json::array({"phases", "data", 7, kBegin + late_ns, 1'000}),
-                        json::array({"phases", "forward", 7, kBegin + late_ns + 1'000, 2'500'000}),
+                        json::array({"phases", "backward", 7, kBegin + late_ns + 1'000, 2'500'000}),
                         json::array({"passes", "backward 0", 0, kBegin + late_ns + 2'000, 2'000}),
                         json::array({"exchanges", "all_gather data", 0, kBegin + late_ns + 3'000, 500}),
                         json::array({"phases", "reduce", 8, kBegin + late_ns + 4'000'000, 9'000})});
@@ -34,10 +34,10 @@ TEST(ChromeTrace, HasAProcessForEachRankAndATrackForEachKindOfSpan) {
     }
     EXPECT_EQ(spans, 10U);
     EXPECT_EQ(of_rank_1.at("process_name").at("args").at("name"), "rank 1");
-    const json& forward = of_rank_1.at("forward and backward");
-    EXPECT_EQ(forward.at("ts"), 1.5) << "microseconds since the first span of all ranks";
-    EXPECT_EQ(forward.at("dur"), 2500.0);
-    EXPECT_EQ(forward.at("args").at("step"), 7);
+    const json& passes = of_rank_1.at("forward and backward");
+    EXPECT_EQ(passes.at("ts"), 1.5) << "microseconds since the first span of all ranks";
+    EXPECT_EQ(passes.at("dur"), 2500.0);
+    EXPECT_EQ(passes.at("args").at("step"), 7);
     EXPECT_EQ(of_rank_1.at("communication").at("args").at("step"), 8);
     EXPECT_EQ(of_rank_1.at("backward 0").at("tid"), 2);
     EXPECT_EQ(of_rank_1.at("all_gather data").at("tid"), 3);

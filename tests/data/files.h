@@ -4,12 +4,12 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "data/config.h"
 #include "data/manifest.h"
+#include "tests/support/message_of.h"
 
 namespace kiban::data {
 
@@ -37,10 +37,6 @@ std::string zstd(const std::string& text);
 /// `bytes` of words from a small alphabet, with line ends.
 std::string words(std::size_t bytes, std::uint64_t seed);
 
-/// The message of the E that `action` throws; a failed test when it throws none.
-template <typename E>
-std::string message_of(const std::function<void()>& action);
-
 /// A configuration of one source, with the holdout off.
 DataConfig config_of(const std::string& path);
 /// Every regular file below a directory: name -> content.
@@ -51,16 +47,3 @@ std::vector<std::int64_t> tokens_of(const Manifest& manifest, const Stream& stre
 std::vector<std::int64_t> ids_of(const std::vector<std::string>& documents);
 
 }  // namespace kiban::data
-
-#include <gtest/gtest.h>
-
-template <typename E>
-std::string kiban::data::message_of(const std::function<void()>& action) {
-    try {
-        action();
-    } catch (const E& error) {
-        return error.what();
-    }
-    ADD_FAILURE() << "expected an error, found none";
-    return "";
-}

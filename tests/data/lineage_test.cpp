@@ -2,8 +2,11 @@
 // Which corpus a corpus came from, over several generations, and what is found when a record or a parent was changed.
 #include "data/lineage.h"
 
+#include <nlohmann/json.hpp>
+
 #include <fstream>
 
+#include "data/digest.h"
 #include "data/prepare.h"
 #include "monitoring/error.h"
 #include "tests/data/files.h"
@@ -84,6 +87,16 @@ TEST_F(CorpusLineage, WhoseParentWasChangedIsRefused) {
     changed.replace(changed.find("1.txt"), 5, "9.txt");
     std::ofstream(second_.directory / "manifest.json", std::ios::binary) << changed;
     EXPECT_NE(refusal().find("the parent corpus"), std::string::npos);
+}
+
+TEST_F(CorpusLineage, ThatItsSourcesContradictIsRefused) {
+    auto line = nlohmann::json::parse(read_file(record_of(second_)));
+    line["relation"] = "prepared again";
+    line.erase("sha256");
+    line["sha256"] = sha256(line.dump());
+    std::ofstream(record_of(second_), std::ios::binary) << line.dump() << "\n";
+    EXPECT_NE(refusal().find("says that it was prepared again from its parent " + first_.digest()), std::string::npos)
+        << refusal();
 }
 
 TEST_F(CorpusLineage, OfAnotherCorpusIsRefused) {

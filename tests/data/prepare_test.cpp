@@ -2,6 +2,7 @@
 #include "data/prepare.h"
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <random>
 #include <set>
@@ -208,6 +209,32 @@ TEST(Prepare, SourceIdsDoNotDependOnOtherSourcesOrOnTheCut) {
     EXPECT_EQ(prepare_here(alone, directory.path(), directory / "corpora").sources[0].id, manifest.sources[1].id);
     EXPECT_EQ(prepare_here(cut, directory.path(), directory / "corpora").sources[0].id, manifest.sources[0].id);
     EXPECT_NE(manifest.sources[0].id, manifest.sources[1].id);
+}
+
+// Whenever a result comes in, a file lies where the staging directory was.
+TEST(Prepare, WhatTheDiskRefusesTheNextCallTriesAnew) {
+    const TempDirectory directory;
+    directory.write("a.txt", words(5000, 1));
+    Preparation preparation(config_of("a.txt"), directory.path(), directory / "corpora");
+    const auto staging = preparation.manifest_file().parent_path() / "staging";
+    int refused = 0;
+    while (const auto task = preparation.next_task()) {
+        const nlohmann::json result = run_task(*task);
+        std::filesystem::rename(staging, directory / "away");
+        std::ofstream(staging) << "in the way";
+        try {
+            preparation.complete(task->at("id").get<std::uint64_t>(), result);
+        } catch (const IoError&) {
+            ++refused;
+        }
+        EXPECT_FALSE(preparation.finished());
+        std::filesystem::remove(staging);
+        std::filesystem::rename(directory / "away", staging);
+    }
+    EXPECT_GT(refused, 0);
+    EXPECT_TRUE(preparation.finished());
+    const Manifest alone = prepare_here(config_of("a.txt"), directory.path(), directory / "alone");
+    EXPECT_TRUE(contents(preparation.manifest_file().parent_path()) == contents(alone.directory));
 }
 
 TEST(Prepare, ReportsProgress) {

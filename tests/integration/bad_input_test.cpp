@@ -107,12 +107,22 @@ TEST_F(BadInput, APortInUse) {
 }
 
 TEST_F(BadInput, AFullDiskWhilePreparing) {
-    const Ended refused_twice = kiban(pretrain("run", 1), {{"KIBAN_FAULT", "data.unit=enospc"}});
-    EXPECT_EQ(refused_twice.exit_code, 74) << refused_twice.output;
-    EXPECT_TRUE(contains(refused_twice.output, "No space left on device")) << refused_twice.output;
+    const Ended full =
+        kiban(pretrain("run", 1, {"--set", "supervise.backoff_seconds=0.01"}), {{"KIBAN_FAULT", "data.unit=enospc"}});
+    EXPECT_EQ(full.exit_code, 74) << full.output;
+    EXPECT_TRUE(contains(full.output, "No space left on device")) << full.output;
+    EXPECT_TRUE(contains(full.output, "9 I/O errors in a row, with nothing durable in between")) << full.output;
     EXPECT_TRUE(visible_manifests().empty());
     const Ended later = kiban(pretrain("run", 1, {"--set", "train.steps=10"}));
     EXPECT_EQ(later.exit_code, 0) << "there is space again:\n" << later.output;
+}
+
+TEST_F(BadInput, ADiskThatIsFullForAMomentWhenTheCorpusIsPublishedIsAskedAgain) {
+    const Ended ended =
+        kiban(pretrain("run", 1, {"--set", "train.steps=10"}), {{"KIBAN_FAULT", "data.manifest=enospc"}});
+    EXPECT_EQ(ended.exit_code, 0) << ended.output;
+    EXPECT_TRUE(contains(ended.output, "the coordinator failed: IoError: ")) << ended.output;
+    EXPECT_EQ(last_step("run"), 10u);
 }
 
 TEST_F(BadInput, Row06AFullDiskWhileSavingCostsACheckpointAndNothingElse) {
@@ -158,6 +168,22 @@ TEST_F(BadInput, ADamagedNewestCheckpointFallsBackToTheOneBefore) {
     EXPECT_TRUE(contains(ended.output, "cannot be used")) << ended.output;
     EXPECT_TRUE(contains(ended.output, "resuming from step 80")) << ended.output;
     EXPECT_EQ(last_step("run"), 120u);
+}
+
+TEST_F(BadInput, Row08ATruncatedShardOfTheNewestCheckpointIsToldAndTheOneBeforeIsTaken) {
+    const auto until = [](int steps) {
+        return pretrain("run", 1,
+                        {"--set", fmt::format("train.steps={}", steps), "--set", "train.schedule.name=constant"});
+    };
+    ASSERT_EQ(kiban(until(50)).exit_code, 0);
+    const auto shard = std::filesystem::path(status("run")->checkpoint) / "shard-00000.h5";
+    std::filesystem::resize_file(shard, std::filesystem::file_size(shard) - 1);
+    const Ended ended = kiban(until(60));
+    EXPECT_EQ(ended.exit_code, 0) << ended.output;
+    EXPECT_TRUE(contains(ended.output, "resuming from step 40")) << ended.output;
+    EXPECT_EQ(journaled("run", "checkpoint_rejected"), 1u);
+    EXPECT_TRUE(contains(kiban({"status", "run"}).output, "checkpoint_rejected")) << "people look there";
+    EXPECT_EQ(last_step("run"), 60u);
 }
 
 TEST_F(BadInput, AWorkerThatIsNotThereIsSaid) {

@@ -137,7 +137,8 @@ TEST_F(Endurance, Row29ARandomWorkerKilledEachMinuteNeitherStopsTheRunNorMakesIt
     EXPECT_EQ(kiban({"verify", "run"}).exit_code, 0);
 }
 
-// With the defaults, and a model of about ten million parameters.
+// With the defaults, and a model of about ten million parameters. From a crash to the first new step it takes at most
+// thirty seconds. A hang may take as long until it is noticed, so that its thirty seconds begin there.
 TEST_F(Endurance, ACrashIsNoticedWithinFiveSecondsAHangWithinThirtyAndTheNextStepComesWithinThirty) {
     const auto run = start(pretrain("run", 2,
                                     {"--set", "train.steps=100000000", "--set", "model.d_model=384", "--set",
@@ -160,10 +161,11 @@ TEST_F(Endurance, ACrashIsNoticedWithinFiveSecondsAHangWithinThirtyAndTheNextSte
             const auto rows = monitoring::read_curve(dir_ / "run" / "curve").rows;
             return now && now->attempt > attempt && !rows.empty() && rows.back().attempt > attempt;
         })) << run->output();
+        const double stepped = since(fault);
         fmt::print("{}: the attempt had ended after {:.1f} s, the next one's first step was done after {:.1f} s\n",
-                   signal == SIGKILL ? "killed" : "stopped", ended, since(fault));
+                   signal == SIGKILL ? "killed" : "stopped", ended, stepped);
         EXPECT_LE(ended, signal == SIGKILL ? 5 : 30);
-        EXPECT_LE(since(fault) - ended, 30);
+        EXPECT_LE(signal == SIGKILL ? stepped : stepped - ended, 30);
     }
     run->send(SIGTERM);
     EXPECT_EQ(run->wait(kPatienceSeconds), 75) << run->output();

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <csignal>
-#include <fstream>
 
 #include "checkpoint/commit.h"
 #include "coordinator/run/journal.h"
@@ -18,6 +17,7 @@ namespace {
 
 struct Moment {
     const char* point;
+    int call;     // of the point, in one process
     bool saving;  // while the checkpoint of step 40 is being written
 };
 
@@ -25,7 +25,7 @@ class FaultMatrixSoak : public RunTest {
   protected:
     // Slow enough that the checkpoint of step 40 is still being written at step 57.
     static std::vector<std::string> settings(bool saving) {
-        std::vector<std::string> all = {"--set", "train.steps=120",         "--set", "train.eval_interval_steps=0",
+        std::vector<std::string> all = {"--set", "train.steps=120",         "--set", "train.eval_interval_steps=57",
                                         "--set", "supervise.hang_seconds=5"};
         if (saving) all.insert(all.end(), {"--set", "checkpoint.max_mib_per_second=0.02"});
         return all;
@@ -34,28 +34,43 @@ class FaultMatrixSoak : public RunTest {
     void hit(const Moment& moment, const char* action, int rank, const std::string& whole) {
         const std::string run =
             fmt::format("{} {} {} {}", moment.point, action, rank, moment.saving ? "saving" : "idle");
+        hit(run, moment, action, rank, whole);
+    }
+    void hit(const std::string& run, const Moment& moment, const char* action, int rank, const std::string& whole) {
         SCOPED_TRACE(run);
         const auto marker = dir_ / (run + " was");
-        const bool of_step = std::string(moment.point).starts_with("step.");
+        const std::size_t decisions = std::filesystem::exists(dir_ / run) ? journaled(run, "decision") : 0;
         const Ended ended = kiban(pretrain(run, 2, settings(moment.saving)),
-                                  {{"KIBAN_FAULT", fmt::format("{}={}@{}", moment.point, action, of_step ? 57 : 2)},
+                                  {{"KIBAN_FAULT", fmt::format("{}={}@{}", moment.point, action, moment.call)},
                                    {"KIBAN_FAULT_RANK", fmt::format("{}", rank)},
                                    {"KIBAN_FAULT_ONCE", marker.string()}});
         EXPECT_EQ(ended.exit_code, 0) << ended.output;
         EXPECT_TRUE(std::filesystem::exists(marker)) << "the fault never fired";
-        EXPECT_EQ(journaled(run, "decision"), 1u) << ended.output;
+        EXPECT_EQ(journaled(run, "decision") - decisions, 1u) << ended.output;
         EXPECT_EQ(csv(run), whole);
         EXPECT_TRUE(monitoring::names_in(dir_ / run / "ckpt" / ".staging").empty()) << "swept";
         EXPECT_EQ(kiban({"verify", run}).exit_code, 0);
-        for (const auto& entry : coordinator::read_journal(coordinator::RunDirectory(dir_ / run).journal())) {
-            if (entry.value("event", "") != "decision") continue;
-            EXPECT_EQ(entry.at("rule"), "restart") << entry;
+        const nlohmann::json decision = last_decision(run);
+        ASSERT_TRUE(decision.is_object());
+        EXPECT_EQ(decision.at("rule"), "restart");
+        if (action == std::string("stop")) {  // the one that fell silent is the one that stands still
+            EXPECT_EQ(decision.at("cause"), "worker_lost") << decision;
+            ASSERT_TRUE(decision.contains("place")) << decision;
+            EXPECT_EQ(decision.at("place").at("worker"), rank) << decision;
         }
     }
+    nlohmann::json last_decision(const std::string& run) const {
+        nlohmann::json last;
+        for (const auto& entry : coordinator::read_journal(coordinator::RunDirectory(dir_ / run).journal()))
+            if (entry.value("event", "") == "decision") last = entry;
+        return last;
+    }
     static std::vector<Moment> moments() {
-        std::vector<Moment> all = {{"ckpt.payload", true}, {"ckpt.fsync", true}};
-        for (const char* point : {"step.data", "step.forward", "step.reduce", "step.update"}) {
-            for (const bool saving : {false, true}) all.push_back({point, saving});
+        std::vector<Moment> all = {{"ckpt.payload", 2, true}, {"ckpt.fsync", 2, true}};
+        for (const bool saving : {false, true}) {
+            for (const char* point : {"step.data", "step.forward", "step.backward", "step.reduce", "step.update"})
+                all.push_back({point, 57, saving});
+            all.push_back({"step.evaluate", 1, saving});
         }
         return all;
     }
@@ -77,22 +92,26 @@ TEST_F(FaultMatrixSoak, Row04AnyRankStoppedInAnyPhaseIdleOrInASaveIsNoticedAndSt
     for (const Moment& moment : moments()) hit(moment, "stop", 1, expected);
 }
 
+TEST_F(FaultMatrixSoak, Row01And04AnyRankKilledOrStoppedWhileACheckpointIsLoadedLeavesTheCurveAsItWouldHaveBeen) {
+    const std::string expected = whole();
+    for (const char* action : {"kill", "stop"}) {
+        for (const int rank : {0, 1}) {
+            const std::string run = fmt::format("load {} {}", action, rank);
+            std::vector<std::string> once = settings(false);
+            once.insert(once.end(), {"--set", "launch.max_restarts=0"});
+            ASSERT_EQ(kiban(pretrain(run, 2, once), {{"KIBAN_FAULT", "step.update=kill@57"}}).exit_code, 93);
+            hit(run, {"load.read", 1, false}, action, rank, expected);
+        }
+    }
+}
+
 TEST_F(FaultMatrixSoak, Row03ALauncherKilledDuringASaveLeavesNoHalfCheckpoint) {
     const std::string expected = whole();
     const auto run = start(pretrain("run", 2, settings(true)));
     ASSERT_TRUE(eventually(kPatienceSeconds, [&] {
         return (status("run") && status("run")->checkpoint_queued_step == 40) || run->ended();
     }));
-    int launcher = 0;
-    for (const std::string& name : monitoring::names_in("/proc")) {
-        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-        std::ifstream file("/proc/" + name + "/stat");
-        int pid = 0;
-        int parent = 0;
-        std::string command;
-        std::string state;
-        if (file >> pid >> command >> state >> parent && parent == run->id() && command == "(mpirun)") launcher = pid;
-    }
+    const int launcher = launcher_of(run->id());
     ASSERT_NE(launcher, 0) << run->output();
     ASSERT_EQ(::kill(launcher, SIGKILL), 0);
     EXPECT_EQ(run->wait(kPatienceSeconds), 0) << run->output();

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <csignal>
+#include <cstring>
 #include <fstream>
 #include <functional>
 
@@ -38,11 +39,23 @@ class FullDisk {
 
 class FaultMatrix : public RunTest {
   protected:
-    // Sends it twice: impatience changes nothing.
-    int stopped_by(int signal, Process& run) {
+    // Once the first is taken, another one comes, and the same again (the kernel merges those that wait): impatience
+    // changes nothing.
+    int stopped_by(int signal, Process& run, const std::string& answer = "saving at the next step") {
         run.send(signal);
-        run.send(signal);
+        const std::string taken = fmt::format("signal {}: {}", ::sigabbrev_np(signal), answer);
+        EXPECT_TRUE(wait_for(run, [&] { return contains(run.output(), taken); })) << run.output();
+        for (const int again : {signal == SIGTERM ? SIGUSR1 : SIGTERM, signal}) run.send(again);
         return run.wait(kPatienceSeconds);
+    }
+    // Where the logs of the next attempt of a run that has ended will be.
+    std::filesystem::path next_logs(const std::string& run) const {
+        return coordinator::RunDirectory(dir_ / run).logs(status(run)->attempt + 1);
+    }
+    // Whether worker 0 of the attempt with these logs is in this phase.
+    static bool is_in(const std::filesystem::path& logs, const std::string& phase) {
+        const auto there = coordinator::read_whereabouts(coordinator::whereabouts_file(logs, 0));
+        return there && there->phase == phase;
     }
     void expect_one_save(const std::string& run, const std::string& when) {
         EXPECT_EQ(status(run)->state, "stopped") << when;
@@ -64,27 +77,27 @@ TEST_F(FaultMatrix, Row14SignalsDuringASaveALoadAndAnEvaluationLeaveOneCoherentS
     slow.insert(slow.end(), {"--set", "checkpoint.max_mib_per_second=0.05"});
     {
         const auto run = start(pretrain("run", 2, slow));
-        ASSERT_TRUE(wait_for(*run, [&] { return status("run") && status("run")->checkpoint_queued_step == 40; }))
-            << run->output();
+        ASSERT_TRUE(wait_for(*run, [&] {
+            const auto now = status("run");
+            return now && now->checkpoint_queued && now->checkpoint_queued_step == 40;
+        })) << run->output();
         EXPECT_EQ(stopped_by(SIGUSR2, *run), 75) << run->output();
         expect_one_save("run", "during a save");
     }
     {
         const std::uint64_t before = checkpoint::newest_checkpoint(dir_ / "run")->step;
-        const auto run = start(pretrain("run", 2, often));
-        ASSERT_TRUE(wait_for(*run, [&] { return contains(run->output(), "worker 1 of 2 is in"); })) << run->output();
-        EXPECT_EQ(stopped_by(SIGUSR1, *run), 75) << run->output();
+        const auto logs = next_logs("run");
+        const auto run = start(pretrain("run", 2, often), {{"KIBAN_FAULT", "load.read=delay3"}});
+        ASSERT_TRUE(wait_for(*run, [&] { return is_in(logs, "loading"); })) << run->output();
+        EXPECT_EQ(stopped_by(SIGUSR1, *run, "leaving"), 75) << run->output();
         EXPECT_EQ(status("run")->state, "stopped");
-        EXPECT_GE(checkpoint::newest_checkpoint(dir_ / "run")->step, before) << "what was saved stands";
+        EXPECT_EQ(checkpoint::newest_checkpoint(dir_ / "run")->step, before) << "there is nothing new to save";
         EXPECT_EQ(kiban({"verify", "run"}).exit_code, 0);
     }
     {
-        const auto logs = coordinator::RunDirectory(dir_ / "run").logs(status("run")->attempt + 1);
-        const auto run = start(pretrain("run", 2, often));
-        ASSERT_TRUE(wait_for(*run, [&] {
-            const auto there = coordinator::read_whereabouts(coordinator::whereabouts_file(logs, 0));
-            return there && there->phase == "evaluate" && there->step < 200;
-        })) << run->output();
+        const auto logs = next_logs("run");
+        const auto run = start(pretrain("run", 2, often), {{"KIBAN_FAULT", "step.evaluate=delay2"}});
+        ASSERT_TRUE(wait_for(*run, [&] { return is_in(logs, "evaluate"); })) << run->output();
         EXPECT_EQ(stopped_by(SIGTERM, *run), 75) << run->output();
         expect_one_save("run", "during an evaluation");
     }

@@ -14,6 +14,7 @@ namespace kiban::testing {
 namespace {
 
 constexpr int kLetters = 400;
+constexpr int kBatchRows = 32;  // of the run file
 
 // As they are after anonymisation.
 std::string letter(int number, const std::string& address) {
@@ -46,6 +47,12 @@ class Lineage : public RunTest {
         return kiban(pretrain(run, 2, std::move(more)), environment);
     }
     std::string run() const { return (dir_ / "run").string(); }
+    void leave_out(const std::string& run, int first) const {
+        std::ofstream(dir_ / run / "journal.jsonl", std::ios::app)
+            << fmt::format(R"({{"event":"rows_left_out","first":{},"count":{},"step":2,"why":"rollback","time":"x"}})"
+                           "\n",
+                           first, kBatchRows);
+    }
 };
 
 TEST_F(Lineage, OfAStepAndOfADocumentAgreeAndAForgottenOneIsNotReadAgain) {
@@ -151,9 +158,20 @@ TEST_F(Lineage, AMixtureThatChangesAndASourceThatIsAddedRepeatAndLoseNoRow) {
     EXPECT_EQ(fewer.exit_code, 78) << fewer.output;
     EXPECT_TRUE(contains(fewer.output, "data.sources: saved 3 of them, now 2")) << fewer.output;
 
-    std::ofstream(dir_ / "run" / "journal.jsonl", std::ios::app)
-        << R"({"event":"rows_left_out","first":8,"count":8,"step":2,"why":"rollback","time":"x"})"
-        << "\n";
+    // Rows that were left out are other ones in another mixture, and a corpus that cannot be read names no parent.
+    leave_out("run", 96 * kBatchRows);
+    std::ofstream(dir_ / "run" / "corpus.json")
+        << fmt::format(R"({{"format":1,"manifest":"{}","digest":"0"}})", (dir_ / "text.txt").string());
+    std::vector<std::string> evenly = changed;
+    evenly[3] = "data.sources.1.weight=1";
+    const Ended left_out = train(98, evenly);
+    EXPECT_EQ(left_out.exit_code, 0) << left_out.output;
+    EXPECT_TRUE(contains(left_out.output, "were left out of the order as it was mixed before")) << left_out.output;
+    EXPECT_TRUE(contains(left_out.output, "does not name its parent '" + (dir_ / "text.txt").string()))
+        << left_out.output;
+    EXPECT_EQ(kiban({"rows", run(), "--targets"}).exit_code, 0);
+
+    leave_out("run", kBatchRows);
     const Ended wrong = kiban({"rows", run()});
     EXPECT_EQ(wrong.exit_code, 65) << wrong.output;
     EXPECT_TRUE(contains(wrong.output, "the record does not add up")) << wrong.output;
@@ -190,6 +208,16 @@ TEST_F(Lineage, OfAForkGoesBackToWhereItsOwnRowsBegin) {
     const Ended document = kiban({"trace", (dir_ / "other").string(), "--document", identity(seen)});
     EXPECT_TRUE(contains(document.output, "of 20 steps")) << document.output;
     EXPECT_TRUE(contains(document.output, "did not see it since the fork")) << document.output;
+
+    // Rows of another length are not those whose targets were counted.
+    std::string run_file = monitoring::read_text(dir_ / "same" / "run.toml");
+    const std::string length = "sequence_length = ";
+    const auto at = run_file.find(length) + length.size();
+    run_file.replace(at, run_file.find('\n', at) - at, "9");
+    std::ofstream(dir_ / "same" / "run.toml", std::ios::binary) << run_file;
+    const Ended misfit = kiban({"rows", (dir_ / "same").string(), "--targets"});
+    EXPECT_EQ(misfit.exit_code, 65) << misfit.output;
+    EXPECT_TRUE(contains(misfit.output, "does not fit its rows: expected")) << misfit.output;
 }
 
 TEST_F(Lineage, OfARunThatRefusedAStepIsToldUpToThereOnly) {

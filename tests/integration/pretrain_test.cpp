@@ -3,19 +3,50 @@
 #include <fmt/format.h>
 #include <zmq.hpp>
 
+#include <algorithm>
 #include <cmath>
+#include <csignal>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 
+#include "checkpoint/commit.h"
+#include "coordinator/launch/process_id.h"
 #include "coordinator/protocol/messages.h"
 #include "coordinator/protocol/wire.h"
+#include "coordinator/run/journal.h"
+#include "coordinator/run/run_directory.h"
+#include "monitoring/curve.h"
 #include "tests/integration/run_test.h"
 #include "tests/monitoring/http.h"
 
 namespace kiban::testing {
 namespace {
 
-class Pretrain : public RunTest {};
+class Pretrain : public RunTest {
+  protected:
+    // In the journal, the curve and the checkpoints.
+    void expect_nothing_of_the_first_after_the_take_over(const std::string& run, int first) const {
+        const auto journal = coordinator::read_journal(coordinator::RunDirectory(dir_ / run).journal());
+        const auto event = [](const char* name) {
+            return [name](const auto& entry) { return entry.value("event", "") == name; };
+        };
+        const auto taken = std::find_if(journal.begin(), journal.end(), event("taken_over"));
+        ASSERT_NE(taken, journal.end());
+        EXPECT_EQ(taken->at("pid").get<int>(), first);
+        EXPECT_TRUE(taken->at("let_go").get<bool>());
+        const auto attempt = taken->at("attempt").get<std::uint32_t>();
+        for (auto entry = taken; entry != journal.end(); ++entry)
+            EXPECT_GE(entry->at("attempt").get<std::uint32_t>(), attempt) << *entry;
+        const auto rows = monitoring::read_curve(dir_ / run / "curve").rows;
+        EXPECT_TRUE(std::ranges::is_sorted(rows, {}, &monitoring::CurveRow::attempt));
+        const auto training = std::find_if(taken, journal.end(), event("training"));
+        ASSERT_NE(training, journal.end());
+        const auto from_step = training->at("from_step").get<std::uint64_t>();
+        for (const auto& info : checkpoint::list_checkpoints(dir_ / run))
+            EXPECT_TRUE(info.step <= from_step || info.attempt >= attempt) << info.directory;
+    }
+};
 
 TEST_F(Pretrain, FinishesWithACheckpointACurveAndAReport) {
     const Ended ended = kiban(pretrain("run", 2));
@@ -111,15 +142,21 @@ TEST_F(Pretrain, Row26AChangeThatForbidsAResumeIsRefusedByNameAndFreshStartsOver
     EXPECT_EQ(last_step("run"), 20u);
 }
 
+// The commit of the last save, the second one, takes a second: long enough for another signal.
 TEST_F(Pretrain, Row14ASignalSavesAtTheNextStepAndLeavesWith75) {
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
     for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
         const std::string run = fmt::format("stopped-{}", signal);
-        const auto first = start(pretrain(run, 2, {"--set", "checkpoint.interval_steps=0"}));
+        const auto first = start(pretrain(run, 2, {"--set", "checkpoint.interval_steps=0"}),
+                                 {{"KIBAN_FAULT", "ckpt.rename=delay1@2"}});
         ASSERT_TRUE(wait_for_step(run, 50, *first));
         first->send(signal);
-        first->send(signal);  // impatience changes nothing
+        const std::string taken = fmt::format("signal {}: saving at the next step", ::sigabbrev_np(signal));
+        ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return contains(first->output(), taken) || first->ended(); }));
+        ASSERT_FALSE(first->ended()) << first->output();
+        for (const int again : {SIGUSR2, signal}) first->send(again);  // impatience changes nothing
         EXPECT_EQ(first->wait(kPatienceSeconds), 75) << first->output();
+        EXPECT_EQ(journaled(run, "stop_requested"), 1u) << "the first one counts";
         EXPECT_EQ(status(run)->state, "stopped");
         const std::uint64_t saved = status(run)->checkpoint_step;
         EXPECT_GE(saved, 50u);
@@ -140,6 +177,42 @@ TEST_F(Pretrain, Row17ALiveRunHasItsDirectoryToItself) {
         << second.output;
     first->send(SIGTERM);
     EXPECT_EQ(first->wait(kPatienceSeconds), 75) << first->output();
+}
+
+TEST_F(Pretrain, Row17ATakeOverEndsTheFirstCoordinatorAndItsWorkersAndTheCurveIsThatOfOneRun) {
+    // At one rate, so that the number of steps changes none of them.
+    const auto until = [](const std::string& run, std::uint64_t steps, std::vector<std::string> more = {}) {
+        more.insert(more.end(), {"--set", fmt::format("train.steps={}", steps), "--set", "train.schedule.name=constant",
+                                 "--set", "train.eval_interval_steps=0"});
+        return pretrain(run, 2, std::move(more));
+    };
+    const auto first = start(until("run", 1000000));
+    ASSERT_TRUE(wait_for_step("run", 50, *first));
+    std::vector<coordinator::ProcessId> workers;
+    for (const int rank : {0, 1}) {
+        ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return worker_process("run", rank) != 0 || first->ended(); }));
+        const auto worker = coordinator::find_process(worker_process("run", rank), "kiban-worker");
+        ASSERT_TRUE(worker) << first->output();
+        workers.push_back(*worker);
+    }
+    const auto second = start(until("run", 1000000, {"--take-over"}));
+    EXPECT_EQ(first->wait(kPatienceSeconds), 75) << first->output();
+    EXPECT_TRUE(contains(first->output(), fmt::format("another coordinator (process {} on host '", second->id())))
+        << first->output();
+    for (const coordinator::ProcessId& worker : workers)
+        EXPECT_TRUE(eventually(30, [&] { return !coordinator::is_alive(worker); })) << "process " << worker.pid;
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return journaled("run", "training") == 2 || second->ended(); }));
+    ASSERT_TRUE(wait_for_step("run", last_step("run") + 20, *second));
+    second->send(SIGTERM);
+    EXPECT_EQ(second->wait(kPatienceSeconds), 75) << second->output();
+    expect_nothing_of_the_first_after_the_take_over("run", first->id());
+
+    const std::uint64_t saved = status("run")->checkpoint_step;
+    const Ended third = kiban(until("run", saved + 20));
+    EXPECT_EQ(third.exit_code, 0) << third.output;
+    EXPECT_TRUE(contains(third.output, fmt::format("resuming from step {} (exact)", saved))) << third.output;
+    ASSERT_EQ(kiban(until("whole", saved + 20)).exit_code, 0);
+    EXPECT_EQ(csv("run"), csv("whole"));
 }
 
 TEST_F(Pretrain, AStrangerWithoutTheKeyCanNeitherJoinNorListen) {

@@ -10,6 +10,7 @@
 #include "coordinator/run/journal.h"
 #include "coordinator/run/run_directory.h"
 #include "monitoring/curve.h"
+#include "monitoring/file.h"
 
 namespace kiban::testing {
 
@@ -108,6 +109,20 @@ int RunTest::worker_process(const std::string& run, int rank) const {
     const auto found = std::find_if(now->workers.begin(), now->workers.end(),
                                     [rank](const auto& worker) { return worker.rank == rank; });
     return found == now->workers.end() ? 0 : found->pid;
+}
+
+int RunTest::launcher_of(int coordinator) {
+    for (const std::string& name : monitoring::names_in("/proc")) {
+        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+        std::ifstream file("/proc/" + name + "/stat");
+        int pid = 0;
+        int parent = 0;
+        std::string command;
+        std::string state;
+        const bool is_child = file >> pid >> command >> state >> parent && parent == coordinator;
+        if (is_child && (command == "(mpirun)" || command == "(srun)")) return pid;
+    }
+    return 0;
 }
 
 std::string RunTest::csv(const std::string& run) {

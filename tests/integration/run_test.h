@@ -46,6 +46,8 @@ class RunTest : public ::testing::Test {
     bool wait_for_step(const std::string& run, std::uint64_t step, Process& coordinator) const;
     /// The process of worker `rank` of the attempt under way; 0 when there is none.
     int worker_process(const std::string& run, int rank) const;
+    /// The mpirun or srun that the coordinator with this process id started; 0 when there is none.
+    static int launcher_of(int coordinator);
     /// `kiban curve --csv` of the run.
     std::string csv(const std::string& run);
     /// How many journal entries are of this event.

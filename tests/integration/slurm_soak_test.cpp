@@ -6,21 +6,30 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <optional>
 #include <sstream>
 
+#include "coordinator/launch/process_id.h"
+#include "coordinator/run/journal.h"
+#include "coordinator/run/run_directory.h"
+#include "monitoring/curve.h"
 #include "monitoring/file.h"
 #include "tests/integration/slurm_cluster.h"
+#include "tests/monitoring/http.h"
 
 namespace kiban::testing {
 namespace {
 
 class SlurmSoak : public SlurmCluster {
   protected:
-    static constexpr std::uint64_t kLongRun = 2500;  // steps: long enough for what happens to it soon after its begin
+    static constexpr std::uint64_t kLongRun = 2500;   // steps: long enough for what happens to it soon after its begin
+    static constexpr std::uint64_t kNever = 1000000;  // steps: more than any run here has
 
     // As the run file says, but as long as the test needs; `whole` is the run that nobody disturbs.
     std::vector<std::string> settings(std::uint64_t steps) const {
-        return {"--set", fmt::format("train.steps={}", steps), "--set", "train.eval_interval_steps=0"};
+        return {"--set", fmt::format("train.steps={}", steps),
+                "--set", "train.eval_interval_steps=0",
+                "--set", fmt::format("checkpoint.interval_steps={}", interval_steps_)};
     }
     std::uint64_t steps_of(double seconds) {
         const auto began = std::chrono::steady_clock::now();
@@ -28,9 +37,11 @@ class SlurmSoak : public SlurmCluster {
         const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
         return std::max<std::uint64_t>(1500, static_cast<std::uint64_t>(1000 * seconds / took.count()));
     }
-    std::string submit(const std::string& script, std::vector<std::string> options, std::uint64_t steps) {
+    std::string submit(const std::string& script, std::vector<std::string> options, std::uint64_t steps,
+                       const std::vector<std::string>& more = {}) {
         std::vector<std::string> arguments = {"run.toml", "--run-dir", "run"};
         for (const std::string& word : settings(steps)) arguments.push_back(word);
+        arguments.insert(arguments.end(), more.begin(), more.end());
         options.insert(options.end(), {"--ntasks=2", "--cpus-per-task=1", "--output=job.out"});
         return sbatch(options, script, arguments);
     }
@@ -55,11 +66,34 @@ class SlurmSoak : public SlurmCluster {
     // In the run file itself, where there is no way to name them otherwise.
     void write_steps(std::uint64_t steps) {
         std::string text = text_of(dir_ / "run.toml");
-        text.replace(text.find("steps = 300"), 11, fmt::format("steps = {}", steps));
-        text.replace(text.find("eval_interval_steps = 100"), 25, "eval_interval_steps = 0");
+        const auto change = [&text](const std::string& from, const std::string& to) {
+            ASSERT_NE(text.find(from), std::string::npos) << text;
+            text.replace(text.find(from), from.size(), to);
+        };
+        change("\nsteps = 300", fmt::format("\nsteps = {}", steps));
+        change("eval_interval_steps = 100", "eval_interval_steps = 0");
+        change("\ninterval_steps = 40", fmt::format("\ninterval_steps = {}", interval_steps_));
         std::ofstream(dir_ / "run.toml") << text;
     }
     std::string job_log() const { return text_of(dir_ / "job.out"); }
+    // Of the run's loss, as Prometheus is served it there: name and labels. Empty where nobody serves it.
+    static std::string loss_series(int port) {
+        const std::string text = monitoring::body_of(monitoring::http_get(port, "/metrics"));
+        const auto at = text.find("\nkiban_train_loss_nats_total{");
+        return at == std::string::npos ? "" : text.substr(at + 1, text.find('}', at) - at);
+    }
+    // A start that did not save what it had done would have the next one do it again, and that is on record.
+    void expect_each_start_went_on_where_the_one_before_it_left_off() const {
+        std::size_t saves = 0;
+        std::size_t trainings = 0;
+        for (const auto& entry : coordinator::read_journal(coordinator::RunDirectory(dir_ / "run").journal())) {
+            if (entry.value("event", "") == "checkpoint") ++saves;
+            if (entry.value("event", "") != "training") continue;
+            EXPECT_EQ(entry.at("from_step") == 0, trainings++ == 0) << entry << "\n" << job_log();
+        }
+        EXPECT_EQ(saves, trainings + 1) << "that of step 0, and one as each leaves\n" << job_log();
+        EXPECT_EQ(monitoring::read_curve(dir_ / "run" / "curve").superseded_rows, 0U) << job_log();
+    }
     void expect_whole(const std::string& job, std::uint64_t steps) {
         ASSERT_TRUE(ends(job)) << state_of(job) << "\n" << job_log();
         EXPECT_EQ(state_of(job), "COMPLETED") << job_log();
@@ -67,12 +101,30 @@ class SlurmSoak : public SlurmCluster {
         ASSERT_EQ(kiban(pretrain("whole", 2, settings(steps))).exit_code, 0);
         EXPECT_EQ(csv("run"), csv("whole")) << job_log();
     }
+
+    std::uint64_t interval_steps_ = 40;  // between periodic saves
 };
 
-TEST_F(SlurmSoak, ATimeLimitSavesJustInTimeAndTheRequeuedJobGoesOn) {
+TEST_F(SlurmSoak, ATimeLimitSavesJustInTimeAndTheRequeuedJobGoesOnWithTheSameSeries) {
+    interval_steps_ = kNever;
     const std::uint64_t steps = steps_of(90);
-    const std::string job = submit("single_node.sbatch", {"--time=1", "--signal=B:USR1@10"}, steps);
+    const int port = monitoring::free_port();
+    const std::string job = submit("single_node.sbatch", {"--time=1", "--signal=B:USR1@10"}, steps,
+                                   {"--set", fmt::format("monitoring.listen=127.0.0.1:{}", port)});
+    std::string series;
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] {
+        if (last_step("run") >= 60) series = loss_series(port);
+        return !series.empty();
+    })) << job_log();
+    EXPECT_TRUE(contains(series, "run=\"small\"")) << series;
+    const std::string targets = text_of(dir_ / "run" / "targets.json");
+    EXPECT_TRUE(contains(targets, fmt::format("127.0.0.1:{}", port))) << targets;
+    const std::size_t trainings = journaled("run", "training");
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return journaled("run", "training") > trainings; })) << job_log();
+    EXPECT_TRUE(eventually(10, [&] { return loss_series(port) == series; })) << loss_series(port) << "\n" << series;
+    EXPECT_EQ(text_of(dir_ / "run" / "targets.json"), targets);
     expect_whole(job, steps);
+    expect_each_start_went_on_where_the_one_before_it_left_off();
     EXPECT_NE(field_of(job, "Restarts"), "0");
     EXPECT_TRUE(contains(job_log(), "asking Slurm to start job " + job + " again")) << job_log();
 }
@@ -253,6 +305,7 @@ TEST_F(SlurmSoak, AnArraySweepTrainsEachTaskAsItsLineSays) {
 }
 
 TEST_F(SlurmSoak, AChainOfShortJobsIsOneLongRun) {
+    interval_steps_ = kNever;
     const std::uint64_t steps = steps_of(70);
     write_steps(steps);
     const Ended chain = command_of({KIBAN_SOURCE_DIR "/slurm/dependency_chain.sh", "4", "run.toml", "--time=1",
@@ -268,8 +321,60 @@ TEST_F(SlurmSoak, AChainOfShortJobsIsOneLongRun) {
     EXPECT_EQ(field_of(jobs.front(), "ExitCode"), "75:0");
     EXPECT_EQ(state_of(jobs.back()), "COMPLETED") << job_log();
     EXPECT_GE(journaled("run", "coordinator_started"), 3U);
+    expect_each_start_went_on_where_the_one_before_it_left_off();
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
     EXPECT_EQ(csv("run"), csv("whole")) << job_log();
+}
+
+// Its ranks are children of Slurm's daemons, and one of them is on a node on which the coordinator can kill nobody.
+TEST_F(SlurmSoak, Row03AKilledSrunOfTwoNodesLeavesNoRankBehindAndTheCurveAsItWouldHaveBeen) {
+    std::vector<std::string> arguments = {"run.toml", "--run-dir", "run"};
+    for (const std::string& word : settings(kLongRun)) arguments.push_back(word);
+    const std::string job = sbatch({"--time=10", "--nodes=2", "--export=ALL,INTERFACE=127.0.0.1", "--output=job.out"},
+                                   "many_nodes.sbatch", arguments);
+    std::optional<coordinator::RunStatus> before;
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] {
+        if (last_step("run") >= 60) before = status("run");
+        return before && before->workers.size() == 2;
+    })) << job_log();
+    std::vector<coordinator::ProcessId> beside_coordinator;
+    std::vector<coordinator::ProcessId> elsewhere;
+    for (const auto& worker : before->workers) {
+        const auto rank = coordinator::find_process(worker.pid, "kiban-worker");
+        ASSERT_TRUE(rank) << job_log();
+        (worker.host == before->host ? beside_coordinator : elsewhere).push_back(*rank);
+    }
+    ASSERT_EQ(beside_coordinator.size(), 1U) << job_log();
+    const int srun = launcher_of(before->pid);
+    ASSERT_NE(srun, 0) << job_log();
+    const std::size_t trainings = journaled("run", "training");
+    ASSERT_EQ(::kill(srun, SIGKILL), 0);
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return journaled("run", "training") > trainings; })) << job_log();
+    EXPECT_TRUE(std::ranges::none_of(beside_coordinator, coordinator::is_alive)) << "beside its successor";
+    EXPECT_TRUE(eventually(kPatienceSeconds, [&] { return std::ranges::none_of(elsewhere, coordinator::is_alive); }))
+        << "it ends by itself";
+    ASSERT_TRUE(ends(job)) << job_log();
+    EXPECT_EQ(state_of(job), "COMPLETED") << job_log();
+    EXPECT_EQ(journaled("run", "attempt_ended"), 3U) << "preparation, the one killed, the last\n" << job_log();
+    ASSERT_EQ(kiban(pretrain("whole", 2, settings(kLongRun))).exit_code, 0);
+    EXPECT_EQ(csv("run"), csv("whole")) << job_log();
+}
+
+TEST_F(SlurmSoak, ACancelledJobSavesWhereTheBatchScriptAloneIsToldAndGoesOnFromTheNewestCheckpointElse) {
+    const auto run_and_cancel = [&](const std::vector<std::string>& how) {
+        const std::uint64_t before = last_step("run");
+        const std::string job = submit("single_node.sbatch", {"--time=30"}, kLongRun);
+        ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return last_step("run") >= before + 60; })) << job_log();
+        std::vector<std::string> words = {"scancel", job};
+        words.insert(words.end(), how.begin(), how.end());
+        ASSERT_EQ(command_of(words, environment()).exit_code, 0);
+        ASSERT_TRUE(ends(job)) << job_log();
+    };
+    interval_steps_ = kNever;
+    run_and_cancel({"--batch", "--signal=TERM"});
+    expect_each_start_went_on_where_the_one_before_it_left_off();
+    run_and_cancel({});
+    expect_whole(submit("single_node.sbatch", {"--time=30"}, kLongRun), kLongRun);
 }
 
 TEST_F(SlurmSoak, ARunOverTwoNodesBySrunSurvivesTheKillOfAWorker) {

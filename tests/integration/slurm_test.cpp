@@ -68,6 +68,15 @@ TEST_F(Slurm, OutsideOfAnAllocationSrunIsRefusedAndSaysHowToSubmit) {
     EXPECT_TRUE(contains(ended.output, "kiban submit RUN.toml")) << ended.output;
 }
 
+TEST_F(Slurm, ASubmissionToNodesThatCannotReachTheCoordinatorIsRefusedAndSaysWhatToName) {
+    const Ended ended = kiban({"submit", "run.toml", "--run-dir", "run", "--nodes", "2"}, environment());
+    EXPECT_EQ(ended.exit_code, 78);
+    EXPECT_TRUE(
+        contains(ended.output, "launch.control_interface '127.0.0.1' reaches no other node, and this job has 2"))
+        << ended.output;
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "run"));
+}
+
 TEST_F(Slurm, OnALoginNodeATrainingIsRefusedBeforeAnythingIsMade) {
     const Ended ended = kiban(pretrain("run", 1), environment());
     EXPECT_EQ(ended.exit_code, 78);

@@ -9,7 +9,6 @@ namespace kiban {
 namespace {
 
 using monitoring::contains;
-using monitoring::message_of;
 
 TEST(Error, EveryTypeHasTheExitCodeThatTheBatchScriptKnows) {
     EXPECT_EQ(exit_code_of(UsageError("x")), 64);

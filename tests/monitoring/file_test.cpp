@@ -95,7 +95,7 @@ TEST(Publish, IntoAMissingDirectoryNamesIt) {
 
 TEST(Publish, KilledAtAnyOfItsPointsLeavesTheOldContentOrTheNew) {
     // file.publish is passed twice: before the content is durable and before it is renamed.
-    for (const char* fault : {"file.write=kill", "file.publish=kill", "file.publish=kill@2"}) {
+    for (const char* fault : {"file.write=kill", "file.publish=kill", "file.close=kill", "file.publish=kill@2"}) {
         const TempDirectory directory;
         spill(directory / "state", "old");
         const Finished child = run_child({"publish", directory / "state", "new"}, {{"KIBAN_FAULT", fault}});
@@ -107,7 +107,7 @@ TEST(Publish, KilledAtAnyOfItsPointsLeavesTheOldContentOrTheNew) {
 }
 
 TEST(Publish, AnErrorOnTheWayLeavesTheOldContentAndNothingElse) {
-    for (const char* fault : {"file.write=enospc", "file.publish=enospc", "file.publish=eio@2"}) {
+    for (const char* fault : {"file.write=enospc", "file.publish=enospc", "file.close=eio", "file.publish=eio@2"}) {
         const TempDirectory directory;
         spill(directory / "state", "old");
         const Finished child = run_child({"publish", directory / "state", "new"}, {{"KIBAN_FAULT", fault}});

@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/message_of.h"
+
 namespace kiban::monitoring {
 
 class TempDirectory {
@@ -51,18 +53,6 @@ inline std::string slurp(const std::filesystem::path& name) {
 
 inline void spill(const std::filesystem::path& name, const std::string& content) {
     std::ofstream(name, std::ios::binary) << content;
-}
-
-/// What `action` threw, which must be an Expected; empty with a failure when it threw nothing.
-template <typename Expected, typename Action>
-std::string message_of(Action action) {
-    try {
-        action();
-    } catch (const Expected& error) {
-        return error.what();
-    }
-    ADD_FAILURE() << "nothing was thrown";
-    return {};
 }
 
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }

@@ -7,6 +7,7 @@
 
 #include "coordinator/job/inventory.h"
 #include "monitoring/error.h"
+#include "tests/support/message_of.h"
 #include "tests/worker/guarded_device.h"
 #include "tests/worker/random_floats.h"
 #include "worker/device/memory.h"
@@ -15,16 +16,6 @@
 
 namespace kiban::worker {
 namespace {
-
-template <typename Call>
-std::string refusal(Call call) {
-    try {
-        call();
-    } catch (const ConfigError& error) {
-        return error.what();
-    }
-    return "nothing was thrown";
-}
 
 class OnDevice : public ::testing::TestWithParam<bool> {  // the guarded one, or LibTorch's kernels on the CPU
   protected:
@@ -48,7 +39,7 @@ TEST(Device, CudaIsRefusedSayingWhatWasFound) {
         EXPECT_EQ(device_of("cuda", "auto", 0).kind, DeviceKind::cuda);
         return;
     }
-    const std::string text = refusal([] { device_of("cuda", "auto", 0); });
+    const std::string text = message_of<ConfigError>([] { device_of("cuda", "auto", 0); });
     EXPECT_TRUE(text.starts_with("train.device = 'cuda': expected a CUDA device, found LibTorch ")) << text;
     EXPECT_NE(text.find("or set train.device = 'cpu'"), std::string::npos) << text;
     EXPECT_NE(text.find(at::globalContext().hasCUDART() ? "which sees no device" : "built without CUDA"),
@@ -57,14 +48,15 @@ TEST(Device, CudaIsRefusedSayingWhatWasFound) {
 }
 
 TEST(Device, NativeKernelsAreNotForGpus) {
-    EXPECT_TRUE(refusal([] {
+    EXPECT_TRUE(message_of<ConfigError>([] {
                     device_of("cuda", "native", 0);
                 }).starts_with("train.kernels = 'native' with train.device = 'cuda': native kernels run on the CPU"));
 }
 
 TEST(Device, OtherNamesAreRefused) {
-    EXPECT_EQ(refusal([] { device_of("gpu", "auto", 0); }), "train.device: expected 'cpu' or 'cuda', found 'gpu'");
-    EXPECT_EQ(refusal([] { device_of("cpu", "torch", 0); }),
+    EXPECT_EQ(message_of<ConfigError>([] { device_of("gpu", "auto", 0); }),
+              "train.device: expected 'cpu' or 'cuda', found 'gpu'");
+    EXPECT_EQ(message_of<ConfigError>([] { device_of("cpu", "torch", 0); }),
               "train.kernels: expected 'auto', 'native' or 'aten', found 'torch'");
 }
 

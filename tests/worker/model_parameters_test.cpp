@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "monitoring/error.h"
+#include "tests/support/message_of.h"
 #include "worker/model/parameters.h"
 
 namespace kiban::worker {
@@ -19,16 +20,6 @@ std::vector<TensorSpec> specs() {
     return {{"q.weight", {2, 3}, true, Init::normal, 0.5},
             {"k.weight", {1, 3}, true, Init::normal, 0.5},
             {"norm.weight", {3}, false, Init::ones, 0.0}};
-}
-
-template <typename Call>
-std::string message_of(Call call) {
-    try {
-        call();
-    } catch (const InternalError& error) {
-        return error.what();
-    }
-    return "no InternalError";
 }
 
 TEST(Parameters, LieInTheOrderOfTheInventoryInOneAlignedBuffer) {
@@ -72,14 +63,14 @@ TEST(Parameters, RefuseToAddToNeighboursOfWhichSomeHoldASum) {
     Parameters parameters(specs());
     parameters.zero_gradients();
     parameters.claim_gradient(0, 0);
-    EXPECT_NE(message_of([&] { parameters.claim_gradient(0, 1); }).find("only some of them hold a sum"),
+    EXPECT_NE(message_of<InternalError>([&] { parameters.claim_gradient(0, 1); }).find("only some of them hold a sum"),
               std::string::npos);
 }
 
 TEST(Parameters, NameTheTensorTheyDoNotHave) {
     const Parameters parameters(specs());
-    EXPECT_NE(message_of([&] { parameters.value("v.weight"); }).find("'v.weight'"), std::string::npos);
-    EXPECT_NE(message_of([&] {
+    EXPECT_NE(message_of<InternalError>([&] { parameters.value("v.weight"); }).find("'v.weight'"), std::string::npos);
+    EXPECT_NE(message_of<InternalError>([&] {
                   parameters.value_span("k.weight", "norm.weight");
               }).find("'norm.weight' has other dimensions"),
               std::string::npos);
@@ -88,8 +79,9 @@ TEST(Parameters, NameTheTensorTheyDoNotHave) {
 TEST(Parameters, RefuseTwoTensorsOfOneName) {
     std::vector<TensorSpec> twice = specs();
     twice[1].name = "q.weight";
-    EXPECT_NE(message_of([&] { Parameters parameters(twice); }).find("two tensors are called 'q.weight'"),
-              std::string::npos);
+    EXPECT_NE(
+        message_of<InternalError>([&] { Parameters parameters(twice); }).find("two tensors are called 'q.weight'"),
+        std::string::npos);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "coordinator/job/inventory.h"
 #include "monitoring/error.h"
+#include "tests/support/message_of.h"
 #include "worker/kernels/adamw.h"
 #include "worker/model/transformer.h"
 
@@ -173,16 +174,6 @@ TEST_P(TransformerOf, GivesTheBeginningOfARowTheLogitsItHasInTheWholeRow) {
     }
 }
 
-template <typename Call>
-std::string message_of(Call call) {
-    try {
-        call();
-    } catch (const InternalError& error) {
-        return error.what();
-    }
-    return "no InternalError";
-}
-
 // A model that attends within documents, and a row of two: 33 tokens, and the 47 others.
 struct TwoDocuments {
     static constexpr std::size_t kFirst = 33;
@@ -262,10 +253,12 @@ TEST_P(TransformerOf, GivesARowOfTwoDocumentsTheSumOfTheirGradients) {
 TEST(Transformer, RefusesPositionsThatAreNoDocuments) {
     TwoDocuments two(ModelLayout::llama);
     const Rows rows = rows_of(1, 0);
-    EXPECT_NE(message_of([&] { two.model.transformer.loss_sum(rows.batch()); }).find("80 tokens: 0 positions"),
-              std::string::npos);
+    EXPECT_NE(
+        message_of<InternalError>([&] { two.model.transformer.loss_sum(rows.batch()); }).find("80 tokens: 0 positions"),
+        std::string::npos);
     two.positions[40] = 9;
-    EXPECT_NE(message_of([&] { two.logits(rows); }).find("token 40 of the batch has position 9"), std::string::npos);
+    EXPECT_NE(message_of<InternalError>([&] { two.logits(rows); }).find("token 40 of the batch has position 9"),
+              std::string::npos);
 }
 
 TEST_P(TransformerOf, DoesNotHideANonFiniteWeight) {
@@ -287,17 +280,20 @@ TEST(Transformer, RefusesTokensOutsideTheVocabularyByNumber) {
     Model model(ModelLayout::gpt2);
     Rows rows = rows_of(1, 0);
     rows.inputs[3] = kVocabulary;
-    EXPECT_NE(message_of([&] { model.transformer.loss_sum(rows.batch()); }).find("token 3 of the batch: id 97"),
+    EXPECT_NE(message_of<InternalError>([&] {
+                  model.transformer.loss_sum(rows.batch());
+              }).find("token 3 of the batch: id 97"),
               std::string::npos);
     rows.inputs[3] = 0;
     rows.targets[3] = -2;
-    EXPECT_NE(message_of([&] { model.transformer.loss_sum(rows.batch()); }).find("target -2"), std::string::npos);
+    EXPECT_NE(message_of<InternalError>([&] { model.transformer.loss_sum(rows.batch()); }).find("target -2"),
+              std::string::npos);
 }
 
 TEST(Transformer, RefusesRowsLongerThanItsSequenceLength) {
     Model model(ModelLayout::llama);
     const std::vector<std::int64_t> inputs(kTokens + 1, 0);
-    EXPECT_NE(message_of([&] {
+    EXPECT_NE(message_of<InternalError>([&] {
                   model.transformer.logits(inputs, 1, kTokens + 1);
               }).find("rows of 81 tokens: it takes 1 to 80"),
               std::string::npos);
@@ -305,7 +301,7 @@ TEST(Transformer, RefusesRowsLongerThanItsSequenceLength) {
 
 TEST(Transformer, RefusesParametersOfAnotherModel) {
     Parameters parameters(coordinator::tensor_inventory(config_of(ModelLayout::gpt2), kVocabulary, kTokens));
-    const std::string message = message_of(
+    const std::string message = message_of<InternalError>(
         [&] { const Transformer model(config_of(ModelLayout::gpt2), kVocabulary + 1, kTokens, parameters); });
     EXPECT_NE(message.find("'embedding.weight'"), std::string::npos);
 }

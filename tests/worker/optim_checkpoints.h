@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "checkpoint/tensor.h"
+#include "tests/support/message_of.h"
 #include "worker/comm/group.h"
 #include "worker/optim/sharded_optimizer.h"
 
@@ -21,16 +22,6 @@ namespace kiban::worker {
 // Every stored element by (tensor, kind, flat index).
 using Elements = std::map<std::tuple<std::string, std::string, std::int64_t>, float>;
 Elements elements_of(const std::vector<checkpoint::TensorSlice>& slices);
-
-template <typename E>
-std::string message_of(const std::function<void()>& call) {
-    try {
-        call();
-    } catch (const E& error) {
-        return error.what();
-    }
-    return "nothing was thrown";
-}
 
 /// A run directory of the whole world, gone after the test.
 class OptimizerCheckpoints : public ::testing::Test {

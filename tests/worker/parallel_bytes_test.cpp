@@ -171,10 +171,9 @@ Exchanged measured(const Recipe& recipe, const Group& world) {
     model.sharding().initialise(11);
     std::vector<std::int64_t> tokens(kRowTokens);
     std::iota(tokens.begin(), tokens.end(), 1);
-    PassSeconds seconds;
     reset_traffic();
     model.sharding().begin_step();
-    passes.accumulate_gradients([&](std::uint64_t) { return Batch{1, tokens, tokens}; }, 1.0, seconds);
+    passes.accumulate_gradients([&](std::uint64_t) { return Batch{1, tokens, tokens}; }, 1.0);
     model.sharding().reduce_gradients();
     model.optimizer().update(1, 1e-3, 1.0);
     model.sharding().publish_values();
@@ -235,9 +234,9 @@ TEST_P(Bytes, MuonExchangesEachLayerOnceMoreToAndFro) {
 // The plan stands for data rank 0 and tensor rank 0 of a stage; sums of a few numbers are no part of measured().
 TEST_P(Bytes, ThePlanSaysWhatMuonExchanges) {
     const int workers = test_world().size();
-    for (const Recipe& cut : {Recipe{.data = workers, .zero = 1}, Recipe{.data = workers / 2, .tensor = 2, .zero = 3},
-                              Recipe{.data = workers / 2, .pipeline = 2, .zero = 0},
-                              Recipe{.data = workers, .zero = 2, .replicate = 2}}) {
+    for (const Recipe& cut :
+         {Recipe{.data = workers, .zero = 1}, Recipe{.data = workers / 2, .tensor = 2, .zero = 3},
+          Recipe{.data = workers / 2, .pipeline = 2, .zero = 0}, Recipe{.data = workers, .zero = 2, .replicate = 2}}) {
         Recipe recipe = cut;
         recipe.layout = GetParam();
         recipe.muon = true;

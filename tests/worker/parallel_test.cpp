@@ -8,6 +8,7 @@
 #include "coordinator/job/inventory.h"
 #include "coordinator/job/sharding.h"
 #include "monitoring/error.h"
+#include "tests/support/message_of.h"
 #include "worker/parallel/mesh.h"
 #include "worker/parallel/pipeline_schedule.h"
 
@@ -17,16 +18,6 @@ namespace {
 using coordinator::matches;
 using coordinator::ParallelConfig;
 using coordinator::placement_of;
-
-template <typename E, typename F>
-std::string message_of(F&& call) {
-    try {
-        call();
-    } catch (const E& error) {
-        return error.what();
-    }
-    return "nothing was thrown";
-}
 
 TEST(MeshShape, TheDataAxisIsWhatRemainsOfTheWorkers) {
     EXPECT_EQ(MeshShape::of({}, 1).data, 1);

@@ -129,13 +129,12 @@ Trained train(const Recipe& recipe, const Group& group) {
         const auto targets = static_cast<double>(targets_of_batch(first));
         std::vector<Rows> rows;
         for (std::uint64_t i = 0; i < mine.count; ++i) rows.push_back(row_of(first + mine.first + i));
-        PassSeconds seconds;
         model.sharding().begin_step();
         const std::vector<double> losses = passes.accumulate_gradients(
             [&](std::uint64_t i) {
                 return Batch{1, rows[i].inputs, rows[i].targets};
             },
-            1.0 / targets, seconds);
+            1.0 / targets);
         model.sharding().reduce_gradients();
         std::vector<double> all(kRows);
         std::copy(losses.begin(), losses.end(), all.begin() + static_cast<std::ptrdiff_t>(mine.first));

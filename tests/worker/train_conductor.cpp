@@ -36,6 +36,7 @@ void Conductor::run() {
 
 void Conductor::handle(int rank, const WorkerMessage& message) {
     if (std::holds_alternative<Hello>(message) && ++hellos_ == workers_) send_job(script_.job);
+    if (const auto* beat = std::get_if<Heartbeat>(&message)) beats[rank] = *beat;
     if (const auto* step = std::get_if<StepReport>(&message)) {
         steps.push_back(*step);
         if (step->step == script_.stop_after_step) channel_.send(0, Stop{"test"});

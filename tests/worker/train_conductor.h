@@ -44,7 +44,8 @@ class Conductor {
     std::vector<coordinator::Health> health;
     std::vector<coordinator::LoadResult> loads;
     std::vector<coordinator::StageRequest> stages;
-    std::vector<std::string> committed;  // directories
+    std::vector<std::string> committed;           // directories
+    std::map<int, coordinator::Heartbeat> beats;  // the last ones
     std::map<int, coordinator::Finished> finished;
     std::map<int, coordinator::Failure> failures;
     std::map<std::string, int> tasks_by_kind;

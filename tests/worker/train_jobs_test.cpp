@@ -81,6 +81,21 @@ TEST_F(Jobs, TrainingReportsEveryStepSavesAndFinishes) {
     }
 }
 
+TEST_F(Jobs, HeartbeatsCountThePassesOfMicroBatchesAndThoseOfEvaluations) {
+    const auto thrice = run({.job = job()});  // it evaluates after steps 5, 10 and 12
+    const auto once = run({.job = job({"train.eval_interval_steps=0"})});
+    ASSERT_EQ(failure_, "");
+    if (!thrice || !once) return;
+    const std::uint64_t passes = 12 * 2 * (kRows / 2) / static_cast<std::uint64_t>(ranks());
+    for (int rank = 0; rank < ranks(); ++rank) {
+        const std::uint64_t evaluated = (thrice->beats.at(rank).work - once->beats.at(rank).work) / 2;
+        EXPECT_GT(evaluated, 0U) << rank;
+        EXPECT_EQ(once->beats.at(rank).work, passes + evaluated) << rank;
+        EXPECT_EQ(thrice->beats.at(rank).work, passes + 3 * evaluated) << rank;
+        EXPECT_EQ(once->beats.at(rank).busy_steps, 12U) << "the passes of a step are one";
+    }
+}
+
 TEST_F(Jobs, EveryEvaluationSaysHowTheNetworkIs) {
     const auto heard = run({.job = job()});
     ASSERT_EQ(failure_, "");

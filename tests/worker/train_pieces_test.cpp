@@ -11,6 +11,7 @@
 #include "coordinator/job/inventory.h"
 #include "data/prepare.h"
 #include "monitoring/error.h"
+#include "tests/support/message_of.h"
 #include "tests/support/mpi_world.h"
 #include "worker/train/evaluation.h"
 #include "worker/train/generation.h"
@@ -22,16 +23,6 @@ namespace kiban::worker {
 namespace {
 
 namespace fs = std::filesystem;
-
-template <typename E, typename F>
-std::string message_of(F&& call) {
-    try {
-        call();
-    } catch (const E& error) {
-        return error.what();
-    }
-    return "nothing was thrown";
-}
 
 TEST(MicroBatches, WorkersTakeContiguousBlocksThatTileTheStep) {
     for (const int workers : {1, 2, 3, 4, 6, 12}) {

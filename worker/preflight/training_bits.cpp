@@ -58,10 +58,9 @@ TrainingBits training_bits(const coordinator::RunFile& run_file) {
         const Batch batch{.rows = static_cast<std::int64_t>(run_file.train.batch_rows),
                           .inputs = tokens.inputs,
                           .targets = tokens.targets};
-        PassSeconds seconds;
         model.sharding().begin_step();
-        const auto losses = passes.accumulate_gradients([&](std::uint64_t) { return batch; },
-                                                        1.0 / static_cast<double>(count), seconds);
+        const auto losses =
+            passes.accumulate_gradients([&](std::uint64_t) { return batch; }, 1.0 / static_cast<double>(count));
         model.sharding().reduce_gradients();
         const double norm = std::sqrt(model.optimizer().own_sum_of_squares());
         model.optimizer().update(step, run_file.train.optimizer.learning_rate, norm);

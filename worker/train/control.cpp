@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::string_view kDone = "done";
 
+bool is_pass(std::string_view phase) { return phase == "forward" || phase == "backward"; }
+
 TraceClock::time_point time_of(double monotonic) {  // the same clock
     return TraceClock::time_point(
         std::chrono::duration_cast<TraceClock::duration>(std::chrono::duration<double>(monotonic)));
@@ -26,7 +28,8 @@ TraceClock::time_point time_of(double monotonic) {  // the same clock
 
 }  // namespace
 
-Control::Control(coordinator::WorkerChannel& channel) : channel_(channel), phase_began_(monotonic_seconds()) {
+Control::Control(coordinator::WorkerChannel& channel)
+    : channel_(channel), phase_began_(monotonic_seconds()), span_began_(phase_began_) {
     channel_.set_collective([] { return Group::collectives_begun(); });
 }
 
@@ -44,19 +47,31 @@ void Control::set_position(std::uint64_t position) {
 }
 
 // What of a step does not wait for other workers, where rows and passes alone are this worker's.
-void Control::note_own_time(double seconds) {
-    if (phase_ != "data" && phase_ != "forward") return;
+void Control::note_own_time(double seconds, bool to_pass) {
+    if (phase_ != "data" && !is_pass(phase_)) return;
     busy_seconds_ += seconds;
-    if (phase_ == "forward") channel_.set_busy(busy_seconds_, ++busy_steps_);
+    if (is_pass(phase_) && !to_pass) channel_.set_busy(busy_seconds_, ++busy_steps_);
 }
 
 void Control::enter(const char* phase, std::uint64_t step) {
     if (channel_.lost())
         throw CommError("the coordinator is lost in phase '{}' of step {}: this worker stops and writes nothing more",
                         phase_, step_);
+    move_to(phase, step);
+}
+
+void Control::begin_pass(const char* phase) {
+    move_to(phase, step_);
+    note_work();
+}
+
+void Control::note_work() { channel_.set_work(++work_); }
+
+void Control::move_to(const char* phase, std::uint64_t step) {
     const double now = monotonic_seconds();
-    note_own_time(now - phase_began_);
+    note_own_time(now - phase_began_, is_pass(phase));
     account(now);
+    if (!is_pass(phase_) || !is_pass(phase)) end_span(now);
     phase_ = phase;
     step_ = step;
     if (whereabouts_) whereabouts_->enter(phase, step);
@@ -72,15 +87,12 @@ void Control::enter(const char* phase, std::uint64_t step) {
 void Control::account(double now) {
     seconds_[phase_] += now - phase_began_;
     seconds_in_all_[phase_] += now - phase_began_;
-    if (tracing()) trace("phases", phase_, step_, time_of(phase_began_), time_of(now));
     phase_began_ = now;
 }
 
-void Control::attribute(const char* phase, double seconds) {
-    for (auto* map : {&seconds_, &seconds_in_all_}) {
-        (*map)[phase] += seconds;
-        (*map)[phase_] -= seconds;
-    }
+void Control::end_span(double now) {
+    if (tracing()) trace("phases", phase_, step_, time_of(span_began_), time_of(now));
+    span_began_ = now;
 }
 
 std::map<std::string, double> Control::take_phase_seconds() {
@@ -123,7 +135,7 @@ bool Control::takes_trace_step() {
 
 void Control::record(bool on, std::size_t most_spans) {
     if (on == tracing()) return;
-    account(monotonic_seconds());  // spans begin and end with the trace
+    end_span(monotonic_seconds());  // spans begin and end with the trace
     if (on) return start_trace(most_spans);
     const auto since_1970 = std::chrono::system_clock::now().time_since_epoch() - TraceClock::now().time_since_epoch();
     const auto nanoseconds = [](auto duration) {

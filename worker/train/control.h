@@ -33,8 +33,12 @@ class Control {
     void keep_whereabouts(const std::filesystem::path& file);
     /// Where the rows of the step that is entered next begin.
     void set_position(std::uint64_t position);
-    /// Moves time of the phase that is going on to another one (a pass that is measured from inside).
-    void attribute(const char* phase, double seconds);
+    /// The same for a pass of a micro-batch of this step, "forward" or "backward", which is also work. That the
+    /// coordinator is lost is no matter here: exchanges are under way that an unwinding stack would wait for, and the
+    /// others may not come to them any more.
+    void begin_pass(const char* phase);
+    /// A piece of a long phase begins: heartbeats show that this worker moves.
+    void note_work();
     /// Seconds per phase since the last call.
     std::map<std::string, double> take_phase_seconds();
     /// Forgets the seconds of all phases but one, which go into what is taken next.
@@ -68,8 +72,10 @@ class Control {
   private:
     coordinator::CoordinatorMessage next_answer();
     bool note(const coordinator::CoordinatorMessage& message);
+    void move_to(const char* phase, std::uint64_t step);
     void account(double now);
-    void note_own_time(double seconds);
+    void end_span(double now);
+    void note_own_time(double seconds, bool to_pass);
 
     coordinator::WorkerChannel& channel_;
     std::deque<coordinator::CoordinatorMessage> answers_;  // that came while looking for a Stop
@@ -79,6 +85,8 @@ class Control {
     std::string phase_ = "starting";
     std::uint64_t step_ = 0;
     double phase_began_ = 0;
+    double span_began_ = 0;   // of a trace: the passes of a step are one
+    std::uint64_t work_ = 0;  // pieces begun so far
     double memory_told_ = 0;
     std::uint64_t optimizer_bytes_ = 0;
     std::uint64_t trace_steps_ = 0;                 // to be recorded, not yet begun

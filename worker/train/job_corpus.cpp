@@ -16,17 +16,10 @@ data::Corpus open_corpus(const coordinator::Job& job, const coordinator::RunFile
         throw DataError("corpus '{}': expected digest {}, found {}: it was prepared again while the run was starting",
                         job.manifest, job.manifest_digest, digest);
     }
-    const data::RowLayout layout = {
-        .packing = run_file.data.packing,
-        .documents_apart = run_file.model.attention == coordinator::AttentionScope::document};
     std::set<data::DocumentId> forgotten;
     if (!run_file.data.forget.empty()) forgotten = data::read_forgotten(run_file.base / run_file.data.forget);
-    return {std::move(manifest),
-            coordinator::weights_of(run_file),
-            run_file.data.sequence_length,
-            run_file.run.seed,
-            layout,
-            forgotten};
+    return {std::move(manifest), coordinator::weights_of(run_file), run_file.data.sequence_length,
+            run_file.run.seed,   coordinator::layout_of(run_file),  forgotten};
 }
 
 std::vector<data::MixtureSegment> mixture_of_job(const coordinator::Job& job, const coordinator::RunFile& run_file) {

@@ -6,6 +6,7 @@
 
 #include "checkpoint/reader.h"
 #include "monitoring/error.h"
+#include "monitoring/fault.h"
 
 namespace kiban::worker {
 namespace {
@@ -49,6 +50,7 @@ LoadOutcome load_checkpoint(const std::filesystem::path& directory, const checkp
     LoadOutcome outcome;
     std::optional<checkpoint::CheckpointReader> reader;
     const ShareFault mine = read_own_share(directory, now, optimizer, reader);
+    monitoring::fault_point("load.read");
     const std::string unreadable = first_of(world, mine.unreadable);
     if (!unreadable.empty()) throw IoError("{}", unreadable);
     outcome.error = first_of(world, mine.damage);

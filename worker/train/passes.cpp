@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "monitoring/error.h"
+#include "monitoring/fault.h"
 #include "worker/comm/trace.h"
 #include "worker/parallel/pipeline_schedule.h"
 
@@ -16,8 +17,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kActivations = 11;  // tags between neighbouring stages
 constexpr int kGradients = 12;
-
-double seconds_since(Clock::time_point from) { return std::chrono::duration<double>(Clock::now() - from).count(); }
 
 }  // namespace
 
@@ -69,20 +68,22 @@ double Passes::pass_backward(bool last) {
     return loss_sum;
 }
 
-std::vector<double> Passes::accumulate_gradients(const BatchOf& batch_of, double scale, PassSeconds& seconds) {
+std::vector<double> Passes::accumulate_gradients(const BatchOf& batch_of, double scale, const PassBegins& begins) {
     const Group& stages = model_.mesh().pipeline;
     std::vector<double> losses;
     for (const PipelineAction& action : one_forward_one_backward(stages.size(), micro_batches_, stages.rank())) {
         const Clock::time_point began = Clock::now();
-        if (action.kind == PipelineAction::Kind::forward) {
+        const bool forward = action.kind == PipelineAction::Kind::forward;
+        const char* name = forward ? "forward" : "backward";
+        if (begins) begins(name);
+        if (forward) {
+            monitoring::fault_point("step.micro_batch");
             pass_forward(batch_of(static_cast<std::uint64_t>(action.micro_batch)), scale);
-            seconds.forward += seconds_since(began);
-            if (tracing()) trace("passes", fmt::format("forward {}", action.micro_batch), 0, began, Clock::now());
         } else {
+            if (action.micro_batch == 0) monitoring::fault_point("step.backward");
             losses.push_back(pass_backward(action.micro_batch + 1 == micro_batches_));
-            seconds.backward += seconds_since(began);
-            if (tracing()) trace("passes", fmt::format("backward {}", action.micro_batch), 0, began, Clock::now());
         }
+        if (tracing()) trace("passes", fmt::format("{} {}", name, action.micro_batch), 0, began, Clock::now());
     }
     if (gradient_) gradient_->handle.wait();
     gradient_.reset();

@@ -23,6 +23,7 @@ namespace kiban::worker {
 class Passes {
   public:
     using BatchOf = std::function<Batch(std::uint64_t micro_batch)>;
+    using PassBegins = std::function<void(const char* pass)>;  // "forward" or "backward"
 
     /// `model` must outlive it. `micro_batches` of this worker in a step. `fixed`: gradients are summed in the fixed
     /// tree.
@@ -30,7 +31,8 @@ class Passes {
 
     /// Adds the gradients of scale * (sum of target losses) of a step's micro-batches; returns the sum of target losses
     /// of each, as far as its tokens are scored here. `batch_of` must give what lives to the end of the call.
-    std::vector<double> accumulate_gradients(const BatchOf& batch_of, double scale, PassSeconds& seconds);
+    /// `begins`, where there is one, is called before each pass and must not throw: exchanges are under way.
+    std::vector<double> accumulate_gradients(const BatchOf& batch_of, double scale, const PassBegins& begins = {});
 
     /// The sum of target losses of the tokens that are scored here; forward alone. `observer` sees what is here of it.
     Scored evaluate(const Batch& batch, ActivationObserver* observer = nullptr);

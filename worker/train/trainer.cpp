@@ -257,12 +257,9 @@ std::vector<double> Trainer::forward_backward(std::uint64_t step, std::uint64_t 
     control_.enter("forward", step);
     fault_point("step.forward");
     model_.sharding().begin_step();
-    PassSeconds seconds;
-    std::vector<double> loss_sums =
-        passes_.accumulate_gradients([this](std::uint64_t index) { return rows_.micro_batch(index); },
-                                     1.0 / static_cast<double>(all_targets), seconds);
-    control_.attribute("backward", seconds.backward);
-    return loss_sums;
+    return passes_.accumulate_gradients([this](std::uint64_t index) { return rows_.micro_batch(index); },
+                                        1.0 / static_cast<double>(all_targets),
+                                        [this](const char* pass) { control_.begin_pass(pass); });
 }
 
 // One small reduction carries loss, squares of the gradients, and what worker 0 alone knows: a stop that has reached
@@ -312,46 +309,20 @@ double Trainer::sum_of_squares() {
     return mesh().data.rank() == 0 ? tree_sum(blocks) : 0.0;
 }
 
-// Every worker has the same sums, so every worker decides alike. A stop is heeded once something is there to be saved,
-// or was saved, at the step before.
-bool Trainer::refuses(std::uint64_t step, std::uint64_t position, const Outcome& outcome) {
-    const coordinator::StepJudgement judgement = anomalies_.judge(outcome.loss, outcome.gradient_norm);
-    if (judgement.verdict == coordinator::StepVerdict::healthy) return false;
-    const bool roll_back = judgement.verdict == coordinator::StepVerdict::roll_back;
-    const std::uint64_t rows = run_file_.train.batch_rows;
-    if (mesh().world.rank() == 0 || roll_back) {  // who fails first must have said why
-        control_.send(coordinator::StepRefused{.step = step,
-                                               .position = position,
-                                               .rows = rows,
-                                               .kind = judgement.kind,
-                                               .reason = judgement.reason,
-                                               .loss = outcome.loss,
-                                               .grad_norm = outcome.gradient_norm,
-                                               .roll_back = roll_back});
-    }
-    const std::string text = fmt::format("step {} was refused (rows {} to {} of the order): {}", step, position,
-                                         position + rows - 1, judgement.reason);
-    if (roll_back && judgement.kind == "non_finite") throw NonFiniteError("{}", text);
-    if (roll_back) throw coordinator::SpikeError(text);
-    monitoring::log_warning("{}", text);
-    state_.position = position + rows;
-    save_due_ = save_due_ || outcome.save_due;
-    stop_ = outcome.stop && (saved_ || last_save_ != state_.step);
-    record_next(outcome);
-    return true;
-}
-
 void Trainer::finish_step(std::uint64_t step, StepReport& report) {
     std::optional<coordinator::Health> health;
     if (is_evaluated(step)) {
         control_.enter("evaluate", step);
+        fault_point("step.evaluate");
         ActivationObserver* observer = health_.of_activations();  // of the first micro-batch
-        const auto score = evaluation_.holdout(
-            [&](const Batch& batch) { return passes_.evaluate(batch, std::exchange(observer, nullptr)); });
+        const auto score = evaluation_.holdout([&](const Batch& batch) {
+            control_.note_work();
+            return passes_.evaluate(batch, std::exchange(observer, nullptr));
+        });
         health = health_.merged(step);
         if (score) {
-            if (!std::isfinite(score->loss))
-                throw InternalError("the holdout loss after step {} is not finite: {}", step, score->loss);
+            const double loss = monitoring::fault_value("evaluate.loss", score->loss);
+            if (!std::isfinite(loss)) refuse_weights(step, loss, report);
             report.eval_loss = score->loss;
             report.eval_accuracy = score->accuracy;
             report.eval_targets = score->targets;

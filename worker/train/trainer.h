@@ -67,6 +67,8 @@ class Trainer {
     bool fixed() const { return run_file_.train.reduction == "fixed"; }
     const Mesh& mesh() const { return model_.mesh(); }
     bool refuses(std::uint64_t step, std::uint64_t position, const Outcome& outcome);
+    std::string tell_refused(const coordinator::StepRefused& refused);
+    void refuse_weights(std::uint64_t step, double holdout_loss, const coordinator::StepReport& report);
     const checkpoint::RunState& state_to_save();
     void finish_step(std::uint64_t step, coordinator::StepReport& report);
     bool is_evaluated(std::uint64_t step) const;
