@@ -44,7 +44,13 @@ void throw_away_unless(const fs::path& checkpoints, const fs::path& directory, c
     if (stays()) return;
     const fs::path doomed = trash / fmt::format("{}.{}", last_name(directory), make_nonce());
     monitoring::rename_durably(directory, doomed, "ckpt.retention");
-    if (stays()) {
+    bool back = true;  // also where that cannot be known
+    try {
+        back = stays();
+    } catch (const IoError& error) {
+        monitoring::log_warning("'{}' is kept: {}", directory.string(), error.what());
+    }
+    if (back) {
         monitoring::rename_durably(doomed, directory, "ckpt.retention");
         return;
     }

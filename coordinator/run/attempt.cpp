@@ -84,6 +84,15 @@ Attempt::Attempt(AttemptSetup setup, AttemptMode& mode, StopSignals& signals)
             setup_.log_dir) {}
 
 AttemptEnd Attempt::run() {
+    try {
+        return run_to_end();
+    } catch (const CommError&) {  // the run is another's, who waits for this
+        end_for_another();
+        throw;
+    }
+}
+
+AttemptEnd Attempt::run_to_end() {
     survive_io([this] {
         while (!step_.exit_code() && end_.left_behind.empty()) look_around();
         hear_late_messages();

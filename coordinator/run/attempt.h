@@ -114,7 +114,9 @@ class Attempt {
     void on_hang(const Hang& hang);
     void on_stacks(int rank, const Stacks& stacks);
     void end_step(double grace_seconds);
+    AttemptEnd run_to_end();
     void confirm_end();
+    void end_for_another();
     bool may_wait_for(const ProcessId& process, double since);
     void leave_behind(const ProcessId& process);
     std::optional<Place> place_of_end() const;

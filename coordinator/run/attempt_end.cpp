@@ -54,6 +54,19 @@ void Attempt::confirm_end() {
     }
 }
 
+// Not longer than the other one waits; what has not ended then can publish nothing.
+void Attempt::end_for_another() {
+    const double until = monotonic_seconds() + 2 * kGraceSeconds;
+    const auto in_time = [until] { return monotonic_seconds() < until; };
+    step_.stop(kGraceSeconds, in_time);
+    for (const ProcessId& worker : local_workers_) {
+        while (is_alive(worker) && in_time()) {
+            ::kill(worker.pid, SIGKILL);
+            std::this_thread::sleep_for(kLook);
+        }
+    }
+}
+
 // While a process ends that nobody can hurry, the run stays ours, a long wait is told of, and the clock is heard.
 bool Attempt::may_wait_for(const ProcessId& process, double since) {
     try {

@@ -179,7 +179,11 @@ void Lease::refuse_lost() const {
             "the directory back, and the same command goes on from the newest checkpoint",
             directory_.parent_path().string(), epoch_file(directory_, epoch_).string());
     }
-    const auto owner = await_owner(epoch_file(directory_, highest)).value_or(FileOwner{});
+    FileOwner owner;
+    try {
+        owner = await_owner(epoch_file(directory_, highest)).value_or(FileOwner{});
+    } catch (const IoError&) {  // who it is matters less than that it is
+    }
     throw CommError(
         "another coordinator (process {} on host '{}', attempt {}) has taken the run in '{}': this one ends its "
         "workers and writes nothing more; do not start it again",

@@ -123,7 +123,8 @@ bool disk_again(const Context& c) {
 bool asked_to_leave(const Context& c) {
     if (!c.end().asked_to_leave) return false;
     c.decision.reason = fmt::format("stopped as requested, but not saved: {}", c.decision.reason);
-    return c.stop(code_of(c.end()) == kExitIo ? kExitIo : kExitRequeue);
+    const bool disk = code_of(c.end()) == kExitIo && c.end().left_behind.empty();  // else the time was up
+    return c.stop(disk ? kExitIo : kExitRequeue);
 }
 
 bool rolled_back(const Context& c) {
@@ -344,6 +345,7 @@ Transition decide(PolicyState state, const PolicyEvent& event, const PolicyRules
 Decision decide_once(const AttemptEnd& end) {
     PolicyRules never;
     never.max_restarts = 0;
+    never.max_rollbacks = 0;
     return decide({}, {.end = end}, never).decision;
 }
 

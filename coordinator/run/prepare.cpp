@@ -107,11 +107,11 @@ Outcome prepare_corpus(Session& session, data::Preparation& preparation) {
     session.console.end_progress();
     const auto progress = preparation.progress();
     if (progress.tasks_done > done_before)
-        session.board.journal.add("preparation", {{"tasks", progress.tasks_done}, {"of", progress.tasks_total}});
+        session.board.journal.try_add("preparation", {{"tasks", progress.tasks_done}, {"of", progress.tasks_total}});
     if (outcome.decision.kind == Decision::Kind::done) {
         KIBAN_CHECK(preparation.finished(), "the workers have finished, but the corpus is not published");
-        session.board.journal.add("corpus_prepared",
-                                  {{"manifest", preparation.manifest_file().string()}, {"tokens", progress.tokens}});
+        session.board.journal.try_add(
+            "corpus_prepared", {{"manifest", preparation.manifest_file().string()}, {"tokens", progress.tokens}});
         monitoring::log_info("corpus prepared: {} documents, {} tokens: {}", progress.documents, progress.tokens,
                              preparation.manifest_file().string());
     }

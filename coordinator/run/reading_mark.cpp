@@ -27,7 +27,23 @@ double wall_seconds() {
 
 bool counts(const json& mark, const FileOwner& reader) {
     if (reader.is_here()) return is_alive(reader.process);
-    return std::abs(wall_seconds() - mark.value("time", 0.0)) < kMarkHours * 3600;
+    return std::abs(wall_seconds() - mark.at("time").get<double>()) < kMarkHours * 3600;
+}
+
+// Null where it is no mark, or not one that we may read: that holds nothing up.
+json read_mark(const fs::path& file) {
+    std::string text;
+    try {
+        text = monitoring::read_text_if_exists(file).value_or("");
+    } catch (const IoError& error) {
+        monitoring::log_warning("a reader's mark counts for nothing: {}", error.what());
+    }
+    json mark = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    const auto has = [&mark](const char* field, auto is) { return mark.contains(field) && (mark[field].*is)(); };
+    const bool whole = mark.is_object() && has("checkpoint", &json::is_string) && has("time", &json::is_number) &&
+                       has("host", &json::is_string) && has("process_space", &json::is_string) &&
+                       has("pid", &json::is_number_integer) && has("start_ticks", &json::is_number_unsigned);
+    return whole ? mark : json(nullptr);
 }
 
 }  // namespace
@@ -60,10 +76,9 @@ std::vector<std::string> checkpoints_being_read(const fs::path& run_dir) {
     for (const std::string& name : monitoring::names_in(directory)) {
         if (!name.starts_with(kPrefix)) continue;
         const fs::path file = directory / name;
-        const json mark =
-            json::parse(monitoring::read_text_if_exists(file).value_or(""), nullptr, /*allow_exceptions=*/false);
+        const json mark = read_mark(file);
         const auto reader = owner_in(mark);
-        if (!reader || !mark.contains("checkpoint")) continue;
+        if (!reader) continue;
         if (counts(mark, *reader)) {
             names.push_back(mark.at("checkpoint").get<std::string>());
         } else {

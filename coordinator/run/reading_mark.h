@@ -32,8 +32,8 @@ class ReadingMark {
     std::filesystem::path file_;  // empty: none
 };
 
-/// Names of the checkpoints that are being read; marks that count no longer are deleted. For the owner of the lease.
-/// IoError when a mark cannot be read.
+/// Names of the checkpoints that are being read; marks that count no longer are deleted, what is no mark or cannot be
+/// read counts for nothing. For the owner of the lease.
 std::vector<std::string> checkpoints_being_read(const std::filesystem::path& run_dir);
 
 }  // namespace kiban::coordinator

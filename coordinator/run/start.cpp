@@ -117,7 +117,7 @@ Lease take_lease(const RunDirectory& directory, bool take_over) {
 }
 
 void tell_of_take_over(Board& board, const Overtaken& other) {
-    board.journal.add(
+    board.journal.try_add(
         "taken_over",
         {{"host", other.host}, {"pid", other.pid}, {"from_attempt", other.epoch}, {"let_go", other.let_go}});
     const std::string whom = fmt::format("process {} on host '{}' (attempt {})", other.pid, other.host, other.epoch);

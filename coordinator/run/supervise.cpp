@@ -96,6 +96,9 @@ bool is_ours(const Session& session, AttemptEnd& end) {
         AttemptEnd unknown = end_of(error);
         unknown.asked_to_leave = end.asked_to_leave;
         unknown.requeue = end.requeue;
+        unknown.began = end.began;
+        unknown.undone_steps = end.undone_steps;
+        unknown.left_behind = end.left_behind;
         end = std::move(unknown);
         return false;
     }

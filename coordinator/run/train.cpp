@@ -268,9 +268,13 @@ void TrainMode::ended() {
     while (save_.committing()) {  // for as long as the disk takes, the run stays ours
         pollfd item{save_.descriptor(), POLLIN, 0};
         if (::poll(&item, 1, 1000) > 0) break;
-        session_.lease.renew();
+        try {
+            session_.lease.renew();
+        } catch (const IoError&) {  // who writes next hears of it
+        }
     }
     const auto outcome = save_.end();
+    if (outcome && outcome->committed) training_.durable_progress = outcome->step + 1;
     session_.lease.require_current();  // before anything is written
     if (outcome) note_save(*outcome);
     trace_.end();

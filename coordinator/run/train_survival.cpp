@@ -95,12 +95,6 @@ void TrainMode::roll_back() {
     if (target) {
         const checkpoint::CheckpointReader reader(candidates[*target].directory);
         begin = std::max(begin, checkpoint::run_state_from_json(reader.state()).position);
-        for (const auto& newer : checkpoint::list_checkpoints(root)) {  // damaged ones, too
-            if (newer.directory == candidates[*target].directory) break;
-            checkpoint::reject_checkpoint(
-                root, newer,
-                fmt::format("rolled back to step {}: steps from {} on were refused", steps[*target], first));
-        }
     }
     const std::uint64_t to = target ? steps[*target] : 0;
     session_.board.journal.add("rolled_back",
@@ -113,6 +107,12 @@ void TrainMode::roll_back() {
     log_warning("rolling back from step {} to step {}", last.step, to);
     leave_out({.first = begin, .count = end - begin}, last.step, "rollback");
     training_.durable_progress = target ? to + 1 : 0;
+    if (!target) return;
+    const std::string reason = fmt::format("rolled back to step {}: steps from {} on were refused", to, first);
+    for (const auto& newer : checkpoint::list_checkpoints(root)) {  // damaged ones, too
+        if (newer.directory == candidates[*target].directory) break;
+        checkpoint::reject_checkpoint(root, newer, reason);
+    }
 }
 
 std::optional<std::size_t> rollback_target(const std::vector<std::uint64_t>& steps, const std::vector<bool>& promoted,

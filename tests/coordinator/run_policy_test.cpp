@@ -71,6 +71,12 @@ TEST(Policy, DecidesByTheClassOfTheEnd) {
     }
 }
 
+TEST(Policy, AToolsOnlyAttemptIsNeverStartedAgain) {
+    const Decision decision = decide_once(failed(NonFiniteError::kName, kExitInternal, "the loss is nan"));
+    EXPECT_EQ(decision.kind, Kind::stop);
+    EXPECT_EQ(decision.exit_code, kExitNoProgress);
+}
+
 TEST(Policy, AWorkersReportOutranksTheLaunchersExitCode) {
     AttemptEnd end = failed("DataError", kExitData, "bad line 3 of 'x'");
     end.launcher_exit = 137;

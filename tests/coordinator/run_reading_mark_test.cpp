@@ -142,6 +142,11 @@ TEST_F(ReadingACheckpoint, AMarkThatIsNoneHoldsNothingUp) {
     std::ofstream(made_.run_dir / "lease" / "reader-empty");
     std::ofstream(made_.run_dir / "lease" / "reader-list") << "[1]";
     std::ofstream(made_.run_dir / "lease" / "reader-other") << R"({"pid": 1})";
+    const std::string whole = R"("process_space":"x","pid":1,"start_ticks":1)";
+    for (const char* field : {R"("time":"x","checkpoint":"a","host":"h")", R"("time":1,"checkpoint":1,"host":"h")",
+                              R"("time":1,"checkpoint":"a","host":5)"})
+        std::ofstream(made_.run_dir / "lease" / fmt::format("reader-{:x}", std::hash<std::string>{}(field)))
+            << "{" << field << "," << whole << "}";
     EXPECT_TRUE(checkpoints_being_read(made_.run_dir).empty());
 }
 

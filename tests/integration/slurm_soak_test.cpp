@@ -107,7 +107,7 @@ class SlurmSoak : public SlurmCluster {
 
 TEST_F(SlurmSoak, ATimeLimitSavesJustInTimeAndTheRequeuedJobGoesOnWithTheSameSeries) {
     interval_steps_ = kNever;
-    const std::uint64_t steps = steps_of(90);
+    const std::uint64_t steps = steps_of(150);
     const int port = monitoring::free_port();
     const std::string job = submit("single_node.sbatch", {"--time=1", "--signal=B:USR1@10"}, steps,
                                    {"--set", fmt::format("monitoring.listen=127.0.0.1:{}", port)});

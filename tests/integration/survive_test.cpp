@@ -297,17 +297,16 @@ TEST_F(Survive, Row19ANonFiniteStepAtWhichASaveIsDueIsInNoCheckpoint) {
 }
 
 TEST_F(Survive, Row19AHoldoutLossThatIsNotFiniteGoesBackToWeightsFromBeforeItsStep) {
-    const auto marker = dir_ / "was";
-    const Ended ended = kiban(pretrain("run", 2), {{"KIBAN_FAULT", "evaluate.loss=nan@2"},  // after step 200
-                                                   {"KIBAN_FAULT_ONCE", marker.string()}});
+    // After step 300, on both workers; the attempt that follows evaluates but once.
+    const Ended ended = kiban(pretrain("run", 2), {{"KIBAN_FAULT", "evaluate.loss=nan@3"}});
     ASSERT_EQ(ended.exit_code, 0) << ended.output;
     EXPECT_EQ(rules("run"), std::vector<std::string>{"rolled_back"});
     const auto refused = entries("run", "step_refused");
     ASSERT_EQ(refused.size(), 1u);
-    EXPECT_EQ(refused[0].at("step"), 200);
-    EXPECT_EQ(refused[0].at("position"), 199 * kBatch);
+    EXPECT_EQ(refused[0].at("step"), kSteps);
+    EXPECT_EQ(refused[0].at("position"), (kSteps - 1) * kBatch);
     EXPECT_TRUE(contains(refused[0].at("reason"), "the holdout loss after it is ")) << refused[0];
-    EXPECT_LT(entries("run", "rolled_back").at(0).at("to_step"), 200);
+    EXPECT_LT(entries("run", "rolled_back").at(0).at("to_step"), kSteps);
     EXPECT_EQ(last_step("run"), kSteps);
 }
 
