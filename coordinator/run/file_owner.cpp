@@ -22,6 +22,16 @@ std::string host_name() {
     return name.data();
 }
 
+// Of the file's text, which anybody may have written: a field may be missing, but not be something else.
+bool is_owner(const json& content) {
+    const auto may_be = [&content](const char* field, bool (json::*is)() const noexcept) {
+        const auto found = content.find(field);
+        return found == content.end() || ((*found).*is)();
+    };
+    return content.is_object() && may_be("host", &json::is_string) && may_be("process_space", &json::is_string) &&
+           may_be("pid", &json::is_number_integer) && may_be("start_ticks", &json::is_number_integer);
+}
+
 }  // namespace
 
 json fields_of_this_process() {
@@ -36,7 +46,7 @@ json fields_of_this_process() {
 }
 
 std::optional<FileOwner> owner_in(const json& content) {
-    if (!content.is_object()) return std::nullopt;
+    if (!is_owner(content)) return std::nullopt;
     FileOwner owner;
     owner.host = content.value("host", "");
     owner.space = content.value("process_space", "");

@@ -25,7 +25,7 @@ struct FileOwner {
 /// {format, host, pid, start_ticks, process_space, nonce} of this process.
 nlohmann::json fields_of_this_process();
 
-/// nullopt when it is no object.
+/// nullopt when it is no object, or one of these fields is of another type.
 std::optional<FileOwner> owner_in(const nlohmann::json& content);
 
 /// nullopt when the file is not there, or its owner died before writing it.

@@ -131,6 +131,11 @@ TEST_F(LeaseTest, AReleasedLeaseElsewhereNeedsNoWaiting) {
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
 }
 
+TEST_F(LeaseTest, AFileThatNamesNobodyIsNobodys) {
+    leave_lease(1, {{"host", 5}, {"pid", "x"}}, "00000000000000000005\n");
+    EXPECT_EQ(Lease::acquire(dir_, kQuick).attempt(), 2U);
+}
+
 TEST_F(LeaseTest, TheCounterIsRenewed) {
     Lease lease = Lease::acquire(dir_, kQuick);
     const std::string first = monitoring::read_text(dir_ / "lease/epoch-000001.beat");
