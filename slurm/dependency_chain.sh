@@ -17,5 +17,6 @@ script=$(dirname "$(readlink -f "$0")")/"${SCRIPT:-single_node.sbatch}"
 previous=""
 for _ in $(seq "$count"); do
     previous=$(sbatch --parsable --no-requeue "$@" ${previous:+--dependency=afterany:"$previous"} "$script" "$run_file")
+    previous=${previous%%;*}  # with -M: id;cluster
     echo "$previous"
 done

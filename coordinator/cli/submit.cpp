@@ -25,18 +25,19 @@ void add_submit_command(CLI::App& app, int& exit_code) {
     command->add_option("OPTIONS", *sbatch_options, "sbatch options, after --");
     command->callback([run_file, nodes, sbatch_options, &exit_code] {
         const RunFile resolved = run_file->read();
-        if (const auto fault = fault_of_interface(resolved.launch.control_interface, *nodes); !fault.empty())
-            throw ConfigError("{}, such as --set launch.control_interface=ib0", fault);
-        exit_code =
-            submit({.run_dir = resolved.run_dir(),
-                    .run_file = std::filesystem::absolute(run_file->file()),
-                    .overrides = run_file->overrides(),
-                    .name = resolved.run.name,
-                    .nodes = *nodes,
-                    .workers = resolved.launch.workers,
-                    // The CPUs of the machine that submits say nothing about those that will train.
-                    .threads_per_worker = resolved.launch.threads_derived ? 0 : resolved.launch.threads_per_worker,
-                    .sbatch_options = *sbatch_options});
+        const Submission submission = {
+            .run_dir = resolved.run_dir(),
+            .run_file = std::filesystem::absolute(run_file->file()),
+            .overrides = run_file->overrides(),
+            .name = resolved.run.name,
+            .nodes = *nodes,
+            .workers = resolved.launch.workers,
+            // The CPUs of the machine that submits say nothing about those that will train.
+            .threads_per_worker = resolved.launch.threads_derived ? 0 : resolved.launch.threads_per_worker,
+            .sbatch_options = *sbatch_options};
+        const auto fault = fault_of_interface(resolved.launch.control_interface, most_nodes(submission));
+        if (!fault.empty()) throw ConfigError("{}, such as --set launch.control_interface=ib0", fault);
+        exit_code = submit(submission);
     });
 }
 

@@ -19,7 +19,7 @@ struct SuperviseConfig {
     double first_steps_seconds = 300;  // the same, until five steps were measured
     double data_seconds = 120;         // the same, while rows are read
     double slow_phase_seconds = 1800;  // the same, of loading, evaluation, saves and whatever is no step
-    double straggler_ratio = 1.5;      // own time over the median of all workers that names one; 0: nobody
+    double straggler_ratio = 1.5;      // own time over the median of the others that names one; 0: nobody
 };
 
 struct AnomalyConfig {

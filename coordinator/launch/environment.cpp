@@ -84,6 +84,16 @@ Environment worker_environment(const Cpu& cpu, int threads, const Environment& c
     return wanted;
 }
 
+std::string slurm_job(const Environment& environment) {
+    const auto value_of = [&](const char* name) {
+        const auto found = environment.find(name);
+        return found == environment.end() ? std::string() : found->second;
+    };
+    const std::string array = value_of("SLURM_ARRAY_JOB_ID");
+    const std::string task = value_of("SLURM_ARRAY_TASK_ID");
+    return array.empty() || task.empty() ? value_of("SLURM_JOB_ID") : array + "_" + task;
+}
+
 Environment current_environment() {
     Environment result;
     for (char** entry = environ; *entry != nullptr; ++entry) {

@@ -46,6 +46,10 @@ Environment worker_environment(const Cpu& cpu, int threads, const Environment& c
 /// Of this process.
 Environment current_environment();
 
+/// The Slurm job that this environment is part of, as scontrol and squeue name it; empty outside of one. JOB_TASK in an
+/// array: there SLURM_JOB_ID of one task is that of the whole array.
+std::string slurm_job(const Environment& environment);
+
 /// Where a shell with this PATH would find the program.
 std::optional<std::filesystem::path> find_program(const std::string& name, const Environment& environment);
 

@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
+#include <string_view>
 
 #include "coordinator/launch/batch_script.h"
 #include "coordinator/launch/launcher.h"
@@ -15,6 +17,26 @@
 #include "monitoring/file.h"
 
 namespace kiban::coordinator {
+
+int most_nodes(const Submission& submission) {
+    int nodes = submission.nodes;
+    const auto take = [&nodes](std::string_view value) {
+        value.remove_prefix(value.rfind('-') + 1);  // all of it where there is none
+        std::from_chars(value.data(), value.data() + value.size(), nodes);
+    };
+    const auto& options = submission.sbatch_options;
+    for (std::size_t i = 0; i < options.size(); ++i) {
+        const std::string_view option = options[i];
+        if (option == "--nodes" || option == "-N") {
+            if (++i < options.size()) take(options[i]);
+        } else if (option.starts_with("--nodes=")) {
+            take(option.substr(std::strlen("--nodes=")));
+        } else if (option.starts_with("-N")) {
+            take(option.substr(2));
+        }
+    }
+    return nodes;
+}
 
 std::vector<std::string> submit_arguments(const Submission& submission, const std::filesystem::path& script) {
     std::vector<std::string> arguments = {"sbatch", "--parsable", fmt::format("--job-name={}", submission.name),

@@ -19,6 +19,9 @@ struct Submission {
     std::vector<std::string> sbatch_options;  // the user's: they come last and so win
 };
 
+/// That the job may get: as the last of its sbatch options that says so (--nodes=2-4: 4), else `nodes`. Pure.
+int most_nodes(const Submission& submission);
+
 /// sbatch's command line. Pure.
 std::vector<std::string> submit_arguments(const Submission& submission, const std::filesystem::path& script);
 

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <utility>
 
+#include "checkpoint/commit.h"
 #include "coordinator/protocol/wire.h"
 #include "coordinator/run/time_spent.h"
 #include "monitoring/config.h"
@@ -21,14 +22,17 @@ namespace kiban::coordinator {
 
 namespace {
 
-// Several runs may share a node: what nobody asked for gives way.
-std::unique_ptr<monitoring::MetricsServer> serve(const monitoring::RunMetrics& metrics, const std::string& listen) {
-    const std::string usual = monitoring::MonitoringConfig{}.listen;
-    if (listen != usual) return std::make_unique<monitoring::MetricsServer>(metrics, listen);
+// Several runs may share a node: what nobody asked for gives way. So does what was asked for where the run has
+// something to lose: it may go on on a node on which somebody else has that port.
+std::unique_ptr<monitoring::MetricsServer> serve(const monitoring::RunMetrics& metrics, const std::string& listen,
+                                                 const RunDirectory& directory) {
     try {
         return std::make_unique<monitoring::MetricsServer>(metrics, listen);
     } catch (const ConfigError& error) {
-        auto server = std::make_unique<monitoring::MetricsServer>(metrics, usual.substr(0, usual.rfind(':')) + ":0");
+        const bool gives_way =
+            listen == monitoring::MonitoringConfig{}.listen || !checkpoint::list_checkpoints(directory.root()).empty();
+        if (!gives_way) throw;
+        auto server = std::make_unique<monitoring::MetricsServer>(metrics, listen.substr(0, listen.rfind(':')) + ":0");
         monitoring::log_warning("{}: they are on port {} instead (targets.json, kiban status)", error.what(),
                                 server->port());
         return server;
@@ -56,7 +60,7 @@ Board::Board(const RunDirectory& directory, const monitoring::RunIdentity& ident
         take_targets_away();  // one that was killed left its own
         return;
     }
-    server_ = serve(metrics_, listen);
+    server_ = serve(metrics_, listen, directory_);
     const std::string address = listen.substr(0, listen.rfind(':'));
     status.metrics = fmt::format("http://{}:{}/metrics", address, server_->port());
     // Who listens on every address is reached by its name. No label: the series carry the run themselves.

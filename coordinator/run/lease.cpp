@@ -25,9 +25,6 @@ constexpr std::uint32_t kEpochsKept = 16;
 std::filesystem::path epoch_file(const std::filesystem::path& directory, std::uint32_t epoch) {
     return directory / fmt::format("epoch-{:06}", epoch);
 }
-std::filesystem::path beat_file(const std::filesystem::path& directory, std::uint32_t epoch) {
-    return directory / fmt::format("epoch-{:06}.beat", epoch);
-}
 
 std::uint32_t highest_epoch(const std::filesystem::path& directory) {
     std::uint32_t highest = 0;
@@ -54,16 +51,6 @@ std::optional<FileOwner> await_owner(const std::filesystem::path& file) {
     return owner;
 }
 
-// Two coordinators may claim the same epoch at once, and only one of them makes the file.
-monitoring::File open_or_create(const std::filesystem::path& file) {
-    try {
-        if (!monitoring::anything_at(file)) return monitoring::File::create(file);
-    } catch (const IoError&) {
-        if (!monitoring::anything_at(file)) throw;
-    }
-    return monitoring::File::open_write(file);
-}
-
 std::string read_beat(const std::filesystem::path& file) { return monitoring::read_text_if_exists(file).value_or(""); }
 
 // Whether the owner of `epoch` lives. Waits when that cannot be known at once.
@@ -87,9 +74,12 @@ bool owner_lives(const std::filesystem::path& directory, std::uint32_t epoch, co
 
 }  // namespace
 
+Lease::Lease(std::filesystem::path directory, LeaseTiming timing) : directory_(std::move(directory)), timing_(timing) {}
+
 Lease Lease::acquire(const std::filesystem::path& run_dir, LeaseTiming timing, bool take_over) {
     Lease lease(run_dir / "lease", timing);
     monitoring::make_directories(lease.directory_);
+    lease.counter_ = std::make_unique<LeaseCounter>(lease.directory_, timing);
     for (;;) {
         const std::uint32_t highest = highest_epoch(lease.directory_);
         std::optional<Overtaken> live;
@@ -130,35 +120,50 @@ Lease::Lease(Lease&& other) noexcept
     : directory_(std::move(other.directory_)),
       timing_(other.timing_),
       epoch_(std::exchange(other.epoch_, 0)),
-      counter_(other.counter_),
-      next_renewal_(other.next_renewal_),
-      last_beat_(other.last_beat_),
+      counter_(std::move(other.counter_)),
       overtaken_(std::move(other.overtaken_)) {}
 
 Lease::~Lease() {
+    counter_.reset();  // nobody makes the file again
     if (epoch_ != 0) monitoring::file_system().unlink(beat_file(directory_, epoch_));
 }
 
-bool Lease::take(std::uint32_t epoch) {
+// False when another one was quicker.
+bool Lease::claim(std::uint32_t epoch) const {
     const std::string text = fields_of_this_process().dump() + "\n";
     const auto name = epoch_file(directory_, epoch);
-    // First the counter, then the claim: an epoch without a counter is a released one.
-    beat(epoch);
-    std::optional<monitoring::File> claim;
+    std::optional<monitoring::File> file;
     try {
-        claim.emplace(monitoring::File::create(name));
+        file.emplace(monitoring::File::create(name));
     } catch (const IoError&) {
         if (monitoring::anything_at(name)) return false;
         throw;
     }
     try {
-        claim->append(std::as_bytes(std::span(text)));
-        claim->sync();
-        claim->close();
+        file->append(std::as_bytes(std::span(text)));
+        file->sync();
+        file->close();
         monitoring::sync_directory(directory_);
     } catch (const IoError&) {  // a full disk: left there, it would look like another coordinator's
         monitoring::file_system().unlink(name);
         throw;
+    }
+    return true;
+}
+
+bool Lease::take(std::uint32_t epoch) {
+    bool is_ours = false;
+    try {
+        // First the counter, then the claim: an epoch without a counter is a released one.
+        counter_->beat(epoch);
+        is_ours = claim(epoch);
+    } catch (const IoError&) {
+        counter_->follow(epoch_);
+        throw;
+    }
+    if (!is_ours) {
+        counter_->follow(epoch_);
+        return false;
     }
     // What cannot be deleted is only litter.
     if (epoch_ != 0) monitoring::file_system().unlink(beat_file(directory_, epoch_));
@@ -202,24 +207,14 @@ void Lease::require_current() const {
 }
 
 void Lease::renew() {
-    if (monotonic_seconds() < next_renewal_) return;
+    if (!counter_->is_due()) return;
     try {
         require_current();
-        beat(epoch_);
+        counter_->beat(epoch_);
     } catch (const IoError& error) {  // a file system may stumble; nobody takes the run before the counter is stale
-        if (monotonic_seconds() > last_beat_ + timing_.wait_seconds) throw;
+        if (!counter_->postpone()) throw;
         monitoring::log_warning("cannot renew the lease, which holds a while yet: {}", error.what());
-        next_renewal_ = monotonic_seconds() + timing_.renew_seconds;
     }
-}
-
-void Lease::beat(std::uint32_t epoch) {
-    next_renewal_ = monotonic_seconds() + timing_.renew_seconds;
-    const std::string text = fmt::format("{:020}\n", ++counter_);
-    monitoring::File file = open_or_create(beat_file(directory_, epoch));
-    file.write_at(0, std::as_bytes(std::span(text)));
-    file.close();
-    last_beat_ = monotonic_seconds();
 }
 
 LeaseOwner lease_owner(const std::filesystem::path& run_dir) {

@@ -2,23 +2,21 @@
 // Who may drive a run directory: RUN/lease/epoch-000007, made with O_EXCL; the highest epoch owns the run. An epoch is
 // an attempt number.
 //
-// The owner's file names host, pid, start time and a nonce; a counter beside it (epoch-000007.beat) is renewed while
-// the owner lives. In the same boot and pid namespace a dead owner is known at once by pid and start time; from
+// The owner's file names host, pid, start time and a nonce; a counter beside it (lease_counter.h) is renewed while the
+// owner lives. In the same boot and pid namespace a dead owner is known at once by pid and start time; from
 // elsewhere the counter must stand still for wait_seconds. No flock, no trust in mtime. One thread; is_current()
 // may be asked on another one while no attempt begins.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 
-namespace kiban::coordinator {
+#include "coordinator/run/lease_counter.h"
 
-struct LeaseTiming {
-    double renew_seconds = 2;
-    double wait_seconds = 15;  // a counter that stands still so long has no owner
-};
+namespace kiban::coordinator {
 
 /// A live coordinator from which the run was taken.
 struct Overtaken {
@@ -49,23 +47,21 @@ class Lease {
     /// CommError when is_current() is false.
     void require_current() const;
     /// Renews the counter when it is time; cheap otherwise. CommError when another coordinator has taken the run, or
-    /// the files of the lease are gone: this
-    /// one must end its workers and write nothing more; IoError when it could not be renewed for wait_seconds.
+    /// the files of the lease are gone: this one must end its workers and write nothing more; IoError when it could not
+    /// be renewed for wait_seconds.
     void renew();
 
   private:
-    Lease(std::filesystem::path directory, LeaseTiming timing) : directory_(std::move(directory)), timing_(timing) {}
+    Lease(std::filesystem::path directory, LeaseTiming timing);
     bool take(std::uint32_t epoch);
+    bool claim(std::uint32_t epoch) const;
     void wait_for_end_of(Overtaken owner);
-    void beat(std::uint32_t epoch);
     [[noreturn]] void refuse_lost() const;
 
     std::filesystem::path directory_;
     LeaseTiming timing_;
     std::uint32_t epoch_ = 0;  // 0: holds nothing
-    std::uint64_t counter_ = 0;
-    double next_renewal_ = 0;
-    double last_beat_ = 0;
+    std::unique_ptr<LeaseCounter> counter_;
     std::optional<Overtaken> overtaken_;
 };
 

@@ -123,7 +123,8 @@ bool disk_again(const Context& c) {
 bool asked_to_leave(const Context& c) {
     if (!c.end().asked_to_leave) return false;
     c.decision.reason = fmt::format("stopped as requested, but not saved: {}", c.decision.reason);
-    const bool disk = code_of(c.end()) == kExitIo && c.end().left_behind.empty();  // else the time was up
+    // Where the job starts again by itself, the disk may be well by then; it asks again as often as at any time.
+    const bool disk = code_of(c.end()) == kExitIo && c.end().left_behind.empty() && !c.end().requeue;
     return c.stop(disk ? kExitIo : kExitRequeue);
 }
 

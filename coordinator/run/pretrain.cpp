@@ -54,12 +54,12 @@ constexpr std::uint32_t kStartsWithoutProgress = 3;  // then a job is too short 
 
 // The very last act: Slurm starts the job again, from the top of its script.
 void requeue_job() {
-    const char* job = std::getenv("SLURM_JOB_ID");
-    if (job == nullptr) return;
+    const std::string job = slurm_job(current_environment());
+    if (job.empty()) return;
     log_info("asking Slurm to start job {} again", job);
     const pid_t child = ::fork();
     if (child == 0) {
-        ::execlp("scontrol", "scontrol", "requeue", job, static_cast<char*>(nullptr));
+        ::execlp("scontrol", "scontrol", "requeue", job.c_str(), static_cast<char*>(nullptr));
         ::_exit(127);
     }
     int status = 0;

@@ -21,10 +21,10 @@ TimeLimit TimeLimit::of(const LaunchConfig& launch, const std::string& job_end, 
 
 std::string job_end_time(const Environment& environment) {
     if (const auto known = environment.find("SLURM_JOB_END_TIME"); known != environment.end()) return known->second;
-    const auto job = environment.find("SLURM_JOB_ID");
-    if (job == environment.end()) return "";
+    const std::string job = slurm_job(environment);
+    if (job.empty()) return "";
     const ProgramOutput answer =
-        run_program({"squeue", "--noheader", "--jobs", job->second, "--format", "%e"}, {"SLURM_TIME_FORMAT=%s"});
+        run_program({"squeue", "--noheader", "--jobs", job, "--format", "%e"}, {"SLURM_TIME_FORMAT=%s"});
     return answer.exit_code == 0 ? answer.text.substr(0, answer.text.find_last_not_of(" \n") + 1) : "";
 }
 

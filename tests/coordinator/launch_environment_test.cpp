@@ -93,6 +93,13 @@ TEST(LauncherEnvironment, KeepsOpenMpiOnLoopbackOnOneMachineOnly) {
     EXPECT_TRUE(launcher_environment(false).empty());
 }
 
+TEST(SlurmJob, OfAnArrayIsTheTaskAlone) {
+    EXPECT_EQ(slurm_job({}), "");
+    EXPECT_EQ(slurm_job({{"SLURM_JOB_ID", "7"}}), "7");
+    EXPECT_EQ(slurm_job({{"SLURM_JOB_ID", "7"}, {"SLURM_ARRAY_JOB_ID", "7"}, {"SLURM_ARRAY_TASK_ID", "3"}}), "7_3");
+    EXPECT_EQ(slurm_job({{"SLURM_JOB_ID", "9"}, {"SLURM_ARRAY_JOB_ID", "7"}, {"SLURM_ARRAY_TASK_ID", "0"}}), "7_0");
+}
+
 TEST(FindProgram, LooksWhereAShellWould) {
     EXPECT_TRUE(find_program("sh", {}).has_value());
     EXPECT_TRUE(find_program("sh", {{"PATH", "/nowhere:/bin"}}).has_value());

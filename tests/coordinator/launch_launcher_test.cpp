@@ -133,6 +133,23 @@ TEST(SubmitArguments, SayNothingOfProcessorsWhenTheRunFileDoesNot) {
                      "--exclusive", "/runs/a/kiban.sbatch", "/runs/a.toml"}));
 }
 
+TEST(SubmitArguments, TheLastThatSaysHowManyNodesCounts) {
+    const auto nodes = [](const Words& options) {
+        Submission submission;
+        submission.nodes = 3;
+        submission.sbatch_options = options;
+        return most_nodes(submission);
+    };
+    EXPECT_EQ(nodes({"--no-kill", "--nodelist=n[1-9]"}), 3);
+    EXPECT_EQ(nodes({"--nodes=2"}), 2);
+    EXPECT_EQ(nodes({"--nodes", "4", "--exclusive"}), 4);
+    EXPECT_EQ(nodes({"-N5"}), 5);
+    EXPECT_EQ(nodes({"-N", "2-6"}), 6);
+    EXPECT_EQ(nodes({"--nodes=7", "-N1"}), 1);
+    EXPECT_EQ(nodes({"--nodes=many"}), 3) << "sbatch says that it is none";
+    EXPECT_EQ(nodes({"--nodes"}), 3);
+}
+
 class Step : public ::testing::Test {
   protected:
     void SetUp() override {

@@ -9,6 +9,7 @@
 #include "monitoring/config.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "tests/checkpoint/small_model.h"
 #include "tests/monitoring/http.h"
 
 namespace kiban::coordinator {
@@ -58,7 +59,7 @@ TEST_F(BoardTest, AWorkerIsUpWhileItIsHeardFromAndDownWhenItIsLost) {
     EXPECT_TRUE(shows(board, up(2, 0))) << board.metrics().text();
 }
 
-TEST_F(BoardTest, OfASecondRunOnTheNodeTakesAnotherPortUnlessItWasNamed) {
+TEST_F(BoardTest, OfASecondRunOnTheNodeTakesAnotherPortUnlessItWasNamedAndNothingIsLost) {
     const std::string usual = monitoring::MonitoringConfig{}.listen;
     Board first(directory_, identity(), usual);
     Board second(directory_, identity(), usual);
@@ -66,6 +67,12 @@ TEST_F(BoardTest, OfASecondRunOnTheNodeTakesAnotherPortUnlessItWasNamed) {
     EXPECT_NE(second.status.metrics, first.status.metrics);
     const std::string taken = second.status.metrics.substr(7, second.status.metrics.rfind('/') - 7);
     EXPECT_THROW(Board(directory_, identity(), taken), ConfigError);
+    checkpoint::testing::write_checkpoint(
+        {directory_.root(), 2, 1, 1, checkpoint::testing::flat_layout, checkpoint::testing::tiny_model()});
+    const Board third(directory_, identity(), taken);
+    EXPECT_TRUE(third.status.metrics.starts_with("http://127.0.0.1:")) << third.status.metrics;
+    EXPECT_NE(third.status.metrics, second.status.metrics);
+    EXPECT_THROW(Board(directory_, identity(), "203.0.113.1:9464"), ConfigError) << "no port of it would do";
 }
 
 TEST_F(BoardTest, AnIdentityThatBecomesKnownIsServedAtTheSamePort) {

@@ -144,6 +144,17 @@ TEST_F(LeaseTest, TheCounterIsRenewed) {
     EXPECT_NE(monitoring::read_text(dir_ / "lease/epoch-000001.beat"), first);
 }
 
+// As when an fsync takes a minute. Whoever never comes back loses it all the same.
+TEST_F(LeaseTest, Row12AnOwnerThatIsHeldUpKeepsItForAWhile) {
+    LeaseTiming timing = kQuick;
+    timing.longest_pause_seconds = 1.5;
+    const Lease lease = Lease::acquire(dir_, timing);
+    leave_lease(1, owner({1, 1}, "another machine"), nullptr);  // the same owner, as seen from elsewhere
+    EXPECT_THROW(Lease::acquire(dir_, kQuick), ConfigError) << "its thread is in this test";
+    std::this_thread::sleep_for(std::chrono::milliseconds(1600));
+    EXPECT_EQ(Lease::acquire(dir_, kQuick).attempt(), 2U);
+}
+
 TEST_F(LeaseTest, Row17AHigherEpochFencesTheOwner) {
     Lease lease = Lease::acquire(dir_);
     leave_lease(2, owner({1, 1}, "another machine"), "1");

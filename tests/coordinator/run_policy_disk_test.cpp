@@ -67,6 +67,8 @@ TEST(PolicyOfDisks, AnIoErrorIsNoFailedStartAndAStopThatWasAskedForEndsTheWait) 
     const Decision decision = run.ends(asked);
     EXPECT_EQ(decision.rule, "asked_to_leave");
     EXPECT_EQ(decision.exit_code, kExitIo);
+    asked.requeue = true;
+    EXPECT_EQ(Story().ends(asked).exit_code, kExitRequeue) << "the job goes back into the queue: USR1, or out of time";
 }
 
 TEST(PolicyOfDisks, ABudgetThatIoErrorsSpendEndsWith74) {

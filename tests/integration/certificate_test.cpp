@@ -27,11 +27,12 @@ class Certificate : public RunTest {
                 "--set", "train.eval_interval_steps=30"};
     }
 
-    Ended verify(int workers, int steps) {
+    static std::vector<std::string> verification(int workers, int steps) {
         std::vector<std::string> more = short_run();
         more.insert(more.end(), {"--verify-resume", std::to_string(steps)});
-        return kiban(pretrain("run", workers, more));
+        return pretrain("run", workers, more);
     }
+    Ended verify(int workers, int steps) { return kiban(verification(workers, steps)); }
 
     nlohmann::json certificate() const {
         return nlohmann::json::parse(monitoring::read_text(dir_ / "run" / "resume-certificate.json"));
@@ -54,7 +55,7 @@ class Certificate : public RunTest {
 
 TEST_F(Certificate, AReplayOnTheSameWorkersIsExactAndTouchesNothing) {
     const std::string curve = csv("run");
-    const Ended ended = verify(2, 35);
+    const Ended ended = kiban_reading("run", verification(2, 35));
     ASSERT_EQ(ended.exit_code, 0) << ended.output;
     EXPECT_TRUE(contains(ended.output, "is exact: 35 of 35 steps equal")) << ended.output;
     const nlohmann::json found = certificate();

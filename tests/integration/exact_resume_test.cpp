@@ -43,6 +43,7 @@ TEST_P(ExactResume, Row01ThreeKilledWorkersLeaveTheCurveAsItWouldHaveBeen) {
     EXPECT_EQ(coordinator->wait(kPatienceSeconds), 0) << coordinator->output();
     EXPECT_EQ(journaled("killed", "attempt_ended"), 4u) << "three kills, and the end";
     EXPECT_EQ(csv("killed"), whole);
+    EXPECT_GT(expect_each_training_from_the_newest("killed"), 0U);
     EXPECT_EQ(kiban({"verify", "killed"}).exit_code, 0);
 }
 
@@ -59,6 +60,7 @@ TEST_P(ExactResume, AKilledWorkerLeavesTheCurveOfMuonAsItWouldHaveBeen) {
     EXPECT_EQ(coordinator->wait(kPatienceSeconds), 0) << coordinator->output();
     EXPECT_EQ(journaled("killed", "attempt_ended"), 2u) << "one kill, and the end";
     EXPECT_EQ(csv("killed"), whole);
+    EXPECT_GT(expect_each_training_from_the_newest("killed"), 0U);
     EXPECT_EQ(kiban({"verify", "killed"}).exit_code, 0);
 }
 
@@ -73,6 +75,7 @@ TEST_P(ExactResume, Row01AWorkerThatDiesInTheMiddleOfAnUpdateOrOfASaveChangesNot
         EXPECT_TRUE(std::filesystem::exists(marker)) << "the fault never fired";
         EXPECT_EQ(journaled(run, "attempt_ended"), 2u);
         EXPECT_EQ(csv(run), csv("whole"));
+        expect_each_training_from_the_newest(run);
     }
 }
 

@@ -48,6 +48,8 @@ class FaultMatrixSoak : public RunTest {
         EXPECT_TRUE(std::filesystem::exists(marker)) << "the fault never fired";
         EXPECT_EQ(journaled(run, "decision") - decisions, 1u) << ended.output;
         EXPECT_EQ(csv(run), whole);
+        const std::uint64_t began = expect_each_training_from_the_newest(run);
+        EXPECT_EQ(began == 0, moment.saving) << "the save under way is lost, one that is durable is not";
         EXPECT_TRUE(monitoring::names_in(dir_ / run / "ckpt" / ".staging").empty()) << "swept";
         EXPECT_EQ(kiban({"verify", run}).exit_code, 0);
         const nlohmann::json decision = last_decision(run);
@@ -89,7 +91,9 @@ TEST_F(FaultMatrixSoak, Row01AnyRankKilledInAnyPhaseIdleOrInASaveLeavesTheCurveA
 
 TEST_F(FaultMatrixSoak, Row04AnyRankStoppedInAnyPhaseIdleOrInASaveIsNoticedAndStartedAgain) {
     const std::string expected = whole();
-    for (const Moment& moment : moments()) hit(moment, "stop", 1, expected);
+    for (const Moment& moment : moments()) {
+        for (const int rank : {0, 1}) hit(moment, "stop", rank, expected);
+    }
 }
 
 TEST_F(FaultMatrixSoak, Row01And04AnyRankKilledOrStoppedWhileACheckpointIsLoadedLeavesTheCurveAsItWouldHaveBeen) {

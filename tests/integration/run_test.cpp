@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "coordinator/run/journal.h"
+#include "coordinator/run/reading_mark.h"
 #include "coordinator/run/run_directory.h"
 #include "monitoring/curve.h"
 #include "monitoring/file.h"
@@ -81,6 +82,16 @@ Ended RunTest::kiban(std::vector<std::string> arguments, const Process::Environm
     return {exit_code, process->output()};
 }
 
+Ended RunTest::kiban_reading(const std::string& run, std::vector<std::string> arguments) {
+    const auto process = start(std::move(arguments));
+    const auto being_read = [&] { return coordinator::checkpoints_being_read(dir_ / run).size(); };
+    EXPECT_TRUE(eventually(kPatienceSeconds, [&] { return being_read() == 1 || process->ended(); }));
+    EXPECT_FALSE(process->ended()) << "nothing was marked: " << process->output();
+    const int exit_code = process->wait(kPatienceSeconds);
+    EXPECT_EQ(being_read(), 0U);
+    return {exit_code, process->output()};
+}
+
 std::vector<std::string> RunTest::pretrain(const std::string& run, int workers, std::vector<std::string> more) {
     std::vector<std::string> words = {"pretrain", "run.toml", "--run-dir", run, "--workers", std::to_string(workers)};
     words.insert(words.end(), more.begin(), more.end());
@@ -135,6 +146,19 @@ std::size_t RunTest::journaled(const std::string& run, const std::string& event)
     const auto entries = coordinator::read_journal(coordinator::RunDirectory(dir_ / run).journal());
     return static_cast<std::size_t>(std::count_if(
         entries.begin(), entries.end(), [&](const auto& entry) { return entry.value("event", "") == event; }));
+}
+
+std::uint64_t RunTest::expect_each_training_from_the_newest(const std::string& run) const {
+    std::uint64_t newest = 0;
+    std::uint64_t began = 0;
+    for (const auto& entry : coordinator::read_journal(coordinator::RunDirectory(dir_ / run).journal())) {
+        const std::string event = entry.value("event", "");
+        if (event == "checkpoint") newest = entry.at("step");
+        if (event != "training") continue;
+        began = entry.at("from_step");
+        EXPECT_EQ(began, newest) << entry;
+    }
+    return began;
 }
 
 }  // namespace kiban::testing

@@ -37,6 +37,9 @@ class RunTest : public ::testing::Test {
     /// Starts `kiban` with these arguments in the test's directory.
     std::unique_ptr<Process> start(std::vector<std::string> arguments, const Process::Environment& environment = {});
     Ended kiban(std::vector<std::string> arguments, const Process::Environment& environment = {});
+    /// As kiban(), for a command that reads a checkpoint of the run: fails the test unless retention would leave it
+    /// (and it alone) while the command works.
+    Ended kiban_reading(const std::string& run, std::vector<std::string> arguments);
     /// pretrain run.toml --run-dir RUN --workers N, and more.
     static std::vector<std::string> pretrain(const std::string& run, int workers, std::vector<std::string> more = {});
 
@@ -52,6 +55,9 @@ class RunTest : public ::testing::Test {
     std::string csv(const std::string& run);
     /// How many journal entries are of this event.
     std::size_t journaled(const std::string& run, const std::string& event) const;
+    /// Each training of the run, whose coordinator lived on, began at the newest checkpoint that it had by then; the
+    /// step at which the last one began.
+    std::uint64_t expect_each_training_from_the_newest(const std::string& run) const;
 
     std::filesystem::path dir_;
     int calls_ = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The batch scripts of slurm/ on a real Slurm: time limit, preemption, node failure, arrays and chains. After each the
-// curve is that of a run that nobody disturbed.
+// The batch scripts of slurm/ on a real Slurm: time limit, preemption, node failure and chains. After each the curve is
+// that of a run that nobody disturbed. Arrays: slurm_array_soak_test.cpp.
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -275,33 +275,6 @@ TEST_F(SlurmSoak, Row16AJobThatIsRequeuedTwiceIsOneRunWithOneLogAndOneCurve) {
          at = log.find("run 'small' in ", at + 1))
         ++starts;
     EXPECT_EQ(starts, 3U) << "the log is appended to\n" << log;
-}
-
-TEST_F(SlurmSoak, AnArraySweepTrainsEachTaskAsItsLineSays) {
-    const std::vector<std::vector<std::string>> lines = {
-        {"train.optimizer.learning_rate=1e-3"}, {"train.optimizer.learning_rate=3e-3", "run.seed=7"}, {"run.seed=8"}};
-    const std::string hostile = "run.name=$(touch pwned);touch pwned`touch pwned`";
-    {
-        std::ofstream file(dir_ / "sweep.txt");
-        for (const auto& line : lines) file << fmt::format("{}\n", fmt::join(line, " "));
-        file << hostile << "\n";
-    }
-    const std::string job = sbatch({"--array=1-4", "--ntasks=2", "--cpus-per-task=1", "--time=10"},
-                                   "array_sweep.sbatch", {"run.toml", "sweep.txt", "sweep"});
-    for (std::size_t task = 1; task <= lines.size(); ++task) {
-        const std::string run = fmt::format("sweep/task-{}", task);
-        ASSERT_TRUE(ends(fmt::format("{}_{}", job, task)));
-        std::vector<std::string> more;
-        for (const std::string& setting : lines[task - 1]) more.insert(more.end(), {"--set", setting});
-        const std::string direct = fmt::format("direct-{}", task);
-        ASSERT_EQ(kiban(pretrain(direct, 2, more)).exit_code, 0);
-        EXPECT_EQ(csv(run), csv(direct)) << text_of(dir_ / fmt::format("slurm-{}_{}.out", job, task));
-    }
-    EXPECT_NE(csv("sweep/task-1"), csv("sweep/task-2"));
-    const std::string last = fmt::format("{}_{}", job, lines.size() + 1);
-    ASSERT_TRUE(ends(last));
-    EXPECT_EQ(state_of(last), "FAILED") << "the words of a line are handed on as they are";
-    EXPECT_FALSE(std::filesystem::exists(dir_ / "pwned"));
 }
 
 TEST_F(SlurmSoak, AChainOfShortJobsIsOneLongRun) {

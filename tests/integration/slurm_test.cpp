@@ -69,12 +69,17 @@ TEST_F(Slurm, OutsideOfAnAllocationSrunIsRefusedAndSaysHowToSubmit) {
 }
 
 TEST_F(Slurm, ASubmissionToNodesThatCannotReachTheCoordinatorIsRefusedAndSaysWhatToName) {
-    const Ended ended = kiban({"submit", "run.toml", "--run-dir", "run", "--nodes", "2"}, environment());
-    EXPECT_EQ(ended.exit_code, 78);
-    EXPECT_TRUE(
-        contains(ended.output, "launch.control_interface '127.0.0.1' reaches no other node, and this job has 2"))
-        << ended.output;
-    EXPECT_FALSE(std::filesystem::exists(dir_ / "run"));
+    for (const std::vector<std::string>& two :
+         {std::vector<std::string>{"--nodes", "2"}, std::vector<std::string>{"--", "--nodes=2"}}) {
+        std::vector<std::string> words = {"submit", "run.toml", "--run-dir", "run"};
+        words.insert(words.end(), two.begin(), two.end());
+        const Ended ended = kiban(words, environment());
+        EXPECT_EQ(ended.exit_code, 78);
+        EXPECT_TRUE(
+            contains(ended.output, "launch.control_interface '127.0.0.1' reaches no other node, and this job has 2"))
+            << ended.output;
+        EXPECT_FALSE(std::filesystem::exists(dir_ / "run"));
+    }
 }
 
 TEST_F(Slurm, OnALoginNodeATrainingIsRefusedBeforeAnythingIsMade) {

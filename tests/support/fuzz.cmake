@@ -13,7 +13,7 @@ function(kiban_fuzz name source link)
   set_target_properties(${name}_fuzz PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   add_test(NAME fuzz_${name} COMMAND ${name}_fuzz ${executions})
   set(timeout 120)
-  if(KIBAN_SANITIZE)  # much slower, and not optimised
+  if(KIBAN_SANITIZE)  # much slower
     set(timeout 1800)
   endif()
   set_tests_properties(fuzz_${name} PROPERTIES LABELS "unit;fuzz" TIMEOUT ${timeout})

@@ -18,7 +18,7 @@ namespace kiban::testing {
 namespace {
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr unsigned kHangSeconds = 900;  // much slower, and not optimised
+constexpr unsigned kHangSeconds = 900;  // much slower
 #else
 constexpr unsigned kHangSeconds = 60;
 #endif
