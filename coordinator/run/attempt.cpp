@@ -226,6 +226,7 @@ void Attempt::handle_signals() {
 void Attempt::ask_to_stop(const std::string& reason, bool requeue) {
     if (std::exchange(end_.asked_to_leave, true)) return;
     end_.requeue = requeue;
+    if (!requeue && setup_.on_stop_for_good) setup_.on_stop_for_good();
     if (mode_.request_stop(channel_, reason)) {
         log_info("{}: saving at the next step, then leaving", reason);
     } else {

@@ -83,7 +83,8 @@ struct AttemptSetup {
     TimeLimit time_limit = {};
     std::set<std::string> excluded_hosts = {};
     SuperviseConfig supervise = {};
-    StepPace* pace = nullptr;  // of the attempts before, too; none: its own
+    StepPace* pace = nullptr;                     // of the attempts before, too; none: its own
+    std::function<void()> on_stop_for_good = {};  // a stop was asked for, after which the job does not go back
 };
 
 /// Where a worker was: as it wrote down itself, or as it said last where that is later (its file may be unwritable, or

@@ -63,6 +63,16 @@ double seconds_of_last_save(const std::vector<nlohmann::json>& journal) {
     return 0;
 }
 
+bool last_start_made_progress(const std::vector<nlohmann::json>& journal) {
+    bool progress = false;
+    for (const nlohmann::json& entry : journal) {
+        const std::string event = event_of(entry);
+        if (event == "coordinator_started") progress = false;
+        if (event == "checkpoint" || event == "preparation") progress = true;
+    }
+    return progress;
+}
+
 std::uint32_t starts_without_progress(const std::vector<nlohmann::json>& journal) {
     std::uint32_t starts = 0;
     bool progress = false;  // since the start

@@ -30,6 +30,8 @@ double seconds_of_last_save(const std::vector<nlohmann::json>& journal);
 /// Starts in a row, up to the last entry, that were asked to leave and had added nothing durable: no checkpoint, no
 /// part of the corpus.
 std::uint32_t starts_without_progress(const std::vector<nlohmann::json>& journal);
+/// Whether the start under way has added something durable.
+bool last_start_made_progress(const std::vector<nlohmann::json>& journal);
 
 /// Rows that were left out for good: of quarantined steps and of rollbacks.
 std::vector<data::RowRange> left_out_rows(const std::vector<nlohmann::json>& journal);

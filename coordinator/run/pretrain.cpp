@@ -5,9 +5,12 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <functional>
+#include <string>
 
 #include "coordinator/run/history.h"
 #include "coordinator/run/hosts_in_use.h"
+#include "coordinator/run/last_moment.h"
 #include "coordinator/run/prepare.h"
 #include "coordinator/run/run_report.h"
 #include "coordinator/run/start.h"
@@ -52,20 +55,51 @@ void write_final_report(Coordinator& coordinator, const TrainProgress& training)
 
 constexpr std::uint32_t kStartsWithoutProgress = 3;  // then a job is too short for its work
 
-// The very last act: Slurm starts the job again, from the top of its script.
-void requeue_job() {
-    const std::string job = slurm_job(current_environment());
-    if (job.empty()) return;
-    log_info("asking Slurm to start job {} again", job);
+bool ask_slurm_for(const std::string& job) {
     const pid_t child = ::fork();
     if (child == 0) {
         ::execlp("scontrol", "scontrol", "requeue", job.c_str(), static_cast<char*>(nullptr));
         ::_exit(127);
     }
     int status = 0;
-    if (child < 0 || ::waitpid(child, &status, 0) != child || status != 0) {
+    return child > 0 && ::waitpid(child, &status, 0) == child && status == 0;
+}
+
+// The very last act: Slurm starts the job again, from the top of its script.
+void requeue_job(Coordinator& coordinator) {
+    if (coordinator.session->last_moment != nullptr) coordinator.session->last_moment->cancel();
+    const std::string job = slurm_job(current_environment());
+    if (job.empty()) return;
+    log_info("asking Slurm to start job {} again", job);
+    if (!ask_slurm_for(job))
         monitoring::log_warning("'scontrol requeue {}' failed: submit the run again to continue it", job);
+}
+
+// Whatever the other threads wait for, they may hold locks: nothing is logged, and nothing written to the run.
+[[noreturn]] void leave_at_last(const RunDirectory& directory, const std::string& job) {
+    bool progress = false;  // else the next start would end here too
+    try {
+        progress = last_start_made_progress(read_journal(directory.journal()));
+    } catch (const std::exception&) {  // its disk does not answer
     }
+    const bool back = progress && !job.empty() && ask_slurm_for(job);
+    const std::string text = fmt::format(
+        "kiban: the time is up, and a disk still holds this coordinator up: leaving with what is durable{}\n",
+        back ? "; the job starts again" : "; submit the run again to continue it");
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+    ::_exit(kExitRequeue);
+}
+
+// The work of a job: out of time it is left, whatever holds it up.
+int in_time(Coordinator& coordinator, const std::function<int()>& work) {
+    LastMoment last_moment(coordinator.session->time_limit,
+                           [&directory = coordinator.directory, job = slurm_job(current_environment())] {
+                               leave_at_last(directory, job);
+                           });
+    coordinator.session->last_moment = &last_moment;
+    const int exit_code = telling_failures(coordinator, work);
+    coordinator.session->last_moment = nullptr;
+    return exit_code;
 }
 
 // Whether the job goes back into the queue. Where it does not though its time is up, that is told where people look.
@@ -92,7 +126,7 @@ bool goes_back(Coordinator& coordinator, Outcome& outcome) {
 int leave(Coordinator& coordinator, Outcome outcome, const char* when_done = "done") {
     const bool back = goes_back(coordinator, outcome);
     const int exit_code = conclude(coordinator, outcome, when_done);
-    if (back) requeue_job();
+    if (back) requeue_job(coordinator);
     return exit_code;
 }
 
@@ -221,12 +255,12 @@ int prepare_with(Coordinator& coordinator) {
 
 int pretrain(const RunFile& run_file, const PretrainOptions& options) {
     Coordinator coordinator(run_file, options.take_over);
-    return telling_failures(coordinator, [&] { return pretrain_with(coordinator, options); });
+    return in_time(coordinator, [&] { return pretrain_with(coordinator, options); });
 }
 
 int prepare(const RunFile& run_file) {
     Coordinator coordinator(run_file);
-    return telling_failures(coordinator, [&] { return prepare_with(coordinator); });
+    return in_time(coordinator, [&] { return prepare_with(coordinator); });
 }
 
 }  // namespace kiban::coordinator

@@ -31,6 +31,10 @@ std::uint32_t begin_attempt(Session& session) {
     return attempt;
 }
 
+void stay_away(Session& session) {
+    if (session.last_moment != nullptr) session.last_moment->cancel();
+}
+
 AttemptSetup setup_of(Session& session, std::uint32_t attempt) {
     return {.run_dir = session.directory.root(),
             .log_dir = session.directory.logs(attempt),
@@ -44,7 +48,8 @@ AttemptSetup setup_of(Session& session, std::uint32_t attempt) {
             .time_limit = session.time_limit,
             .excluded_hosts = session.excluded_hosts,
             .supervise = session.run_file.supervise,
-            .pace = &session.pace};
+            .pace = &session.pace,
+            .on_stop_for_good = [&session] { stay_away(session); }};
 }
 
 PolicyRules rules_of(const RunFile& run_file) {
@@ -224,6 +229,7 @@ Outcome leave_between(Session& session, std::uint64_t undone_steps) {
     end.undone_steps = undone_steps;
     end.requeue =
         asks_for_requeue(session.signals.take().value_or(0)) || session.time_limit.is_up(monotonic_seconds(), 0);
+    if (!end.requeue) stay_away(session);
     const Decision decision = decide_once(end);
     note_decision(session, decision, end, is_ours(session, end));
     return {decision, end};

@@ -13,6 +13,7 @@
 #include "coordinator/run/attempt.h"
 #include "coordinator/run/board.h"
 #include "coordinator/run/console.h"
+#include "coordinator/run/last_moment.h"
 #include "coordinator/run/lease.h"
 #include "coordinator/run/policy.h"
 #include "coordinator/run/run_directory.h"
@@ -36,6 +37,7 @@ struct Session {
     StepPace pace = {};                         // of all attempts
     std::set<std::string> excluded_hosts = {};  // that workers are started without (hosts_in_use.h)
     int asked_workers = 0;                      // launch.workers as the user has it; fewer may be left
+    LastMoment* last_moment = nullptr;          // of a job that may go back into the queue; none: no such job
 };
 
 struct Outcome {

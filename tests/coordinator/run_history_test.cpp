@@ -71,6 +71,14 @@ TEST(StartsWithoutProgress, AreCountedBackToOneThatAddedSomethingOrEndedOtherwis
     EXPECT_EQ(starts_without_progress({part, ended(75), ended(75)}), 1U);
 }
 
+TEST(TheLastStart, MadeProgressWhereItAddedSomethingItself) {
+    const json started = {{"event", "coordinator_started"}};
+    EXPECT_FALSE(last_start_made_progress({}));
+    EXPECT_FALSE(last_start_made_progress({started, saved(1), ended(75), started}));
+    EXPECT_TRUE(last_start_made_progress({started, ended(75), started, saved(1)}));
+    EXPECT_TRUE(last_start_made_progress({started, {{"event", "preparation"}, {"tasks", 7}, {"of", 900}}}));
+}
+
 json left_out(std::uint64_t first, const char* why, std::uint64_t step) {
     return {{"event", "rows_left_out"}, {"first", first}, {"count", 32}, {"why", why}, {"step", step}};
 }

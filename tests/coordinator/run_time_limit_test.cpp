@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
+#include <thread>
 
+#include "coordinator/protocol/wire.h"
+#include "coordinator/run/last_moment.h"
 #include "coordinator/run/time_limit.h"
 
 namespace kiban::coordinator {
@@ -42,6 +47,26 @@ TEST(TimeLimit, IsUpWhenASaveAndTheMarginJustFit) {
     EXPECT_FALSE(in_a_minute.is_up(kNow, 60 - TimeLimit::kMarginSeconds));
     EXPECT_TRUE(in_a_minute.is_up(kNow, 60.5 - TimeLimit::kMarginSeconds));
     EXPECT_TRUE(in_a_minute.is_up(kNow + 100, 0)) << "past it";
+}
+
+TEST(LastMoment, ActsASecondBeforeTheEndUnlessItIsCancelled) {
+    std::atomic<int> acted = 0;
+    const auto act = [&acted] { ++acted; };
+    const double now = monotonic_seconds();
+    {
+        LastMoment soon(TimeLimit(now + LastMoment::kSeconds + 0.2), act);
+        LastMoment late(TimeLimit(now + 1e6), act);
+        LastMoment never(TimeLimit(), act);
+        LastMoment cancelled(TimeLimit(now + LastMoment::kSeconds + 0.2), act);
+        cancelled.cancel();
+        while (acted == 0 && monotonic_seconds() < now + 30) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        EXPECT_GE(monotonic_seconds(), now + 0.2);
+    }
+    EXPECT_EQ(acted, 1) << "only the first, and the others end at once";
+    EXPECT_LT(monotonic_seconds(), now + 30);
+    LastMoment past(TimeLimit(now - 5), act);
+    while (acted == 1 && monotonic_seconds() < now + 60) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_EQ(acted, 2);
 }
 
 }  // namespace

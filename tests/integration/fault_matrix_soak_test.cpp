@@ -144,6 +144,26 @@ TEST_F(FaultMatrixSoak, Row15WithFiveSecondsLeftAndAStepThatDoesNotEndTheLastChe
     EXPECT_EQ(csv("run"), csv("whole"));
 }
 
+// The same, but it is the commit of a checkpoint that does not end.
+TEST_F(FaultMatrixSoak, Row15WhereACommitDoesNotEndTheCheckpointBeforeStandsAndTheRunLeavesInTime) {
+    ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
+    ASSERT_EQ(kiban({"prepare", "run.toml", "--run-dir", "run", "--workers", "2"}).exit_code, 0);
+    const auto end = std::chrono::system_clock::now() + std::chrono::seconds(25);
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(end.time_since_epoch()).count();
+    const Ended cut = kiban(pretrain("run", 2), {{"SLURM_JOB_END_TIME", fmt::format("{}", seconds)},
+                                                 {"KIBAN_FAULT", "ckpt.manifest=delay120@3"}});  // twice a save
+    EXPECT_LT(std::chrono::system_clock::now(), end);
+    EXPECT_EQ(cut.exit_code, 75) << cut.output;
+    EXPECT_TRUE(contains(cut.output, "a disk still holds this coordinator up: leaving with what is durable"))
+        << cut.output;
+    const auto newest = checkpoint::newest_checkpoint(dir_ / "run");
+    ASSERT_TRUE(newest);
+    EXPECT_EQ(newest->step, 0u);
+    EXPECT_EQ(kiban({"verify", "run"}).exit_code, 0);
+    EXPECT_EQ(kiban(pretrain("run", 2)).exit_code, 0);
+    EXPECT_EQ(csv("run"), csv("whole"));
+}
+
 TEST_F(FaultMatrixSoak, Row20PoisonWithoutEndIsNotLeftOutForEverButEndsWith93) {
     std::string faults;
     for (const int step : {20, 22, 24}) faults += fmt::format("{}batch.{}=kill", faults.empty() ? "" : ";", step * 32);
