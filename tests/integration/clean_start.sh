@@ -2,7 +2,8 @@
 # A newcomer's first hour: Debian 12 in a folder with none of the packages, a clone, ./quickstart, ./tests/run, and each a second time.
 # Needs root, debootstrap and the distribution's mirror. Prints the seconds of each command; fails with the first that fails.
 #
-#   tests/integration/clean_start.sh FOLDER [MIRROR]     FOLDER must not exist; it is left for a look
+#   tests/integration/clean_start.sh FOLDER [MIRROR [APT_FILE...]]     FOLDER must not exist; it is left for a look
+# APT_FILE: what apt needs besides to reach the mirror; a proxy that this machine's apt has is taken along as it is.
 set -euo pipefail
 source=$(cd "$(dirname "$0")/../.." && pwd)
 folder=$1 mirror=${2:-http://deb.debian.org/debian}
@@ -23,7 +24,7 @@ attach() {  # TARGET MOUNT_ARGUMENT...
 
 debootstrap --variant=minbase --include=git,ca-certificates bookworm "$folder" "$mirror" >/dev/null
 cp /etc/resolv.conf /etc/hosts "$folder/etc/"
-for file in /etc/apt/apt.conf.d/*proxy* /etc/apt/apt.conf.d/*registry*; do
+for file in /etc/apt/apt.conf.d/*proxy* "${@:3}"; do
     if [ -e "$file" ]; then cp "$file" "$folder/etc/apt/apt.conf.d/"; fi
 done
 cat >"$folder/etc/apt/sources.list" <<END
