@@ -37,7 +37,7 @@ struct Session {
     StepPace pace = {};                         // of all attempts
     std::set<std::string> excluded_hosts = {};  // that workers are started without (hosts_in_use.h)
     int asked_workers = 0;                      // launch.workers as the user has it; fewer may be left
-    LastMoment* last_moment = nullptr;          // of a job that may go back into the queue; none: no such job
+    LastMoment* last_moment = nullptr;          // acts when the time is up (pretrain.cpp); none: nobody does
 };
 
 struct Outcome {

@@ -78,6 +78,24 @@ class FaultMatrixSoak : public RunTest {
         }
         return all;
     }
+    // A job that ends in 25 seconds, and something that takes longer.
+    void expect_leaves_in_time(const std::string& fault, const std::string& words) {
+        ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
+        ASSERT_EQ(kiban({"prepare", "run.toml", "--run-dir", "run", "--workers", "2"}).exit_code, 0);
+        const auto end = std::chrono::system_clock::now() + std::chrono::seconds(25);
+        const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(end.time_since_epoch()).count();
+        const Ended cut =
+            kiban(pretrain("run", 2), {{"SLURM_JOB_END_TIME", fmt::format("{}", seconds)}, {"KIBAN_FAULT", fault}});
+        EXPECT_LT(std::chrono::system_clock::now(), end);
+        EXPECT_EQ(cut.exit_code, 75) << cut.output;
+        EXPECT_TRUE(contains(cut.output, words)) << cut.output;
+        const auto newest = checkpoint::newest_checkpoint(dir_ / "run");
+        ASSERT_TRUE(newest);
+        EXPECT_EQ(newest->step, 0u);
+        EXPECT_EQ(kiban({"verify", "run"}).exit_code, 0);
+        EXPECT_EQ(kiban(pretrain("run", 2)).exit_code, 0);
+        EXPECT_EQ(csv("run"), csv("whole"));
+    }
     std::string whole() {
         EXPECT_EQ(kiban(pretrain("whole", 2, settings(false))).exit_code, 0);
         return csv("whole");
@@ -129,41 +147,13 @@ TEST_F(FaultMatrixSoak, Row03ALauncherKilledDuringASaveLeavesNoHalfCheckpoint) {
 
 // A step takes longer than the job has left: no half a checkpoint, the one before stands, and there is time to leave.
 TEST_F(FaultMatrixSoak, Row15WithFiveSecondsLeftAndAStepThatDoesNotEndTheLastCheckpointStandsAndTheRunLeavesInTime) {
-    ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
-    ASSERT_EQ(kiban({"prepare", "run.toml", "--run-dir", "run", "--workers", "2"}).exit_code, 0);
-    const auto end = std::chrono::system_clock::now() + std::chrono::seconds(25);
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(end.time_since_epoch()).count();
-    const Ended cut = kiban(pretrain("run", 2), {{"SLURM_JOB_END_TIME", fmt::format("{}", seconds)},
-                                                 {"KIBAN_FAULT", "step.forward=delay120@2"}});
-    EXPECT_LT(std::chrono::system_clock::now(), end);
-    EXPECT_EQ(cut.exit_code, 75) << cut.output;
-    EXPECT_TRUE(contains(cut.output, "the time is up before everything is saved")) << cut.output;
-    const auto newest = checkpoint::newest_checkpoint(dir_ / "run");
-    ASSERT_TRUE(newest);
-    EXPECT_EQ(newest->step, 0u);
-    EXPECT_EQ(kiban({"verify", "run"}).exit_code, 0);
-    EXPECT_EQ(kiban(pretrain("run", 2)).exit_code, 0);
-    EXPECT_EQ(csv("run"), csv("whole"));
+    expect_leaves_in_time("step.forward=delay120@2", "the time is up before everything is saved");
 }
 
-// The same, but it is the commit of a checkpoint that does not end.
+// The same, but it is the commit of a checkpoint that does not end; it passes the point twice a save.
 TEST_F(FaultMatrixSoak, Row15WhereACommitDoesNotEndTheCheckpointBeforeStandsAndTheRunLeavesInTime) {
-    ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
-    ASSERT_EQ(kiban({"prepare", "run.toml", "--run-dir", "run", "--workers", "2"}).exit_code, 0);
-    const auto end = std::chrono::system_clock::now() + std::chrono::seconds(25);
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(end.time_since_epoch()).count();
-    const Ended cut = kiban(pretrain("run", 2), {{"SLURM_JOB_END_TIME", fmt::format("{}", seconds)},
-                                                 {"KIBAN_FAULT", "ckpt.manifest=delay120@3"}});  // twice a save
-    EXPECT_LT(std::chrono::system_clock::now(), end);
-    EXPECT_EQ(cut.exit_code, 75) << cut.output;
-    EXPECT_TRUE(contains(cut.output, "a disk still holds this coordinator up: leaving with what is durable"))
-        << cut.output;
-    const auto newest = checkpoint::newest_checkpoint(dir_ / "run");
-    ASSERT_TRUE(newest);
-    EXPECT_EQ(newest->step, 0u);
-    EXPECT_EQ(kiban({"verify", "run"}).exit_code, 0);
-    EXPECT_EQ(kiban(pretrain("run", 2)).exit_code, 0);
-    EXPECT_EQ(csv("run"), csv("whole"));
+    expect_leaves_in_time("ckpt.manifest=delay120@3",
+                          "a disk still holds this coordinator up: leaving with what is durable");
 }
 
 TEST_F(FaultMatrixSoak, Row20PoisonWithoutEndIsNotLeftOutForEverButEndsWith93) {
