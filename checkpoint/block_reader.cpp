@@ -97,7 +97,7 @@ void BlockReader::settle(std::size_t file, std::deque<Coming>& coming) {
 
 std::vector<std::string> BlockReader::check_rest(std::size_t file, bool& unreadable) {
     std::vector<std::string> faults;
-    std::vector<std::byte> buffer(static_cast<std::size_t>(kCrcBlockBytes));
+    std::vector<std::byte> buffer(static_cast<std::size_t>(block_size(file, 0)));  // no block is larger
     for (std::uint64_t block = 0; block < touched_[file].size(); ++block) {
         if (touched_[file][block]) continue;
         try {

@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "monitoring/error.h"
@@ -58,10 +59,10 @@ Fault parse_fault(std::string_view text) {
         }
     }
     fault.action = action;
-    for (const char* known : {"kill", "stop", "hang", "eio", "enospc", "delay", "nan", "spike"}) {
+    for (const char* known : {"kill", "stop", "hang", "eio", "enospc", "edquot", "delay", "nan", "spike"}) {
         if (fault.action == known) return fault;
     }
-    throw ConfigError("KIBAN_FAULT: expected kill, stop, hang, eio, enospc, delay, nan or spike, found '{}'",
+    throw ConfigError("KIBAN_FAULT: expected kill, stop, hang, eio, enospc, edquot, delay, nan or spike, found '{}'",
                       fault.action);
 }
 
@@ -101,9 +102,9 @@ void fire(const Fault& fault, std::string_view point, const std::filesystem::pat
     if (action == "stop") ::kill(::getpid(), SIGSTOP);
     while (action == "hang") std::this_thread::sleep_for(std::chrono::hours(1));
     if (action == "delay") std::this_thread::sleep_for(std::chrono::seconds(fault.seconds));
-    if (action == "eio" || action == "enospc") {
-        throw IoError("cannot do '{}' on '{}': {} (injected)", point, name.string(),
-                      std::strerror(action == "eio" ? EIO : ENOSPC));
+    for (const auto& [refusal, error] : {std::pair("eio", EIO), {"enospc", ENOSPC}, {"edquot", EDQUOT}}) {
+        if (action == refusal)
+            throw IoError("cannot do '{}' on '{}': {} (injected)", point, name.string(), std::strerror(error));
     }
 }
 
@@ -117,7 +118,8 @@ std::optional<Fault> due_fault(std::string_view point, bool of_value) {
     std::optional<Fault> due;
     for (Fault& fault : faults) {
         if (fault.point != point || changes_value(fault.action) != of_value) continue;
-        if (++fault.calls == fault.due && !is_another_rank() && !spared_by_marker()) due = fault;
+        if (++fault.calls != fault.due || is_another_rank()) continue;
+        if (fault.action == "delay" || !spared_by_marker()) due = fault;
     }
     return due;
 }

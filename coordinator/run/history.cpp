@@ -63,25 +63,22 @@ double seconds_of_last_save(const std::vector<nlohmann::json>& journal) {
     return 0;
 }
 
-bool last_start_made_progress(const std::vector<nlohmann::json>& journal) {
-    bool progress = false;
-    for (const nlohmann::json& entry : journal) {
-        const std::string event = event_of(entry);
-        if (event == "coordinator_started") progress = false;
-        if (event == "checkpoint" || event == "preparation") progress = true;
-    }
-    return progress;
-}
-
 std::uint32_t starts_without_progress(const std::vector<nlohmann::json>& journal) {
     std::uint32_t starts = 0;
     bool progress = false;  // since the start
+    bool is_open = false;   // a start whose end is not in the journal
+    const auto end = [&](bool in_time) {
+        starts = progress || !in_time ? 0 : starts + 1;
+        progress = is_open = false;
+    };
     for (const nlohmann::json& entry : journal) {
         const std::string event = event_of(entry);
         if (event == "checkpoint" || event == "preparation") progress = true;
-        if (event != "coordinator_ended") continue;
-        starts = progress || number(entry, "exit_code") != kExitRequeue ? 0 : starts + 1;
-        progress = false;
+        if (event == "coordinator_started") {
+            if (is_open) end(true);  // killed, or held up until its last moment
+            is_open = true;
+        }
+        if (event == "coordinator_ended") end(number(entry, "exit_code") == kExitRequeue);
     }
     return starts;
 }

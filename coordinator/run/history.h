@@ -27,11 +27,9 @@ RunFile with_live_settings(const std::vector<nlohmann::json>& journal, const Run
 /// Seconds that the checkpoint committed last took; 0: there was none.
 double seconds_of_last_save(const std::vector<nlohmann::json>& journal);
 
-/// Starts in a row, up to the last entry, that were asked to leave and had added nothing durable: no checkpoint, no
-/// part of the corpus.
+/// Starts in a row, up to the last entry, that were asked to leave, or ended without a word, and had added nothing
+/// durable: no checkpoint, no part of the corpus. One that has not ended yet is none of them.
 std::uint32_t starts_without_progress(const std::vector<nlohmann::json>& journal);
-/// Whether the start under way has added something durable.
-bool last_start_made_progress(const std::vector<nlohmann::json>& journal);
 
 /// Rows that were left out for good: of quarantined steps and of rollbacks.
 std::vector<data::RowRange> left_out_rows(const std::vector<nlohmann::json>& journal);

@@ -10,8 +10,14 @@
 
 namespace kiban::coordinator {
 
-LastMoment::LastMoment(TimeLimit limit, std::function<void()> act) : limit_(limit), act_(std::move(act)) {
+LastMoment::LastMoment(TimeLimit limit, bool may_go_back, Act act)
+    : limit_(limit), act_(std::move(act)), may_go_back_(may_go_back) {
     if (std::isfinite(limit_.seconds_left(monotonic_seconds()))) thread_ = std::thread([this] { wait(); });
+}
+
+void LastMoment::stay_away(int exit_code) {
+    exit_code_ = exit_code;
+    stays_away_ = true;
 }
 
 void LastMoment::cancel() {
@@ -32,7 +38,7 @@ void LastMoment::wait() {
         if (wake_.wait_for(lock, pause, [this] { return is_cancelled_; })) return;
     }
     lock.unlock();
-    act_();
+    act_({.goes_back = may_go_back_ && !stays_away_, .exit_code = exit_code_});
 }
 
 }  // namespace kiban::coordinator

@@ -74,7 +74,7 @@ void LeaseCounter::follow(std::uint32_t epoch) {
 bool LeaseCounter::is_due() {
     const std::lock_guard lock(mutex_);
     owner_was_here_ = monotonic_seconds();
-    return owner_was_here_ >= next_renewal_;
+    return std::exchange(stepped_in_, false) || owner_was_here_ >= next_renewal_;
 }
 
 bool LeaseCounter::postpone() {
@@ -104,6 +104,7 @@ void LeaseCounter::step_in() {
         const double due = next_renewal_;
         try {
             move_on();
+            stepped_in_ = true;
         } catch (const std::exception&) {
             next_renewal_ = due;  // the owner hears of it as soon as it is back
         }

@@ -34,7 +34,8 @@ class LeaseCounter {
     void beat(std::uint32_t epoch);
     /// Keeps the counter of `epoch` from now on; 0: none.
     void follow(std::uint32_t epoch);
-    /// Whether the owner, who is there since it asks, is to renew it.
+    /// Whether the owner, who is there since it asks, is to renew it: always when it was away for so long that the
+    /// thread has done so, since much may have happened then.
     bool is_due();
     /// It was due and could not be renewed: not again for renew_seconds. False when it has stood still for
     /// wait_seconds.
@@ -54,6 +55,7 @@ class LeaseCounter {
     double next_renewal_ = 0;
     double last_beat_ = 0;
     double owner_was_here_;
+    bool stepped_in_ = false;  // since the owner was here
     std::thread thread_;
 };
 

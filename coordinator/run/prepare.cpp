@@ -29,6 +29,7 @@ void PrepareMode::on_message(CoordinatorChannel& channel, int rank, const Worker
                     rank, done->id);
         const auto before = preparation_.progress();
         preparation_.complete(done->id, done->result);
+        note_progress(session_);
         handed_.erase(task);
         const auto after = preparation_.progress();
         session_.board.metrics().prepared_unit(after.input_bytes_done - before.input_bytes_done,

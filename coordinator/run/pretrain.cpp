@@ -75,27 +75,25 @@ void requeue_job(Coordinator& coordinator) {
         monitoring::log_warning("'scontrol requeue {}' failed: submit the run again to continue it", job);
 }
 
-// Whatever the other threads wait for, they may hold locks: nothing is logged, and nothing written to the run.
-[[noreturn]] void leave_at_last(const RunDirectory& directory, const std::string& job) {
-    bool progress = false;  // else the next start would end here too
-    try {
-        progress = last_start_made_progress(read_journal(directory.journal()));
-    } catch (const std::exception&) {  // its disk does not answer
-    }
-    const bool back = progress && !job.empty() && ask_slurm_for(job);
+// Whatever the other threads wait for, they may hold locks, and a disk may not answer: nothing is logged, and nothing
+// of the run is read or written.
+[[noreturn]] void leave_at_last(const std::string& job, LastWords last) {
+    const bool back = last.goes_back && !job.empty() && ask_slurm_for(job);
     const std::string text = fmt::format(
-        "kiban: the time is up, and a disk still holds this coordinator up: leaving with what is durable{}\n",
+        "kiban: the time is up, and something, such as a disk, still holds this coordinator up: leaving with what is "
+        "durable{}\n",
         back ? "; the job starts again" : "; submit the run again to continue it");
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
-    ::_exit(kExitRequeue);
+    ::_exit(last.exit_code);
 }
 
 // The work of a job: out of time it is left, whatever holds it up.
 int in_time(Coordinator& coordinator, const std::function<int()>& work) {
-    LastMoment last_moment(coordinator.session->time_limit,
-                           [&directory = coordinator.directory, job = slurm_job(current_environment())] {
-                               leave_at_last(directory, job);
-                           });
+    // Where this start adds nothing, as goes_back() would have it.
+    const bool may_go_back =
+        starts_without_progress(read_journal(coordinator.directory.journal())) + 1 < kStartsWithoutProgress;
+    LastMoment last_moment(coordinator.session->time_limit, may_go_back,
+                           [job = slurm_job(current_environment())](LastWords last) { leave_at_last(job, last); });
     coordinator.session->last_moment = &last_moment;
     const int exit_code = telling_failures(coordinator, work);
     coordinator.session->last_moment = nullptr;
@@ -125,6 +123,7 @@ bool goes_back(Coordinator& coordinator, Outcome& outcome) {
 // Says how the run ends here. A job whose time is up goes back into the queue.
 int leave(Coordinator& coordinator, Outcome outcome, const char* when_done = "done") {
     const bool back = goes_back(coordinator, outcome);
+    if (!back) stay_away(*coordinator.session, outcome.decision.exit_code);
     const int exit_code = conclude(coordinator, outcome, when_done);
     if (back) requeue_job(coordinator);
     return exit_code;

@@ -265,6 +265,7 @@ int telling_failures(Coordinator& coordinator, const std::function<int()>& work)
     try {
         return work();
     } catch (const std::exception& failure) {
+        stay_away(*coordinator.session, exit_code_of(failure));
         write_down(coordinator, failure);
         throw;
     }

@@ -31,10 +31,6 @@ std::uint32_t begin_attempt(Session& session) {
     return attempt;
 }
 
-void stay_away(Session& session) {
-    if (session.last_moment != nullptr) session.last_moment->cancel();
-}
-
 AttemptSetup setup_of(Session& session, std::uint32_t attempt) {
     return {.run_dir = session.directory.root(),
             .log_dir = session.directory.logs(attempt),
@@ -49,7 +45,7 @@ AttemptSetup setup_of(Session& session, std::uint32_t attempt) {
             .excluded_hosts = session.excluded_hosts,
             .supervise = session.run_file.supervise,
             .pace = &session.pace,
-            .on_stop_for_good = [&session] { stay_away(session); }};
+            .on_stop_for_good = [&session] { stay_away(session, kExitRequeue); }};
 }
 
 PolicyRules rules_of(const RunFile& run_file) {
@@ -229,7 +225,7 @@ Outcome leave_between(Session& session, std::uint64_t undone_steps) {
     end.undone_steps = undone_steps;
     end.requeue =
         asks_for_requeue(session.signals.take().value_or(0)) || session.time_limit.is_up(monotonic_seconds(), 0);
-    if (!end.requeue) stay_away(session);
+    if (!end.requeue) stay_away(session, kExitRequeue);
     const Decision decision = decide_once(end);
     note_decision(session, decision, end, is_ours(session, end));
     return {decision, end};
@@ -258,6 +254,14 @@ void extend(Session& session) {
 }
 
 }  // namespace
+
+void note_progress(Session& session) {
+    if (session.last_moment != nullptr) session.last_moment->note_progress();
+}
+
+void stay_away(Session& session, int exit_code) {
+    if (session.last_moment != nullptr) session.last_moment->stay_away(exit_code);
+}
 
 void answer_open_requests(RequestBox& requests, const std::string& reason, bool stopped) {
     const auto open = requests.open();

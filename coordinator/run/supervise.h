@@ -45,6 +45,11 @@ struct Outcome {
     AttemptEnd end;  // of the last attempt
 };
 
+/// Something durable was added in this start of the coordinator.
+void note_progress(Session& session);
+/// It is decided that the job does not go back into the queue, whatever holds the coordinator up before it has left.
+void stay_away(Session& session, int exit_code);
+
 /// Refuses what is still open, once the run has come to its end; stops are what was asked for.
 void answer_open_requests(RequestBox& requests, const std::string& reason, bool stopped);
 

@@ -31,7 +31,7 @@ class TimeLimit {
     bool is_over(double now) const { return seconds_left(now) < kLastSeconds; }
 
     static constexpr double kMarginSeconds = 15;
-    static constexpr double kLastSeconds = 3;  // for the workers to be ended, the journal, and the place in the queue
+    static constexpr double kLastSeconds = 4;  // for the workers to be ended, the journal, and the place in the queue
 
   private:
     double end_ = std::numeric_limits<double>::infinity();

@@ -308,6 +308,7 @@ void TrainMode::note_save(const SaveOutcome& outcome) {
     if (outcome.committed) {
         training_.failed_saves = 0;
         training_.durable_progress = outcome.step + 1;
+        note_progress(session_);
         session_.board.metrics().checkpoint_written(outcome.committed->bytes, outcome.write_seconds);
         session_.board.status.checkpoint = outcome.committed->directory.string();
         session_.board.status.checkpoint_step = outcome.step;

@@ -163,6 +163,7 @@ TEST_P(Refusal, Row06And07AtEveryPointOfASaveIsAnErrorThatLeavesTheOldCheckpoint
     EXPECT_GT(refusals, 30);
 }
 INSTANTIATE_TEST_SUITE_P(DiskThatIsFull, Refusal, ::testing::Values(std::pair("enospc", "No space left on device")));
+INSTANTIATE_TEST_SUITE_P(QuotaThatIsUsedUp, Refusal, ::testing::Values(std::pair("edquot", "Disk quota exceeded")));
 INSTANTIATE_TEST_SUITE_P(BrokenDisk, Refusal, ::testing::Values(std::pair("eio", "Input/output error")));
 
 TEST(BackgroundWriter, AKillOrARefusalAtAnyPointOfAShardLeavesTheOldCheckpointsAndTheNextSaveIsWhole) {

@@ -71,12 +71,15 @@ TEST(StartsWithoutProgress, AreCountedBackToOneThatAddedSomethingOrEndedOtherwis
     EXPECT_EQ(starts_without_progress({part, ended(75), ended(75)}), 1U);
 }
 
-TEST(TheLastStart, MadeProgressWhereItAddedSomethingItself) {
+TEST(StartsWithoutProgress, WhoEndedWithoutAWordCountsOnceAnotherHasStarted) {
     const json started = {{"event", "coordinator_started"}};
-    EXPECT_FALSE(last_start_made_progress({}));
-    EXPECT_FALSE(last_start_made_progress({started, saved(1), ended(75), started}));
-    EXPECT_TRUE(last_start_made_progress({started, ended(75), started, saved(1)}));
-    EXPECT_TRUE(last_start_made_progress({started, {{"event", "preparation"}, {"tasks", 7}, {"of", 900}}}));
+    EXPECT_EQ(starts_without_progress({started}), 0U) << "it may still add something";
+    EXPECT_EQ(starts_without_progress({started, started, started}), 2U);
+    EXPECT_EQ(starts_without_progress({started, started, ended(75)}), 2U);
+    EXPECT_EQ(starts_without_progress({started, ended(75), started, ended(75), started}), 2U);
+    EXPECT_EQ(starts_without_progress({started, started, saved(1), started}), 0U);
+    EXPECT_EQ(starts_without_progress({started, saved(1), started, ended(75)}), 1U);
+    EXPECT_EQ(starts_without_progress({started, started, ended(70), started}), 0U);
 }
 
 json left_out(std::uint64_t first, const char* why, std::uint64_t step) {

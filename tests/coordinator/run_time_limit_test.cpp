@@ -49,24 +49,60 @@ TEST(TimeLimit, IsUpWhenASaveAndTheMarginJustFit) {
     EXPECT_TRUE(in_a_minute.is_up(kNow + 100, 0)) << "past it";
 }
 
-TEST(LastMoment, ActsASecondBeforeTheEndUnlessItIsCancelled) {
+// Waits, half a minute at most, until somebody has acted.
+void wait_for(const std::atomic<int>& acted) {
+    const double until = monotonic_seconds() + 30;
+    while (acted == 0 && monotonic_seconds() < until) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+}
+
+TEST(LastMoment, ActsASecondBeforeTheEnd) {
     std::atomic<int> acted = 0;
-    const auto act = [&acted] { ++acted; };
+    const auto act = [&acted](LastWords) { ++acted; };
     const double now = monotonic_seconds();
     {
-        LastMoment soon(TimeLimit(now + LastMoment::kSeconds + 0.2), act);
-        LastMoment late(TimeLimit(now + 1e6), act);
-        LastMoment never(TimeLimit(), act);
-        LastMoment cancelled(TimeLimit(now + LastMoment::kSeconds + 0.2), act);
-        cancelled.cancel();
-        while (acted == 0 && monotonic_seconds() < now + 30) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        LastMoment soon(TimeLimit(now + LastMoment::kSeconds + 0.2), true, act);
+        LastMoment late(TimeLimit(now + 1e6), true, act);
+        LastMoment never(TimeLimit(), true, act);
+        wait_for(acted);
         EXPECT_GE(monotonic_seconds(), now + 0.2);
     }
     EXPECT_EQ(acted, 1) << "only the first, and the others end at once";
     EXPECT_LT(monotonic_seconds(), now + 30);
-    LastMoment past(TimeLimit(now - 5), act);
-    while (acted == 1 && monotonic_seconds() < now + 60) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    EXPECT_EQ(acted, 2);
+    acted = 0;
+    LastMoment past(TimeLimit(now - 5), true, act);
+    wait_for(acted);
+    EXPECT_EQ(acted, 1);
+}
+
+TEST(LastMoment, DoesNotActOnceItIsCancelled) {
+    std::atomic<int> acted = 0;
+    LastMoment cancelled(TimeLimit(monotonic_seconds() + LastMoment::kSeconds + 1.5), true,
+                         [&acted](LastWords) { ++acted; });
+    cancelled.cancel();
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+    EXPECT_EQ(acted, 0);
+}
+
+TEST(LastMoment, GoesBackAsItMayOrForProgressButNotOnceItIsDecidedOtherwise) {
+    const auto words = [](bool may_go_back, const std::function<void(LastMoment&)>& before) {
+        std::atomic<int> acted = 0;
+        LastWords said;
+        LastMoment moment(TimeLimit(monotonic_seconds() + LastMoment::kSeconds + 0.3), may_go_back,
+                          [&](LastWords last) { said = last, ++acted; });
+        before(moment);
+        wait_for(acted);
+        return std::pair(said.goes_back, said.exit_code);
+    };
+    const auto nothing = [](LastMoment&) {};
+    const auto progress = [](LastMoment& moment) { moment.note_progress(); };
+    const auto decided = [](LastMoment& moment) {
+        moment.note_progress();
+        moment.stay_away(74);
+    };
+    EXPECT_EQ(words(true, nothing), std::pair(true, 75));
+    EXPECT_EQ(words(false, nothing), std::pair(false, 75));
+    EXPECT_EQ(words(false, progress), std::pair(true, 75));
+    EXPECT_EQ(words(true, decided), std::pair(false, 74));
 }
 
 }  // namespace

@@ -106,7 +106,9 @@ TEST_F(BadInput, APortInUse) {
     ::close(socket);
 }
 
-TEST_F(BadInput, AFullDiskWhilePreparing) {
+class BadInputSoak : public BadInput {};
+
+TEST_F(BadInputSoak, AFullDiskWhilePreparing) {
     const Ended full =
         kiban(pretrain("run", 1, {"--set", "supervise.backoff_seconds=0.01"}), {{"KIBAN_FAULT", "data.unit=enospc"}});
     EXPECT_EQ(full.exit_code, 74) << full.output;

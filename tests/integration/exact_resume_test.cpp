@@ -35,7 +35,7 @@ TEST_P(ExactResume, Row01ThreeKilledWorkersLeaveTheCurveAsItWouldHaveBeen) {
     const unsigned seed = std::random_device()();
     SCOPED_TRACE(fmt::format("seed {}", seed));
     std::mt19937 random(seed);
-    const auto coordinator = start(pretrain("killed", GetParam()));
+    const auto coordinator = start(pretrain("killed", GetParam()), standing_still_before({70, 150, 230}));
     for (const std::uint64_t after : {5u, 90u, 170u}) {
         kill_worker_at("killed", after + random() % 60, *coordinator, random);
         if (HasFatalFailure()) return;
@@ -47,14 +47,16 @@ TEST_P(ExactResume, Row01ThreeKilledWorkersLeaveTheCurveAsItWouldHaveBeen) {
     EXPECT_EQ(kiban({"verify", "killed"}).exit_code, 0);
 }
 
-TEST_P(ExactResume, AKilledWorkerLeavesTheCurveOfMuonAsItWouldHaveBeen) {
+class ExactResumeSoak : public ExactResume {};
+
+TEST_P(ExactResumeSoak, AKilledWorkerLeavesTheCurveOfMuonAsItWouldHaveBeen) {
     const std::vector<std::string> muon = {
         "--set", "train.optimizer.name=muon", "--set", "parallel.zero=3", "--set", "train.steps=150"};
     ASSERT_EQ(kiban(pretrain("whole", GetParam(), muon)).exit_code, 0);
     const std::string whole = csv("whole");
     ASSERT_EQ(std::count(whole.begin(), whole.end(), '\n'), 151);
     std::mt19937 random(1);
-    const auto coordinator = start(pretrain("killed", GetParam(), muon));
+    const auto coordinator = start(pretrain("killed", GetParam(), muon), standing_still_before({70}));
     kill_worker_at("killed", 60, *coordinator, random);
     if (HasFatalFailure()) return;
     EXPECT_EQ(coordinator->wait(kPatienceSeconds), 0) << coordinator->output();
@@ -80,12 +82,13 @@ TEST_P(ExactResume, Row01AWorkerThatDiesInTheMiddleOfAnUpdateOrOfASaveChangesNot
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, ExactResume, ::testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(Workers, ExactResumeSoak, ::testing::Values(1, 2));
 
 class CoordinatorDeath : public RunTest {};
 
 TEST_F(CoordinatorDeath, Row02TheWorkersDieWithItAndTheSameCommandGoesOn) {
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
-    const auto first = start(pretrain("orphaned", 2));
+    const auto first = start(pretrain("orphaned", 2), standing_still_before({110}));
     ASSERT_TRUE(wait_for_step("orphaned", 100, *first));
     const auto before = status("orphaned");
     ASSERT_TRUE(before.has_value());

@@ -149,7 +149,7 @@ TEST_F(FaultMatrix, Row26AnotherModelTokenizerOrCorpusIsRefusedNamingIt) {
 TEST_F(FaultMatrix, Row28AnEndpointThatIsHeldUpAndLogsThatFindNoRoomDoNotTouchTheTraining) {
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
     const FullDisk logs(dir_ / "run" / "logs");
-    const auto run = start(pretrain("run", 2));
+    const auto run = start(pretrain("run", 2), standing_still_before({10}));
     ASSERT_TRUE(wait_for_step("run", 5, *run));
     const std::string address = status("run")->metrics;  // http://127.0.0.1:PORT/metrics
     sockaddr_in to{};

@@ -31,7 +31,7 @@ class Operator : public RunTest {
 };
 
 TEST_F(Operator, ASaveIsDurableWhenItIsAnsweredAndTrainingGoesOn) {
-    const auto running = start(run_of("run", 4000));
+    const auto running = start(run_of("run", 100000));
     ASSERT_TRUE(wait_for_step("run", 20, *running));
     const Ended saved = kiban({"save", path("run")});
     EXPECT_EQ(saved.exit_code, 0) << saved.output;
@@ -43,7 +43,7 @@ TEST_F(Operator, ASaveIsDurableWhenItIsAnsweredAndTrainingGoesOn) {
 
     const Ended shorter = kiban({"extend", path("run"), "--steps", "3000"});
     EXPECT_EQ(shorter.exit_code, 78) << shorter.output;
-    EXPECT_TRUE(contains(shorter.output, "expected more than the 4000 that it has, found 3000")) << shorter.output;
+    EXPECT_TRUE(contains(shorter.output, "expected more than the 100000 that it has, found 3000")) << shorter.output;
 
     const Ended set = kiban({"set", path("run"), "checkpoint.keep=2", "launch.max_restarts=4"});
     EXPECT_EQ(set.exit_code, 0) << set.output;
@@ -117,7 +117,7 @@ TEST_F(Operator, ATraceSaysWhatEachRankDidInTheStepsThatWereAskedForAndTheTimeBy
 
 TEST_F(Operator, AnExtendedRunHasTheCurveOfOneThatWasAsLongFromTheStart) {
     ASSERT_EQ(kiban(run_of("whole", 600)).exit_code, 0);
-    const auto running = start(run_of("extended", 400));
+    const auto running = start(run_of("extended", 400), standing_still_before({100}));
     ASSERT_TRUE(wait_for_step("extended", 20, *running));
     const Ended extended = kiban({"extend", path("extended"), "--steps", "600"});
     EXPECT_EQ(extended.exit_code, 0) << extended.output;

@@ -142,13 +142,14 @@ TEST_F(Pretrain, Row26AChangeThatForbidsAResumeIsRefusedByNameAndFreshStartsOver
     EXPECT_EQ(last_step("run"), 20u);
 }
 
-// The commit of the last save, the second one, takes a second: long enough for another signal.
+// The commit of the last save, the second one, takes a second: long enough for another signal. Nor is the run over
+// before the first one, however fast the machine: before step 60 it stands still.
 TEST_F(Pretrain, Row14ASignalSavesAtTheNextStepAndLeavesWith75) {
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
     for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
         const std::string run = fmt::format("stopped-{}", signal);
         const auto first = start(pretrain(run, 2, {"--set", "checkpoint.interval_steps=0"}),
-                                 {{"KIBAN_FAULT", "ckpt.rename=delay1@2"}});
+                                 {{"KIBAN_FAULT", "ckpt.rename=delay1@2;step.data=delay2@60"}});
         ASSERT_TRUE(wait_for_step(run, 50, *first));
         first->send(signal);
         const std::string taken = fmt::format("signal {}: saving at the next step", ::sigabbrev_np(signal));

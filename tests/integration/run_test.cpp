@@ -114,6 +114,12 @@ bool RunTest::wait_for_step(const std::string& run, std::uint64_t step, Process&
     return there && !coordinator.ended();
 }
 
+Process::Environment RunTest::standing_still_before(const std::vector<int>& steps) {
+    std::string faults;
+    for (const int step : steps) faults += fmt::format("{}step.data=delay2@{}", faults.empty() ? "" : ";", step);
+    return {{"KIBAN_FAULT", faults}};
+}
+
 int RunTest::worker_process(const std::string& run, int rank) const {
     const auto now = status(run);
     if (!now || (now->state != "training" && now->state != "saving")) return 0;

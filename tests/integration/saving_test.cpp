@@ -18,7 +18,7 @@ class SavingBeside : public RunTest {
         more.insert(more.end(), {"--set", "train.steps=1500", "--set", "train.eval_interval_steps=0"});
         return pretrain(run, 1, std::move(more));
     }
-    static std::vector<std::string> slow_disk() { return {"--set", "checkpoint.max_mib_per_second=0.02"}; }
+    static std::vector<std::string> slow_disk() { return {"--set", "checkpoint.max_mib_per_second=0.06"}; }
 
     std::vector<nlohmann::json> entries(const std::string& run, const std::string& event) const {
         std::vector<nlohmann::json> found;

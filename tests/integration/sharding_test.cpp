@@ -72,7 +72,9 @@ TEST_F(Sharding, AResumeOnOtherWorkersIsExactWithFixedReductionAndSaysSo) {
     EXPECT_EQ(losses("moved"), losses("whole"));
 }
 
-TEST_F(Sharding, InTheFixedOrderReplicasComeAndGoWithoutChangingADigit) {
+class ShardingSoak : public Sharding {};
+
+TEST_F(ShardingSoak, InTheFixedOrderReplicasComeAndGoWithoutChangingADigit) {
     const auto fixed = [](int steps, int replicate) {
         return settings({"train.reduction=fixed", "train.batch_rows=16", "train.micro_batch_rows=2",
                          fmt::format("train.steps={}", steps), fmt::format("parallel.replicate={}", replicate),
@@ -89,7 +91,7 @@ TEST_F(Sharding, InTheFixedOrderReplicasComeAndGoWithoutChangingADigit) {
     EXPECT_EQ(losses("moved"), losses("whole"));
 }
 
-TEST_F(Sharding, EveryAxisTrainsTheUncutRunAndSavesWhatOthersLoad) {
+TEST_F(ShardingSoak, EveryAxisTrainsTheUncutRunAndSavesWhatOthersLoad) {
     const auto of = [](const std::vector<std::string>& more, int steps) {
         std::vector<std::string> all = {"train.batch_rows=8",
                                         "train.micro_batch_rows=2",

@@ -350,6 +350,33 @@ TEST_F(SlurmSoak, ACancelledJobSavesWhereTheBatchScriptAloneIsToldAndGoesOnFromT
     expect_whole(submit("single_node.sbatch", {"--time=30"}, kLongRun), kLongRun);
 }
 
+TEST_F(SlurmSoak, Row15AJobWhoseCommitDoesNotEndGoesBackInItsLastSecond) {
+    const auto marker = dir_ / "was";
+    const std::string job = submit(
+        "single_node.sbatch",
+        {"--time=1", fmt::format("--export=ALL,KIBAN_FAULT=ckpt.manifest=hang@3,KIBAN_FAULT_ONCE={}", marker.string())},
+        kLongRun);
+    expect_whole(job, kLongRun);
+    EXPECT_TRUE(std::filesystem::exists(marker)) << "the fault never fired";
+    EXPECT_TRUE(contains(job_log(), "still holds this coordinator up")) << job_log();
+    EXPECT_EQ(field_of(job, "Restarts"), "1");
+}
+
+TEST_F(SlurmSoak, AJobWhoseTimeEndsInThePreflightGoesBackAndIsLookedAtAgain) {
+    const std::string job = sbatch({"--time=10", "--nodes=2", "--export=ALL,INTERFACE=127.0.0.1", "--output=job.out"},
+                                   "many_nodes.sbatch", {"run.toml", "--run-dir", "run"});
+    const auto mark = dir_ / fmt::format(".kiban-preflight-{}", job);
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return std::filesystem::exists(mark); })) << job_log();
+    ASSERT_EQ(command_of({"scancel", "--batch", "--signal=USR1", job}, environment()).exit_code, 0);
+    ASSERT_TRUE(eventually(kPatienceSeconds, [&] { return field_of(job, "Restarts") == "1"; })) << job_log();
+    EXPECT_FALSE(std::filesystem::exists(dir_ / "run")) << "no training has begun";
+    ASSERT_TRUE(ends(job)) << job_log();
+    EXPECT_EQ(state_of(job), "COMPLETED") << job_log();
+    EXPECT_TRUE(contains(job_log(), "every node that was looked at is fit for a run")) << job_log();
+    EXPECT_FALSE(std::filesystem::exists(mark));
+    EXPECT_EQ(journaled("run", "coordinator_started"), 1U);
+}
+
 TEST_F(SlurmSoak, ARunOverTwoNodesBySrunSurvivesTheKillOfAWorker) {
     const std::string job = sbatch({"--time=10", "--nodes=2", "--export=ALL,INTERFACE=127.0.0.1", "--output=job.out"},
                                    "many_nodes.sbatch", {"run.toml", "--run-dir", "run"});

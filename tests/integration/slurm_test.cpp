@@ -11,8 +11,10 @@ class Slurm : public SlurmCluster {};
 
 TEST_F(Slurm, AKilledWorkerOfASubmittedRunLeavesTheCurveAsItWouldHaveBeen) {
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
+    Process::Environment settings = environment();
+    settings.merge(standing_still_before({70}));
     const Ended submitted =
-        kiban({"submit", "run.toml", "--run-dir", "run", "--workers", "2", "--", "--time=10"}, environment());
+        kiban({"submit", "run.toml", "--run-dir", "run", "--workers", "2", "--", "--time=10"}, settings);
     ASSERT_EQ(submitted.exit_code, 0) << submitted.output;
     const std::string job = submitted.output.substr(0, submitted.output.find('\n'));
     ASSERT_FALSE(job.empty() || job.find_first_not_of("0123456789") != std::string::npos) << submitted.output;

@@ -54,7 +54,7 @@ class SmallDisk : public RunTest {
 TEST_F(SmallDisk, Row06ARunWhoseDiskIsFullForSomeSecondsGoesOnByItselfWithTheCurveAsItWouldHaveBeen) {
     ASSERT_EQ(kiban(run_of("whole")).exit_code, 0);
     const Disk disk(dir_ / "run");
-    const auto run = start(run_of("run"));
+    const auto run = start(run_of("run"), standing_still_before({60}));
     ASSERT_TRUE(wait_for_step("run", 50, *run));
     // Until the coordinator has found no room for the next attempt's lease either.
     const bool waited = eventually(kPatienceSeconds, [&] {

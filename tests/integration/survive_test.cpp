@@ -64,7 +64,7 @@ class Survive : public RunTest {
 
 TEST_F(Survive, Row03AKilledLauncherLeavesNoWorkerBehindAndTheCurveAsItWouldHaveBeen) {
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
-    const auto run = start(pretrain("killed", 2));
+    const auto run = start(pretrain("killed", 2), standing_still_before({60}));
     ASSERT_TRUE(wait_for_step("killed", 50, *run));
     const auto worker = coordinator::find_process(worker_process("killed", 1));
     const int launcher = launcher_of(run->id());
@@ -107,7 +107,9 @@ TEST_F(Survive, Row04AStopOfThreeSecondsIsNoEventAndALongerOneIsNoticedAndNamed)
 }
 
 // In the 250th backward pass of each. The second attempt begins at a checkpoint, so it has none.
-TEST_F(Survive, Row04AllWorkersStoppedAtOnceAreNamedWithWhatTheyDidAndTheRunGoesOn) {
+class SurviveSoak : public Survive {};
+
+TEST_F(SurviveSoak, Row04AllWorkersStoppedAtOnceAreNamedWithWhatTheyDidAndTheRunGoesOn) {
     const Ended ended = kiban(pretrain("run", 2, {"--set", "supervise.hang_seconds=5", "--set", "train.steps=260"}),
                               {{"KIBAN_FAULT", "step.backward=stop@250"}});
     ASSERT_EQ(ended.exit_code, 0) << ended.output;
@@ -127,7 +129,7 @@ TEST_F(Survive, Row04AllWorkersStoppedAtOnceAreNamedWithWhatTheyDidAndTheRunGoes
 
 TEST_F(Survive, ACoordinatorThatStoodStillForLongerThanAHangMayLastBlamesNobody) {
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
-    const auto run = start(pretrain("run", 2, {"--set", "supervise.hang_seconds=5"}));
+    const auto run = start(pretrain("run", 2, {"--set", "supervise.hang_seconds=5"}), standing_still_before({60}));
     ASSERT_TRUE(wait_for_step("run", 50, *run));
     run->send(SIGSTOP);
     std::this_thread::sleep_for(std::chrono::seconds(8));

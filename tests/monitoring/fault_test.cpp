@@ -81,11 +81,21 @@ TEST(Fault, WithAMarkerFileOnlyTheFirstProcessIsBroken) {
     EXPECT_EQ(run_child({"point", "here", "3"}, environment).output, "passed 1\npassed 2\npassed 3\n");
 }
 
+TEST(Fault, ADelayNeitherMakesTheMarkerFileNorIsSparedByIt) {
+    const TempDirectory directory;
+    const std::map<std::string, std::string> environment{{"KIBAN_FAULT", "here=delay@1;here=kill@2"},
+                                                         {"KIBAN_FAULT_ONCE", directory / "broken"}};
+    EXPECT_EQ(run_child({"point", "here", "3"}, environment).signal, SIGKILL);
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_EQ(run_child({"point", "here", "3"}, environment).output, "passed 1\npassed 2\npassed 3\n");
+    EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+}
+
 TEST(Fault, RefusesWhatItCannotUnderstand) {
     const std::map<std::string, std::string> complaint_of{
         {"here", "expected 'point=action', found 'here'"},
-        {"here=explode", "expected kill, stop, hang, eio, enospc, delay, nan or spike, found 'explode'"},
-        {"here=delay0", "expected kill, stop, hang, eio, enospc, delay, nan or spike, found 'delay0'"},
+        {"here=explode", "expected kill, stop, hang, eio, enospc, edquot, delay, nan or spike, found 'explode'"},
+        {"here=delay0", "expected kill, stop, hang, eio, enospc, edquot, delay, nan or spike, found 'delay0'"},
         {"here=kill@0", "expected a count of at least 1, found '0'"},
         {"here=kill@2x", "expected a count of at least 1, found '2x'"},
     };

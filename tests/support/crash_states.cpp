@@ -44,10 +44,19 @@ void apply_with_fate(FileTree& tree, const FileOperation& operation, Fate fate) 
     if (fate != Fate::lost) tree.apply(part);
 }
 
-FileTree disk_of(const Trace& trace, std::size_t operations, const std::vector<std::size_t>& pending,
-                 const std::vector<Fate>& fates) {
+// What no fate changes.
+FileTree disk_before_pending(const Trace& trace, std::size_t operations, const std::vector<std::size_t>& pending) {
     FileTree tree;
-    for (std::size_t i = 0, next = 0; i < operations; ++i) {
+    const std::size_t first = pending.empty() ? operations : pending.front();
+    for (std::size_t i = 0; i < first; ++i) tree.apply(trace[i]);
+    return tree;
+}
+
+// `tree`: disk_before_pending.
+FileTree disk_of(FileTree tree, const Trace& trace, std::size_t operations, const std::vector<std::size_t>& pending,
+                 const std::vector<Fate>& fates) {
+    if (pending.empty()) return tree;
+    for (std::size_t i = pending.front(), next = 0; i < operations; ++i) {
         const bool undecided = next < pending.size() && pending[next] == i;
         apply_with_fate(tree, trace[i], undecided ? fates[next] : Fate::whole);
         if (undecided) ++next;
@@ -112,9 +121,10 @@ class Choices {
 std::size_t for_each_disk_after_crash(const Trace& trace, std::size_t operations, std::size_t most,
                                       const std::function<void(const FileTree&)>& visit) {
     const auto pending = pending_in(trace, operations);
+    const FileTree before = disk_before_pending(trace, operations, pending);
     std::vector<FileTree> visited;
     for (const auto& fates : Choices(trace, pending).choose(most)) {
-        FileTree tree = disk_of(trace, operations, pending, fates);
+        FileTree tree = disk_of(before, trace, operations, pending, fates);
         if (std::ranges::find(visited, tree) != visited.end()) continue;
         visit(tree);
         visited.push_back(std::move(tree));

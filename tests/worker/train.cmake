@@ -21,6 +21,13 @@ kiban_test(worker_parallel_test
 kiban_test(worker_axes_test
   SOURCES parallel_axes_test.cpp parallel_bf16_test.cpp parallel_expectations.cpp parallel_training.cpp
   LINK kiban_mpi_main kiban::trainer RANKS 1 2 4 8 TIMEOUT 300)
+# Eight ranks share two cores: three axes at once are for each change, the rest for changes of axes.
+set_tests_properties(worker_axes_test.np8 PROPERTIES LABELS "unit;mpi;soak")
+add_test(NAME worker_axes_test.three_axes.np8
+         COMMAND ${PROJECT_SOURCE_DIR}/tests/support/mpirun.sh 8 $<TARGET_FILE:worker_axes_test>
+                 --gtest_filter=*EveryCombinationTrainsTheUncutModel/*)
+set_tests_properties(worker_axes_test.three_axes.np8 PROPERTIES TIMEOUT 300 LABELS "unit;mpi" PROCESSORS 2
+                     ENVIRONMENT "KIBAN_EXPECTED_RANKS=8")
 
 kiban_test(worker_axes_over
   SOURCES parallel_hosts_test.cpp parallel_expectations.cpp parallel_training.cpp
