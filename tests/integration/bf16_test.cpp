@@ -33,7 +33,9 @@ class Bf16Run : public RunTest {
     }
 };
 
-TEST_F(Bf16Run, AWorkerThatDiesInTheMiddleOfAnUpdateChangesNothing) {
+class Bf16RunSoak : public Bf16Run {};
+
+TEST_F(Bf16RunSoak, AWorkerThatDiesInTheMiddleOfAnUpdateChangesNothing) {
     ASSERT_EQ(kiban(pretrain("whole", 2, bf16({"train.steps=80"}))).exit_code, 0);
     const auto marker = dir_ / "died";
     const Ended ended = kiban(pretrain("killed", 2, bf16({"train.steps=80"})),

@@ -13,9 +13,7 @@ namespace {
 class JumpingClock : public RunTest {
   protected:
     void set_clock(const std::string& seconds) const { std::ofstream(dir_ / "shift") << seconds << std::flush; }
-    Process::Environment shifted(const std::string& faults = "") const {
-        Process::Environment environment = standing_still_before({50, 110, 190});
-        environment["KIBAN_FAULT"] += faults;
+    Process::Environment shifted(Process::Environment environment) const {
         environment["LD_PRELOAD"] = KIBAN_SHIFTED_CLOCK;
         environment["KIBAN_SHIFTED_CLOCK"] = (dir_ / "shift").string();
         return environment;
@@ -42,7 +40,9 @@ TEST_F(JumpingClock, Row13ADayForwardsAndBackChangesNeitherStepsNorCheckpointsNo
     const std::vector<std::string> often = {"--set", "checkpoint.interval_steps=60"};
     ASSERT_EQ(kiban(pretrain("whole", 2, often)).exit_code, 0);
     set_clock("0");
-    const auto coordinator = start(pretrain("jumped", 2, often), shifted(";ckpt.fsync=delay2@2;ckpt.fsync=delay2@3"));
+    Process::Environment slow = standing_still_before({50, 110, 190});
+    slow["KIBAN_FAULT"] += ";ckpt.fsync=delay2@2;ckpt.fsync=delay2@3";
+    const auto coordinator = start(pretrain("jumped", 2, often), shifted(slow));
     ASSERT_TRUE(wait_for_save_of("jumped", 60, *coordinator));
     const std::string today = time_of("jumped", "training").substr(0, 10);
     set_clock("86400");
@@ -64,7 +64,7 @@ TEST_F(JumpingClock, Row13AResumeTakesTheHighestStepWhateverItsDate) {
     const std::vector<std::string> often = {"--set", "checkpoint.interval_steps=20"};
     ASSERT_EQ(kiban(pretrain("whole", 2, often)).exit_code, 0);
     set_clock("86400");
-    const auto coordinator = start(pretrain("cut", 2, often), shifted());
+    const auto coordinator = start(pretrain("cut", 2, often), shifted(standing_still_before({130})));
     ASSERT_TRUE(wait_for_step("cut", 60, *coordinator));
     set_clock("-86400");
     ASSERT_TRUE(wait_for_step("cut", 120, *coordinator));

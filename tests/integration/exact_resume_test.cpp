@@ -81,7 +81,8 @@ TEST_P(ExactResume, Row01AWorkerThatDiesInTheMiddleOfAnUpdateOrOfASaveChangesNot
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Workers, ExactResume, ::testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(Workers, ExactResume, ::testing::Values(2));
+INSTANTIATE_TEST_SUITE_P(OneWorkerSoak, ExactResume, ::testing::Values(1));
 INSTANTIATE_TEST_SUITE_P(Workers, ExactResumeSoak, ::testing::Values(1, 2));
 
 class CoordinatorDeath : public RunTest {};

@@ -47,7 +47,7 @@ TEST_F(Hosts, Row22AHostWhoseWorkersDieTwiceIsLeftOutAndTheSpareOneTakesItsPlace
 
 // In the fixed order two workers sum as four do, so the curve is the same to the last digit.
 TEST_F(Hosts, Row22AHostThatIsCutOffWithoutASpareIsLeftOutAndTheOthersGoOnWithTheSameBatches) {
-    const auto run = start_on_hosts("2,1,1", fixed("run", 1500));
+    const auto run = start_on_hosts("2,1,1", fixed("run", 800));
     ASSERT_TRUE(wait_for_step("run", 60, *run));
     const auto now = status("run");
     ASSERT_TRUE(now);
@@ -65,7 +65,7 @@ TEST_F(Hosts, Row22AHostThatIsCutOffWithoutASpareIsLeftOutAndTheOthersGoOnWithTh
     EXPECT_EQ(decision.at("rule"), "host_lost") << decision;
     EXPECT_EQ(decision.at("hosts"), nlohmann::json::array({"h3"})) << decision;
     EXPECT_EQ(last_entry("run", "workers_changed").at("to"), 2) << "three do not share four micro-batches";
-    ASSERT_EQ(kiban(fixed("whole", 1500)).exit_code, 0);
+    ASSERT_EQ(kiban(fixed("whole", 800)).exit_code, 0);
     EXPECT_EQ(csv("run"), csv("whole"));
 }
 

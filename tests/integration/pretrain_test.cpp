@@ -144,9 +144,10 @@ TEST_F(Pretrain, Row26AChangeThatForbidsAResumeIsRefusedByNameAndFreshStartsOver
 
 // The commit of the last save, the second one, takes a second: long enough for another signal. Nor is the run over
 // before the first one, however fast the machine: before step 60 it stands still.
-TEST_F(Pretrain, Row14ASignalSavesAtTheNextStepAndLeavesWith75) {
-    ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
-    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+class SignalledRun : public Pretrain {
+  protected:
+    void expect_saved_and_continued_after(int signal) {
+        ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
         const std::string run = fmt::format("stopped-{}", signal);
         const auto first = start(pretrain(run, 2, {"--set", "checkpoint.interval_steps=0"}),
                                  {{"KIBAN_FAULT", "ckpt.rename=delay1@2;step.data=delay2@60"}});
@@ -167,7 +168,12 @@ TEST_F(Pretrain, Row14ASignalSavesAtTheNextStepAndLeavesWith75) {
         EXPECT_TRUE(contains(second.output, fmt::format("resuming from step {} (exact)", saved))) << second.output;
         EXPECT_EQ(csv(run), csv("whole"));
     }
-}
+};
+class SignalledRunSoak : public SignalledRun {};
+
+TEST_F(SignalledRun, Row14TermSavesAtTheNextStepAndLeavesWith75) { expect_saved_and_continued_after(SIGTERM); }
+TEST_F(SignalledRunSoak, Row14Usr1DoesToo) { expect_saved_and_continued_after(SIGUSR1); }
+TEST_F(SignalledRunSoak, Row14IntDoesToo) { expect_saved_and_continued_after(SIGINT); }
 
 TEST_F(Pretrain, Row17ALiveRunHasItsDirectoryToItself) {
     const auto first = start(pretrain("run", 1, {"--set", "train.steps=100000"}));

@@ -29,25 +29,30 @@ std::string text_of(const LayoutCase& layout) {
     return fmt::format("{} workers {}", layout.workers, fmt::join(layout.settings, " "));
 }
 
-// Ranges of data workers that divide nothing evenly (3), both families' axes, each ZeRO stage.
-const std::vector<PairCase>& pairs() {
-    const std::string summed_later =
-        "layout was tensor 1, pipeline 1, context 1, gradients summed each step, is tensor "
-        "1, pipeline 1, context 1, gradients summed each micro-batch";
-    static const std::vector<PairCase> all = {
+// Ranges of data workers that divide nothing evenly (3), both families' axes.
+std::vector<PairCase> pairs() {
+    return {
         {{2, {"parallel.zero=0"}}, {2, {"parallel.zero=1"}}, "exact"},
-        {{2, {"parallel.zero=2"}}, {2, {"parallel.zero=3"}}, "exact"},
         {{2, {"parallel.tensor=2"}}, {2, {"parallel.tensor=2"}}, "exact"},
-        {{2, {"parallel.zero=1"}}, {2, {"parallel.zero=3"}}, "sample-exact: " + summed_later},
         {{3, {"parallel.zero=2"}}, {2, {"parallel.zero=2"}}, "sample-exact: workers was 3, is 2"},
         {{2, {"parallel.pipeline=2"}},
          {3, {"parallel.zero=3"}},
          "sample-exact: workers was 2, is 3; layout was tensor 1, pipeline 2"},
-        {{2, {"parallel.tensor=2"}}, {2, {"parallel.pipeline=2"}}, "sample-exact: layout was tensor 2, pipeline 1"},
         {{4, {"parallel.tensor=2", "parallel.pipeline=2"}}, {1, {}}, "sample-exact: workers was 4, is 1"},
+    };
+}
+
+// Each ZeRO stage, and the other way round.
+std::vector<PairCase> more_pairs() {
+    return {
+        {{2, {"parallel.zero=2"}}, {2, {"parallel.zero=3"}}, "exact"},
+        {{2, {"parallel.zero=1"}},
+         {2, {"parallel.zero=3"}},
+         "sample-exact: layout was tensor 1, pipeline 1, context 1, gradients summed each step, is tensor 1, pipeline "
+         "1, context 1, gradients summed each micro-batch"},
+        {{2, {"parallel.tensor=2"}}, {2, {"parallel.pipeline=2"}}, "sample-exact: layout was tensor 2, pipeline 1"},
         {{1, {}}, {4, {"parallel.tensor=2", "parallel.zero=2"}}, "sample-exact: workers was 1, is 4"},
     };
-    return all;
 }
 
 class ReshardedRun : public RunTest {
@@ -102,37 +107,43 @@ class ReshardedRun : public RunTest {
         return level;
     }
 
+    void expect_goes_on(const std::vector<PairCase>& pairs) {
+        for (std::size_t i = 0; i < pairs.size(); ++i) {
+            const auto& [from, to, level] = pairs[i];
+            SCOPED_TRACE(text_of(from) + " to " + text_of(to));
+            const std::string run = fmt::format("pair {}", i);
+            const Ended first = train(run, from, kStop);
+            ASSERT_EQ(first.exit_code, 0) << first.output;
+            const Ended second = train(run, to, kSteps);
+            ASSERT_EQ(second.exit_code, 0) << second.output;
+            const bool exact = level == "exact";
+            EXPECT_TRUE(
+                contains(second.output, fmt::format("resuming from step {} ({}{}", kStop, level, exact ? ")" : "")))
+                << second.output;
+            EXPECT_TRUE(exact ? journaled_exactness(run) == level : journaled_exactness(run).starts_with(level))
+                << journaled_exactness(run);
+            const std::vector<std::string> found = losses(run);
+            const std::vector<std::string>& expected = uninterrupted(exact ? to : LayoutCase{1, {}});
+            ASSERT_EQ(found.size(), expected.size());
+            if (exact) {
+                EXPECT_EQ(found, expected);
+                continue;
+            }
+            for (std::size_t step = 0; step < found.size(); ++step)
+                ASSERT_NEAR(std::stod(found[step]), std::stod(expected[step]), 1e-4 * std::stod(expected[step]))
+                    << "step " << step + 1;
+        }
+    }
+
     static constexpr int kStop = 10;
     static constexpr int kSteps = 20;
     std::map<std::string, std::vector<std::string>> uninterrupted_;
 };
 
-TEST_F(ReshardedRun, Row23GoesOnAsExactlyAsItSays) {
-    for (std::size_t i = 0; i < pairs().size(); ++i) {
-        const auto& [from, to, level] = pairs()[i];
-        SCOPED_TRACE(text_of(from) + " to " + text_of(to));
-        const std::string run = fmt::format("pair {}", i);
-        const Ended first = train(run, from, kStop);
-        ASSERT_EQ(first.exit_code, 0) << first.output;
-        const Ended second = train(run, to, kSteps);
-        ASSERT_EQ(second.exit_code, 0) << second.output;
-        const bool exact = level == "exact";
-        EXPECT_TRUE(contains(second.output, fmt::format("resuming from step {} ({}{}", kStop, level, exact ? ")" : "")))
-            << second.output;
-        EXPECT_TRUE(exact ? journaled_exactness(run) == level : journaled_exactness(run).starts_with(level))
-            << journaled_exactness(run);
-        const std::vector<std::string> found = losses(run);
-        const std::vector<std::string>& expected = uninterrupted(exact ? to : LayoutCase{1, {}});
-        ASSERT_EQ(found.size(), expected.size());
-        if (exact) {
-            EXPECT_EQ(found, expected);
-            continue;
-        }
-        for (std::size_t step = 0; step < found.size(); ++step)
-            ASSERT_NEAR(std::stod(found[step]), std::stod(expected[step]), 1e-4 * std::stod(expected[step]))
-                << "step " << step + 1;
-    }
-}
+class ReshardedRunSoak : public ReshardedRun {};
+
+TEST_F(ReshardedRun, Row23GoesOnAsExactlyAsItSays) { expect_goes_on(pairs()); }
+TEST_F(ReshardedRunSoak, Row23GoesOnAsExactlyAsItSays) { expect_goes_on(more_pairs()); }
 
 }  // namespace
 }  // namespace kiban::testing

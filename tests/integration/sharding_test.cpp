@@ -129,7 +129,7 @@ TEST_F(ShardingSoak, EveryAxisTrainsTheUncutRunAndSavesWhatOthersLoad) {
 
 // Paragraphs packed into rows, each seen by itself alone: gpt2's positions count from the start of each, whoever holds
 // which tokens.
-TEST_F(Sharding, PackedDocumentsApartTrainTheUncutRunOnEveryAxis) {
+TEST_F(ShardingSoak, PackedDocumentsApartTrainTheUncutRunOnEveryAxis) {
     std::ifstream text(dir_ / "text.txt");
     std::ofstream lines(dir_ / "text.jsonl");
     std::string paragraph;

@@ -62,6 +62,8 @@ class Survive : public RunTest {
     }
 };
 
+class SurviveSoak : public Survive {};
+
 TEST_F(Survive, Row03AKilledLauncherLeavesNoWorkerBehindAndTheCurveAsItWouldHaveBeen) {
     ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
     const auto run = start(pretrain("killed", 2), standing_still_before({60}));
@@ -107,8 +109,6 @@ TEST_F(Survive, Row04AStopOfThreeSecondsIsNoEventAndALongerOneIsNoticedAndNamed)
 }
 
 // In the 250th backward pass of each. The second attempt begins at a checkpoint, so it has none.
-class SurviveSoak : public Survive {};
-
 TEST_F(SurviveSoak, Row04AllWorkersStoppedAtOnceAreNamedWithWhatTheyDidAndTheRunGoesOn) {
     const Ended ended = kiban(pretrain("run", 2, {"--set", "supervise.hang_seconds=5", "--set", "train.steps=260"}),
                               {{"KIBAN_FAULT", "step.backward=stop@250"}});
@@ -255,7 +255,7 @@ TEST_F(Survive, Row19ThreeRefusedStepsInARowGoBackToACheckpointBeforeThemAndLeav
 
 // Checkpoints 0, 40 and 80; 30 healthy steps prove one good. The coordinator looks once a second, so that a pause at
 // step 76 lets it promote that of step 40, and one at step 96 lets that of step 80 be durable and not be proven.
-TEST_F(Survive, Row19ARollbackPassesOverANewerCheckpointThatIsNotYetPromoted) {
+TEST_F(SurviveSoak, Row19ARollbackPassesOverANewerCheckpointThatIsNotYetPromoted) {
     const std::uint64_t first = 100 * kBatch;
     const Ended ended = kiban(pretrain("run", 2,
                                        {"--set", "train.steps=110", "--set", "anomaly.skip_steps=10", "--set",
@@ -313,7 +313,7 @@ TEST_F(Survive, Row19AHoldoutLossThatIsNotFiniteGoesBackToWeightsFromBeforeItsSt
     EXPECT_EQ(last_step("run"), kSteps);
 }
 
-TEST_F(Survive, Row21ACrashLoopAtStartUpEndsWith93AfterThreeAttempts) {
+TEST_F(SurviveSoak, Row21ACrashLoopAtStartUpEndsWith93AfterThreeAttempts) {
     const Ended ended = kiban(pretrain("run", 1), {{"KIBAN_FAULT", "ckpt.payload=kill"}});  // of step 0
     EXPECT_EQ(ended.exit_code, 93) << ended.output;
     EXPECT_TRUE(contains(ended.output, "3 attempts in a row ended before they had done anything")) << ended.output;

@@ -43,8 +43,15 @@ add_test(NAME worker_device_training_test.by_node.np4
                  --gtest_filter=*ADeviceThatTheHostCannotTouch*)
 set_tests_properties(worker_device_training_test.by_node.np4 PROPERTIES TIMEOUT 300 LABELS "unit;mpi" PROCESSORS 2
                      ENVIRONMENT "KIBAN_EXPECTED_RANKS=4;KIBAN_RANKS_PER_NODE=2")
-# Two ranks are for each change, the others for changes of devices: ctest -R worker_device_training
-set_tests_properties(worker_device_training_test.np1 worker_device_training_test.np4 worker_device_training_test.by_node.np4
+# Two ranks are for each change, along the axes with one layout; the others for changes of devices: ctest -R worker_device_training
+set_tests_properties(worker_device_training_test.np2 PROPERTIES
+                     ENVIRONMENT "KIBAN_EXPECTED_RANKS=2;GTEST_FILTER=-*ADeviceThatTheHostCannotTouch*/gpt2")
+add_test(NAME worker_device_training_test.gpt2.np2
+         COMMAND ${PROJECT_SOURCE_DIR}/tests/support/mpirun.sh 2 $<TARGET_FILE:worker_device_training_test>
+                 --gtest_filter=*ADeviceThatTheHostCannotTouch*/gpt2)
+set_tests_properties(worker_device_training_test.gpt2.np2 PROPERTIES PROCESSORS 2 ENVIRONMENT "KIBAN_EXPECTED_RANKS=2")
+set_tests_properties(worker_device_training_test.np1 worker_device_training_test.gpt2.np2 worker_device_training_test.np4
+                     worker_device_training_test.by_node.np4
                      PROPERTIES LABELS "unit;mpi;soak" TIMEOUT 900)
 
 kiban_test(worker_bytes_test
