@@ -118,13 +118,8 @@ StagedUnit::StagedUnit(monitoring::File file, std::uint32_t id_bytes, std::uint6
     : file_(std::move(file)), id_bytes_(id_bytes), tokens_(tokens), documents_(documents), result_(std::move(result)) {}
 
 std::optional<StagedUnit> StagedUnit::open(const std::filesystem::path& name) {
-    std::optional<monitoring::File> opened;
-    try {
-        opened.emplace(monitoring::File::open_read(name));
-    } catch (const IoError&) {
-        if (is_there(name)) throw;
-        return std::nullopt;
-    }
+    auto opened = monitoring::File::open_read_if_exists(name);
+    if (!opened) return std::nullopt;
     monitoring::File& file = *opened;
     Footer footer;
     if (file.size() < sizeof(Magic) + sizeof(footer)) refuse(name);

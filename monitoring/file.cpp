@@ -66,6 +66,12 @@ File File::create_private(const path& name) {
     return {open_or_fail(name, O_RDWR | O_CREAT | O_EXCL, 0600, "create"), name};
 }
 File File::open_read(const path& name) { return {open_or_fail(name, O_RDONLY, 0, "read"), name}; }
+std::optional<File> File::open_read_if_exists(const path& name) {
+    const int descriptor = file_system().open(name, O_RDONLY, 0);
+    if (descriptor == -ENOENT) return std::nullopt;
+    check(descriptor, "read", name);
+    return File(descriptor, name);
+}
 File File::open_write(const path& name) { return {open_or_fail(name, O_RDWR, 0, "open for writing"), name}; }
 File File::open_append(const path& name) {
     return {open_or_fail(name, O_RDWR | O_CREAT | O_APPEND, 0644, "open for appending"), name};
@@ -167,12 +173,10 @@ std::string read_text(const path& name) {
 }
 
 std::optional<std::string> read_text_if_exists(const path& name) {
-    const int descriptor = file_system().open(name, O_RDONLY, 0);
-    if (descriptor == -ENOENT) return std::nullopt;
-    check(descriptor, "read", name);
-    const File file(descriptor, name);
-    std::string content(file.size(), '\0');
-    file.read_at(0, std::as_writable_bytes(std::span(content)));
+    const auto file = File::open_read_if_exists(name);
+    if (!file) return std::nullopt;
+    std::string content(file->size(), '\0');
+    file->read_at(0, std::as_writable_bytes(std::span(content)));
     return content;
 }
 

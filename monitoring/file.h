@@ -27,6 +27,7 @@ class File {
     static File create(const path& name);          // must not exist; mode 0644
     static File create_private(const path& name);  // must not exist; mode 0600
     static File open_read(const path& name);
+    static std::optional<File> open_read_if_exists(const path& name);
     static File open_write(const path& name);   // must exist; read and write
     static File open_append(const path& name);  // made when missing
 
@@ -51,7 +52,6 @@ class File {
     const path& name() const { return name_; }
 
   private:
-    friend std::optional<std::string> read_text_if_exists(const path& name);
     File(int descriptor, path name) : descriptor_(descriptor), name_(std::move(name)) {}
 
     int descriptor_ = -1;

@@ -2,12 +2,16 @@
 #include "data/prepare.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <fstream>
 #include <map>
 #include <random>
 #include <set>
+#include <thread>
 
 #include "data/shard.h"
+#include "data/staging.h"
 #include "monitoring/error.h"
 #include "tests/data/files.h"
 #include "tests/data/shuffled.h"
@@ -235,6 +239,28 @@ TEST(Prepare, WhatTheDiskRefusesTheNextCallTriesAnew) {
     EXPECT_TRUE(preparation.finished());
     const Manifest alone = prepare_here(config_of("a.txt"), directory.path(), directory / "alone");
     EXPECT_TRUE(contents(preparation.manifest_file().parent_path()) == contents(alone.directory));
+}
+
+// What is not there when it is looked for is not there, although it comes in the next instant.
+TEST(Prepare, AStagedUnitThatAnotherProcessPublishesMeanwhileIsThereOrNot) {
+    const TempDirectory directory;
+    const std::filesystem::path name = directory / "unit-000000.tokens";
+    StagedUnitWriter writer(directory.path(), 2);
+    writer.publish(name, nlohmann::json{{"unit", 0}});
+    std::atomic<bool> over = false;
+    std::thread other([&] {
+        while (!over) {
+            std::filesystem::rename(name, directory / "away");
+            std::filesystem::rename(directory / "away", name);
+        }
+    });
+    std::array<int, 2> times{};  // absent, there
+    EXPECT_NO_THROW({
+        for (int i = 0; i < 20000 || times[0] == 0 || times[1] == 0; ++i)
+            ++times[StagedUnit::open(name).has_value() ? 1 : 0];
+    });
+    over = true;
+    other.join();
 }
 
 TEST(Prepare, ReportsProgress) {
