@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <bit>
+#include <cerrno>
 #include <cstring>
 #include <deque>
 #include <mutex>
@@ -173,7 +174,7 @@ struct CoordinatorChannel::Impl {
         } else if (envelope->run_id != options.run_id || envelope->attempt != options.attempt) {
             refuse(other_attempt, text_of(frames[0]), "it belongs to another run or attempt");
         } else if (envelope->message.is_null()) {
-            send_frame(*rank, seal(options.run_id, options.attempt, nullptr));
+            answer(*rank);
         } else {
             accept(*rank, envelope->message);
         }
@@ -187,7 +188,7 @@ struct CoordinatorChannel::Impl {
             if (hello != nullptr && hello->rank != rank)
                 throw ConfigError("message 'hello': rank {} from worker {}", hello->rank, rank);
             if (hello != nullptr || std::holds_alternative<Heartbeat>(message)) {
-                send_frame(rank, seal(options.run_id, options.attempt, nullptr));
+                answer(rank);
             }
             const std::lock_guard lock(mutex);
             if (arrivals.empty()) arrived.notify();  // take() empties it, so one wake-up serves all that come before
@@ -212,8 +213,11 @@ struct CoordinatorChannel::Impl {
         for (const auto& [rank, frame] : ready) send_frame(rank, frame);
     }
 
+    // A sign of life. A worker that has left since it asked for one needs none.
+    void answer(int rank) { send_frame(rank, seal(options.run_id, options.attempt, nullptr), /*may_be_gone=*/true); }
+
     // A worker that is not there misses it: membership finds out by its silence.
-    void send_frame(int rank, const std::string& frame) {
+    void send_frame(int rank, const std::string& frame, bool may_be_gone = false) {
         try {
             const std::string id = routing_id_of(rank);
             if (router.send(zmq::buffer(id), zmq::send_flags::sndmore | zmq::send_flags::dontwait)) {
@@ -222,6 +226,7 @@ struct CoordinatorChannel::Impl {
             }
             log_warning("worker {} does not take its messages: one is dropped", rank);
         } catch (const zmq::error_t& error) {
+            if (may_be_gone && error.num() == EHOSTUNREACH) return;
             log_warning("cannot send to worker {}: {}", rank, error.what());
         }
     }
