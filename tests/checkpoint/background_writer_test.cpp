@@ -277,17 +277,13 @@ TEST(BackgroundWriter, ASpreadEndsInTimeAndAtOnceForSomebodyInAHurry) {
     ShardJob job{.step = 7, .index = 0, .slices = words.slices()};
     job.bytes_per_second = 1e12;
     job.spread_seconds = 1e-6;
-    double seconds[2];
     for (int turn = 0; turn < 2; ++turn) {
-        const auto begin = Clock::now();
         writer.begin(job, CopyMode::snapshot);
         if (turn == 1) writer.hurry();
         writer.place(7, turn == 0 ? in_time.path() : hurried.path(), "");
         EXPECT_EQ(answers.next().error, "");
-        seconds[turn] = seconds_since(begin);
-        job.spread_seconds = 1e6;
+        job.spread_seconds = 1e6;  // longer than the answer is waited for
     }
-    EXPECT_LT(seconds[1], 0.2 + 10 * seconds[0]);  // the same work; the spread would take longer than anybody waits
 }
 
 TEST(BackgroundWriter, AnUpdateThatWaitsForCopiesLiftsTheLimit) {

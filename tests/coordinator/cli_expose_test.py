@@ -54,7 +54,7 @@ scrape_configs:
         def value(expression):
             result = (server.ask("query", query=expression) or {}).get("result")
             return float(result[0]["value"][1]) if result else None
-        before = wait_until(lambda: (value('kiban_train_step{run="one"}') or 0) > 60 and value('kiban_train_step{run="one"}'), "the run")
+        before = wait_until(lambda: (value('kiban_train_step{run="one"}') or 0) > 400 and value('kiban_train_step{run="one"}'), "the run")
         first.kill()
         first.wait()
         self.start_run("one")  # begins at step 11 again
@@ -68,7 +68,7 @@ scrape_configs:
             steps = [float(v) for _, v in result[0]["values"]]
             return any(after < before for before, after in zip(steps, steps[1:]))
         wait_until(goes_back, "it goes back where the run did")
-        self.assertEqual(value("kiban_exposed_runs{state='served'}"), 2)
+        wait_until(lambda: value("kiban_exposed_runs{state='served'}") == 2, "both are served")
         expose.send_signal(signal.SIGTERM)
         self.assertEqual(expose.wait(30), 0)
 

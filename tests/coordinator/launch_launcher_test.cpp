@@ -14,10 +14,12 @@
 #include "coordinator/launch/submit.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "tests/support/process.h"
 
 namespace kiban::coordinator {
 namespace {
 
+using testing::eventually;
 using Words = std::vector<std::string>;
 
 StepPlan plan(LauncherKind launcher) {
@@ -161,11 +163,22 @@ class Step : public ::testing::Test {
 
     static int wait_for(StepProcess& step) {
         pollfd item{step.descriptor(), POLLIN, 0};
-        ::poll(&item, 1, 5000);
+        ::poll(&item, 1, 60000);
         return step.exit_code().value_or(-1);
     }
 
-    static void sleep_ms(int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); }
+    // What the program has printed, once that is a line.
+    std::string said() const {
+        std::string text;
+        EXPECT_TRUE(eventually(60, [&] {
+            text = monitoring::read_text_if_exists(dir_ / "launcher.out").value_or("");
+            return text.ends_with('\n');
+        }));
+        return text;
+    }
+    static bool is_gone(int process) {
+        return eventually(60, [process] { return !find_process(process).has_value(); });
+    }
 
     std::filesystem::path dir_;
 };
@@ -205,25 +218,23 @@ TEST_F(Step, DeathBySignalIs128PlusItsNumber) {
 }
 
 TEST_F(Step, StopIsTermFirst) {
-    StepProcess step({"sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done"}, {}, dir_);
-    sleep_ms(300);
-    EXPECT_EQ(step.stop(5), 3);
+    StepProcess step({"sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"}, {}, dir_);
+    said();
+    EXPECT_EQ(step.stop(60), 3);
 }
 
 TEST_F(Step, StopKillsTheWholeGroupWhenTermIsNotHeard) {
-    StepProcess step({"sh", "-c", "trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & echo $!; wait"},
+    StepProcess step({"sh", "-c", "trap '' TERM; sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.1; done' & wait"},
                      {}, dir_);
-    sleep_ms(300);
-    const int grandchild = std::stoi(monitoring::read_text(dir_ / "launcher.out"));
+    const int grandchild = std::stoi(said());
     ASSERT_TRUE(find_process(grandchild).has_value());
     EXPECT_EQ(step.stop(0.3), 137);
-    sleep_ms(200);
-    EXPECT_FALSE(find_process(grandchild).has_value());
+    EXPECT_TRUE(is_gone(grandchild));
 }
 
 TEST_F(Step, WhoWaitsForItsEndIsAskedEachSecondAndANoEndsTheGrace) {
-    StepProcess step({"sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"}, {}, dir_);
-    sleep_ms(300);
+    StepProcess step({"sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"}, {}, dir_);
+    said();
     const auto start = std::chrono::steady_clock::now();
     int asked = 0;
     EXPECT_EQ(step.stop(100, [&asked] { return ++asked < 2; }), 137);
@@ -234,21 +245,18 @@ TEST_F(Step, WhoWaitsForItsEndIsAskedEachSecondAndANoEndsTheGrace) {
 TEST_F(Step, AStoppedProcessIsEndedToo) {
     StepProcess step({"sleep", "100"}, {}, dir_);
     ::kill(step.pid(), SIGSTOP);
-    sleep_ms(50);
-    EXPECT_EQ(step.stop(2), 128 + SIGTERM);
+    EXPECT_EQ(step.stop(60), 128 + SIGTERM);
 }
 
 TEST_F(Step, DiesWithTheProcessThatStartedIt) {
     const pid_t parent = ::fork();
     if (parent == 0) {
         const StepProcess step({"sh", "-c", "echo $$; exec sleep 100"}, {}, dir_);
-        sleep_ms(400);
+        said();
         ::kill(::getpid(), SIGKILL);
     }
     ::waitpid(parent, nullptr, 0);
-    sleep_ms(200);
-    const int child = std::stoi(monitoring::read_text(dir_ / "launcher.out"));
-    EXPECT_FALSE(find_process(child).has_value());
+    EXPECT_TRUE(is_gone(std::stoi(said())));
 }
 
 TEST_F(Step, RunsInItsOwnProcessGroupWithNothingBlocked) {
@@ -264,7 +272,8 @@ TEST_F(Step, RunsInItsOwnProcessGroupWithNothingBlocked) {
 TEST(ProcessId, AZombieAndAnotherNameDoNotCount) {
     const pid_t child = ::fork();
     if (child == 0) ::_exit(0);
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    siginfo_t ended{};
+    ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);  // it stays a zombie
     EXPECT_FALSE(find_process(child).has_value());
     ::waitpid(child, nullptr, 0);
     EXPECT_TRUE(is_alive(this_process()));

@@ -40,8 +40,8 @@ TEST_F(JumpingClock, Row13ADayForwardsAndBackChangesNeitherStepsNorCheckpointsNo
     const std::vector<std::string> often = {"--set", "checkpoint.interval_steps=60"};
     ASSERT_EQ(kiban(pretrain("whole", 2, often)).exit_code, 0);
     set_clock("0");
-    Process::Environment slow = standing_still_before({50, 110, 190});
-    slow["KIBAN_FAULT"] += ";ckpt.fsync=delay2@2;ckpt.fsync=delay2@3";
+    Process::Environment slow = standing_still_before({50, 190});
+    slow["KIBAN_FAULT"] += ";step.data=delay5@110;ckpt.fsync=delay2@2;ckpt.fsync=delay2@3";
     const auto coordinator = start(pretrain("jumped", 2, often), shifted(slow));
     ASSERT_TRUE(wait_for_save_of("jumped", 60, *coordinator));
     const std::string today = time_of("jumped", "training").substr(0, 10);

@@ -108,13 +108,14 @@ TEST_F(CoordinatorDeath, Row02TheWorkersDieWithItAndTheSameCommandGoesOn) {
 
 TEST_F(CoordinatorDeath, Row02AtEveryPointOfACommitEitherTheOldOrTheNewCheckpointGoesOn) {
     ASSERT_EQ(kiban(pretrain("whole", 1)).exit_code, 0);
-    for (const char* point : {"ckpt.manifest", "ckpt.commit_record", "ckpt.rename"}) {
-        const std::string run = fmt::format("dies at {}", point);
-        const Ended first = kiban(pretrain(run, 1), {{"KIBAN_FAULT", fmt::format("{}=kill@4", point)}});
+    // Of the second save: each passes the first two points twice.
+    for (const char* fault : {"ckpt.manifest=kill@4", "ckpt.commit_record=kill@4", "ckpt.rename=kill@2"}) {
+        const std::string run = fmt::format("dies at {}", fault);
+        const Ended first = kiban(pretrain(run, 1), {{"KIBAN_FAULT", fault}});
         EXPECT_EQ(first.exit_code, 137) << first.output;
         const Ended second = kiban(pretrain(run, 1));
         EXPECT_EQ(second.exit_code, 0) << second.output;
-        EXPECT_EQ(csv(run), csv("whole")) << point;
+        EXPECT_EQ(csv(run), csv("whole")) << fault;
     }
 }
 

@@ -29,8 +29,8 @@ class FaultMatrixSoak : public RunTest {
         return {"--set", "train.steps=120",         "--set", "train.eval_interval_steps=57",
                 "--set", "supervise.hang_seconds=5"};
     }
-    // A second before step 50: the checkpoint of step 40 is durable then.
-    static constexpr const char* kIdle = "step.data=delay@50";
+    // Three seconds before step 50: the checkpoint of step 40 is durable then.
+    static constexpr const char* kIdle = "step.data=delay3@50";
     // The second save of a process is that of step 40. Held up for two seconds it is still under way at step 57.
     static std::string faults(const Moment& moment, const char* action) {
         const std::string fault = fmt::format("{}={}@{}", moment.point, action, moment.call);

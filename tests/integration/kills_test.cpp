@@ -23,6 +23,8 @@ class Kills : public RunTest {
                 "--set", "checkpoint.interval_steps=3",
                 "--set", "launch.max_restarts=50"};
     }
+    // Each attempt stands still before its 200th step, so that the run does not end before the kills.
+    static Process::Environment slow() { return {{"KIBAN_FAULT", "step.data=delay4@200"}}; }
 
     void sleep_up_to(double seconds) {
         std::this_thread::sleep_for(
@@ -48,12 +50,12 @@ class Kills : public RunTest {
 TEST_F(Kills, TwentyAtRandomMomentsLeaveTheCurveAsItWouldHaveBeen) {
     ASSERT_EQ(kiban(pretrain("whole", 2, {"--set", fmt::format("train.steps={}", kLastStep)})).exit_code, 0);
     int kills = 0;
-    std::unique_ptr<Process> coordinator = start(pretrain("killed", 2, saving_all_the_time()));
+    std::unique_ptr<Process> coordinator = start(pretrain("killed", 2, saving_all_the_time()), slow());
     while (kills < kKills) {
         kills += kill_one(*coordinator) ? 1 : 0;
         if (!coordinator->ended()) continue;
         ASSERT_LT(last_step("killed"), kLastStep) << "only " << kills << " kills before the run was over";
-        coordinator = start(pretrain("killed", 2, saving_all_the_time()));
+        coordinator = start(pretrain("killed", 2, saving_all_the_time()), slow());
     }
     int code = coordinator->wait(kLongPatienceSeconds);
     if (code == 137) {

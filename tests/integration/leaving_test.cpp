@@ -44,7 +44,7 @@ TEST_F(Leaving, ForTheThirdTimeWithoutAnythingDurableIsNotPutBackIntoTheQueueAnd
     const std::size_t before = journaled("run", "attempt_started");
     for (std::size_t i = 1; i <= 3; ++i) {
         EXPECT_EQ(journaled("run", "not_requeued"), 0U) << i;
-        const auto run = start(pretrain("run", 1));
+        const auto run = start(pretrain("run", 1), {{"KIBAN_FAULT", "journal.sync=delay@2"}});  // of attempt_started
         ASSERT_TRUE(eventually(kPatienceSeconds, [&] {
             return journaled("run", "attempt_started") == before + i || run->ended();
         })) << run->output();

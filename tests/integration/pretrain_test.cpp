@@ -150,7 +150,7 @@ class SignalledRun : public Pretrain {
         ASSERT_EQ(kiban(pretrain("whole", 2)).exit_code, 0);
         const std::string run = fmt::format("stopped-{}", signal);
         const auto first = start(pretrain(run, 2, {"--set", "checkpoint.interval_steps=0"}),
-                                 {{"KIBAN_FAULT", "ckpt.rename=delay1@2;step.data=delay2@60"}});
+                                 {{"KIBAN_FAULT", "ckpt.rename=delay1@2;step.data=delay3@60"}});
         ASSERT_TRUE(wait_for_step(run, 50, *first));
         first->send(signal);
         const std::string taken = fmt::format("signal {}: saving at the next step", ::sigabbrev_np(signal));

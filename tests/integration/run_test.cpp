@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "coordinator/launch/process_id.h"
 #include "coordinator/run/journal.h"
 #include "coordinator/run/reading_mark.h"
 #include "coordinator/run/run_directory.h"
@@ -116,7 +117,7 @@ bool RunTest::wait_for_step(const std::string& run, std::uint64_t step, Process&
 
 Process::Environment RunTest::standing_still_before(const std::vector<int>& steps) {
     std::string faults;
-    for (const int step : steps) faults += fmt::format("{}step.data=delay2@{}", faults.empty() ? "" : ";", step);
+    for (const int step : steps) faults += fmt::format("{}step.data=delay3@{}", faults.empty() ? "" : ";", step);
     return {{"KIBAN_FAULT", faults}};
 }
 
@@ -125,7 +126,8 @@ int RunTest::worker_process(const std::string& run, int rank) const {
     if (!now || (now->state != "training" && now->state != "saving")) return 0;
     const auto found = std::find_if(now->workers.begin(), now->workers.end(),
                                     [rank](const auto& worker) { return worker.rank == rank; });
-    return found == now->workers.end() ? 0 : found->pid;
+    const bool there = found != now->workers.end() && coordinator::find_process(found->pid, "kiban-worker");
+    return there ? found->pid : 0;  // just after an attempt the status still names it
 }
 
 int RunTest::launcher_of(int coordinator) {

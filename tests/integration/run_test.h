@@ -47,8 +47,8 @@ class RunTest : public ::testing::Test {
     std::optional<coordinator::RunStatus> status(const std::string& run) const;
     /// Waits until the run has done `step`; fails the test when the coordinator ends before. False then.
     bool wait_for_step(const std::string& run, std::uint64_t step, Process& coordinator) const;
-    /// Faults for start(): before these steps, counted from where each attempt begins, its workers stand still for two
-    /// seconds. So what a test does to a run meets it there, however fast the machine is.
+    /// Faults for start(): before these steps, counted from where each attempt begins, its workers stand still for
+    /// three seconds. So what a test does to a run meets it there, however fast the machine is.
     static Process::Environment standing_still_before(const std::vector<int>& steps);
     /// The process of worker `rank` of the attempt under way; 0 when there is none.
     int worker_process(const std::string& run, int rank) const;

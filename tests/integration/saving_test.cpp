@@ -73,7 +73,9 @@ TEST_F(SavingBeside, AStopDuringAWriteSavesBothAndAWorkerKilledDuringOneLeavesTh
     const auto killed = start(long_run("killed", slow_disk()));
     wait_until_queued("killed", *killed);
     if (HasFatalFailure()) return;
-    ASSERT_EQ(::kill(worker_process("killed", 0), SIGKILL), 0);
+    const int worker = worker_process("killed", 0);
+    ASSERT_NE(worker, 0);
+    ASSERT_EQ(::kill(worker, SIGKILL), 0);
     EXPECT_EQ(killed->wait(kPatienceSeconds), 0) << killed->output();
     ASSERT_EQ(entries("killed", "training").size(), 2u);
     EXPECT_EQ(entries("killed", "training")[1].at("from_step"), 0u);

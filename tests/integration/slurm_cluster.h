@@ -30,7 +30,7 @@ class SlurmCluster : public RunTest {
     Ended cluster(const std::string& command) {
         return command_of(
             {KIBAN_SOURCE_DIR "/slurm/test_cluster.sh", (dir_ / "slurm").string(), command, fmt::format("{}", nodes_)},
-            {{"SLURM_BASE_PORT", std::to_string(17000 + ::getpid() % 1000 * 20)}});
+            {{"SLURM_BASE_PORT", std::to_string(17000 + ::getpid() % 700 * 20)}});
     }
     Process::Environment environment() const {
         return {{"SLURM_CONF", (dir_ / "slurm/etc/slurm.conf").string()}, {"KIBAN", KIBAN_BIN_DIR "/kiban"}};

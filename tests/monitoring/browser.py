@@ -71,6 +71,12 @@ class Browser:
                 return answer["result"]
             self.happened.append(answer)
 
+    def happens(self, method):
+        """Waits until the browser has told of it."""
+        end = time.monotonic() + PATIENCE
+        while all(message.get("method") != method for message in self.happened):
+            self.happened.append(self.receive(end))
+
     def screen(self, width, height, dark, phone=False):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])

@@ -308,21 +308,22 @@ TEST(Curve, AnIndependentReaderOfTheFormatSeesTheSame) {
 }
 
 TEST(Curve, CanBeReadWhileAnotherProcessAppends) {
-    const TempDirectory directory;
     constexpr std::uint64_t kRows = 3000;
-    Process child({KIBAN_MONITORING_CHILD, "append-rows", directory / "curve", std::to_string(kRows)}, {},
-                  directory / "output");
-    std::uint64_t seen = 0;
     std::uint64_t partial_reads = 0;
-    while (seen < kRows) {
-        const Curve curve = read_curve(directory / "curve");
-        ASSERT_GE(curve.rows.size(), seen);
-        seen = curve.rows.size();
-        ASSERT_EQ(seen == 0 ? 0 : curve.rows.back().step, seen);
-        if (seen > 0 && seen < kRows) ++partial_reads;
+    for (int turn = 0; partial_reads == 0 && turn < 5; ++turn) {
+        const TempDirectory directory;
+        Process child({KIBAN_MONITORING_CHILD, "append-rows", directory / "curve", std::to_string(kRows)}, {},
+                      directory / "output");
+        for (std::uint64_t seen = 0; seen < kRows;) {
+            const Curve curve = read_curve(directory / "curve");
+            ASSERT_GE(curve.rows.size(), seen);
+            seen = curve.rows.size();
+            ASSERT_EQ(seen == 0 ? 0 : curve.rows.back().step, seen);
+            if (seen > 0 && seen < kRows) ++partial_reads;
+        }
+        EXPECT_EQ(child.wait().exit_code, 0);
     }
     EXPECT_GT(partial_reads, 0u) << "the reader never met the writer at work";
-    EXPECT_EQ(child.wait().exit_code, 0);
 }
 
 TEST(Curve, AWriterThatIsKilledLosesNoRowThatItAppended) {

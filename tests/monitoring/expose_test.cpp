@@ -179,7 +179,7 @@ TEST_F(Expose, OfTwoRunsWithOneNameTheOneRenewedLastIsServed) {
 }
 
 TEST_F(Expose, OfTwoLiveRunsWithOneNameTheFirstIsServedUntilItIsSilent) {
-    constexpr double kSilent = 2;
+    constexpr double kSilent = 4;
     write("b", "one", 100);
     start_log({.who = "service", .file = root_ / "log", .to_stderr = false});
     const ExposedRuns exposed({root_.path()}, kSilent);

@@ -131,7 +131,7 @@ TEST(MetricsServer, EndsAtOnceAndGivesThePortBack) {
         EXPECT_NE(http_get(port, "/metrics"), "");
         start = std::chrono::steady_clock::now();
     }
-    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1))
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(1800))
         << "a run that is done must not linger";
     EXPECT_EQ(http_get(port, "/metrics"), "");
     const MetricsServer again(metrics, fmt::format("127.0.0.1:{}", port));

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 from browser import Browser
@@ -207,8 +206,9 @@ class Report(unittest.TestCase):
         self.browser.call("Emulation.setScriptExecutionDisabled", value=True)
         try:
             self.browser.screen(*DESK, False)
+            self.browser.happened.clear()
             self.browser.call("Page.navigate", url="file://" + os.path.join(self.directory, "one.html"))
-            time.sleep(1)  # it has no way to say that it is there
+            self.browser.happens("Page.loadEventFired")  # its own scripts cannot say that it is there
             self.browser.picture(os.path.join(self.shots, "without-script.png"))
         finally:
             self.browser.call("Emulation.setScriptExecutionDisabled", value=False)

@@ -111,7 +111,7 @@ TEST_F(WorkerProcess, WithoutACoordinatorItAsksToBeStartedAgain) {
 
 TEST_F(WorkerProcess, WhenTheCoordinatorIsLostItStopsAndWritesNothingMore) {
     prepare_small_corpus(directory_);
-    auto channel = coordinator(1, 2);
+    auto channel = coordinator(1, 6);
     Process worker(step_of_one(), output(), environment(1));
     serve(*channel, small_job(directory_, 1, {"train.steps=1000000", "train.eval_interval_steps=0"}),
           [](const Arrival& arrival) {
