@@ -55,6 +55,7 @@ RepairResult repair_checkpoints(const fs::path& run_dir, bool drop) {
     RepairResult result;
     for (const CheckpointInfo& info : all_checkpoints(run_dir)) {
         VerifyResult verified = verify_checkpoint(info.directory);
+        if (!monitoring::anything_at(info.directory)) continue;  // removed meanwhile, by a live run
         if (verified.unreadable) {
             result.unreadable.push_back({info, std::move(verified.faults), {}});
         } else if (!verified.faults.empty() && !is_of_newer_format(info.directory)) {

@@ -5,6 +5,7 @@
 
 #include "checkpoint/commit.h"
 #include "checkpoint/run_layout.h"
+#include "monitoring/error.h"
 #include "monitoring/file.h"
 #include "monitoring/log.h"
 
@@ -199,8 +200,13 @@ std::vector<std::string> pinned_checkpoints(const fs::path& run_dir) {
 void sweep_staging(const fs::path& run_dir) {
     const fs::path checkpoints = checkpoints_of(run_dir);
     sweep(checkpoints, staging_of(run_dir));
-    for (const std::string& name : directories_in(trash_of(checkpoints)))
-        monitoring::remove_tree(trash_of(checkpoints) / name);
+    for (const std::string& name : directories_in(trash_of(checkpoints))) {
+        try {
+            monitoring::remove_tree(trash_of(checkpoints) / name);
+        } catch (const IoError& error) {  // on NFS somebody may have a file of it open; no attempt fails of that
+            monitoring::log_warning("what was thrown away stays for now: {}", error.what());
+        }
+    }
 }
 
 }  // namespace kiban::checkpoint

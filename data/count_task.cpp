@@ -14,6 +14,7 @@
 #include "data/staging.h"
 #include "data/tasks.h"
 #include "monitoring/error.h"
+#include "monitoring/file.h"
 
 namespace kiban::data {
 namespace {
@@ -166,7 +167,7 @@ json unless_superseded(const json& task, const Work& work) {
     try {
         return work(task, corpus);
     } catch (const IoError&) {
-        if (!std::filesystem::exists(published_manifest(corpus))) throw;
+        if (!monitoring::anything_at(published_manifest(corpus))) throw;
         return {{"superseded", true}};
     }
 }

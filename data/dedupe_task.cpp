@@ -10,6 +10,7 @@
 #include "data/tasks.h"
 #include "data/units.h"
 #include "monitoring/error.h"
+#include "monitoring/file.h"
 
 namespace kiban::data {
 namespace {
@@ -156,7 +157,7 @@ json run_dedupe(const json& task) {
         return dedupe(task, corpus);
     } catch (const IoError&) {
         // Another process may have finished the corpus and removed the staging directory under our feet.
-        if (!std::filesystem::exists(published_manifest(corpus))) throw;
+        if (!monitoring::anything_at(published_manifest(corpus))) throw;
         return {{"range", task.at("range")}, {"superseded", true}};
     }
 }

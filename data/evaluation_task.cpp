@@ -9,6 +9,7 @@
 #include "data/tasks.h"
 #include "data/units.h"
 #include "monitoring/error.h"
+#include "monitoring/file.h"
 
 namespace kiban::data {
 namespace {
@@ -52,7 +53,7 @@ json result_of(const NgramSet& set) {
 
 json read_evaluation(const json& task, const std::filesystem::path& corpus) {
     const std::filesystem::path name = evaluation_file(corpus);
-    if (std::filesystem::exists(name)) return result_of(NgramSet::load(name));
+    if (monitoring::anything_at(name)) return result_of(NgramSet::load(name));
     monitoring::make_directories(staging_directory(corpus));
     // As the documents to train on are cleaned, so that the same text is the same here; but none is left out.
     CleanConfig clean = clean_config_from_json(task.at("clean"));
@@ -82,7 +83,7 @@ json run_evaluation(const json& task) {
         return read_evaluation(task, corpus);
     } catch (const IoError&) {
         // Another process may have finished the corpus and removed the staging directory under our feet.
-        if (!std::filesystem::exists(published_manifest(corpus))) throw;
+        if (!monitoring::anything_at(published_manifest(corpus))) throw;
         return {{"evaluation", true}, {"superseded", true}};
     }
 }

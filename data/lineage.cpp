@@ -43,14 +43,15 @@ std::string text_of(const json& line, const char* key) {
 }
 
 struct Record {
+    std::string text;
     std::vector<json> lines;
     std::string last_sum;  // of the last line's text; of nothing when there is none
 };
 
 Record read_record(const Manifest& corpus, const std::string& digest) {
-    Record record{.lines = {}, .last_sum = sha256("")};
     const fs::path name = corpus.directory / kFile;
-    std::istringstream text(monitoring::read_text_if_exists(name).value_or(""));
+    Record record{.text = monitoring::read_text_if_exists(name).value_or(""), .lines = {}, .last_sum = sha256("")};
+    std::istringstream text(record.text);
     for (std::string line; std::getline(text, line);) {
         const json entry = json::parse(line, nullptr, /*allow_exceptions=*/false);
         const bool whole = entry.is_object() && text_of(entry, "sha256") == sum_of(entry) && entry.dump() == line &&
@@ -78,7 +79,7 @@ void add_ancestors(const Manifest& corpus, const std::string& digest, std::set<s
     for (const json& line : read_record(corpus, digest).lines) {
         Ancestor& parent = ancestors.emplace_back(ancestor_of(line));
         const fs::path file = corpus.directory / parent.directory / "manifest.json";
-        if (!fs::exists(file)) continue;
+        if (!monitoring::anything_at(file)) continue;
         Manifest manifest = Manifest::load(file);
         if (const std::string found = manifest.digest(); found != parent.digest) {
             throw DataError(
@@ -102,19 +103,24 @@ void record_parent(const Manifest& corpus, const Manifest& parent) {
     const std::string digest = corpus.digest();
     const std::string parent_digest = parent.digest();
     if (digest == parent_digest) return;
-    const Record record = read_record(corpus, digest);
-    for (const json& line : record.lines) {
-        if (text_of(line, "parent") == parent_digest) return;
+    const std::string relation = begins_with_sources_of(corpus, parent) ? "appended" : "prepared again";
+    const std::string directory =
+        fs::absolute(parent.directory).lexically_proximate(fs::absolute(corpus.directory)).string();
+    // Another run may add its own parent at the same time: what is added follows what was read, and is looked for.
+    for (int tries = 0; tries < 10; ++tries) {
+        const Record record = read_record(corpus, digest);
+        const bool is_there = std::ranges::any_of(
+            record.lines, [&](const json& line) { return text_of(line, "parent") == parent_digest; });
+        if (is_there) return;
+        json line = {{"manifest", digest},
+                     {"parent", parent_digest},
+                     {"directory", directory},
+                     {"relation", relation},
+                     {"previous", record.last_sum}};
+        line["sha256"] = sum_of(line);
+        monitoring::publish(corpus.directory / kFile, record.text + line.dump() + "\n");
     }
-    json line = {
-        {"manifest", digest},
-        {"parent", parent_digest},
-        {"directory", fs::absolute(parent.directory).lexically_proximate(fs::absolute(corpus.directory)).string()},
-        {"relation", begins_with_sources_of(corpus, parent) ? "appended" : "prepared again"},
-        {"previous", record.last_sum}};
-    line["sha256"] = sum_of(line);
-    const fs::path name = corpus.directory / kFile;
-    monitoring::publish(name, monitoring::read_text_if_exists(name).value_or("") + line.dump() + "\n");
+    throw IoError("cannot add to '{}': other runs replace it again and again", (corpus.directory / kFile).string());
 }
 
 std::vector<Ancestor> check_lineage(const Manifest& corpus) {

@@ -219,8 +219,7 @@ Tokenizer Manifest::load_tokenizer() const {
 std::string Manifest::digest() const { return sha256(to_json()); }
 
 Manifest Manifest::load(const std::filesystem::path& manifest_file) {
-    std::error_code error;
-    if (!std::filesystem::exists(manifest_file, error)) {
+    if (!monitoring::anything_at(manifest_file)) {
         throw DataError("cannot read corpus manifest '{}': it does not exist; prepare the corpus first",
                         manifest_file.string());
     }

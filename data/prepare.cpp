@@ -102,7 +102,7 @@ struct Preparation::Impl {
 
     /// A tokenizer that was given is kept beside the corpus: its file may go away or change.
     void keep_tokenizer() {
-        if (given_tokenizer.empty() || std::filesystem::exists(tokenizer_file(directory, config.tokenizer))) return;
+        if (given_tokenizer.empty() || monitoring::anything_at(tokenizer_file(directory, config.tokenizer))) return;
         monitoring::make_directories(staging_directory(directory));
         publish_through(staging_directory(directory), tokenizer_file(directory, config.tokenizer), given_tokenizer,
                         "data.tokenizer");
@@ -110,8 +110,7 @@ struct Preparation::Impl {
 
     /// Another process, or an earlier one, may have finished this corpus.
     bool adopt_published() {
-        std::error_code ignored;
-        if (finished || !std::filesystem::exists(published_manifest(directory), ignored)) return finished;
+        if (finished || !monitoring::anything_at(published_manifest(directory))) return finished;
         const Manifest manifest = Manifest::load(published_manifest(directory));
         published_tokens = 0;
         published_documents = 0;
@@ -194,7 +193,7 @@ struct Preparation::Impl {
                                    const auto shard = task.at("shard").get<std::uint64_t>();
                                    const auto result =
                                        monitoring::read_text_if_exists(shard_result_file(directory, shard));
-                                   if (!result || !std::filesystem::exists(directory / shard_name(shard))) {
+                                   if (!result || !monitoring::anything_at(directory / shard_name(shard))) {
                                        return std::nullopt;
                                    }
                                    return json::parse(*result);
@@ -239,7 +238,7 @@ struct Preparation::Impl {
         switch (wave) {
             case Wave::evaluate: return !evaluation.empty();
             case Wave::count:
-                return !tokenizer && !std::filesystem::exists(tokenizer_file(directory, config.tokenizer));
+                return !tokenizer && !monitoring::anything_at(tokenizer_file(directory, config.tokenizer));
             case Wave::train: return trains;
             case Wave::deduplicate: return config.clean.deduplicate != "none";
             case Wave::link:

@@ -9,6 +9,7 @@
 #include "data/tasks.h"
 #include "data/units.h"
 #include "monitoring/error.h"
+#include "monitoring/file.h"
 
 namespace kiban::data {
 namespace {
@@ -160,12 +161,12 @@ nlohmann::json gather(const std::filesystem::path& corpus, const nlohmann::json&
 
 nlohmann::json make_shard(const std::filesystem::path& corpus, const nlohmann::json& task) {
     const std::filesystem::path file = corpus / shard_name(task.at("shard").get<std::uint64_t>());
-    if (std::filesystem::exists(file)) return result_of_published(file, task);
+    if (monitoring::anything_at(file)) return result_of_published(file, task);
     try {
         return gather(corpus, task);
     } catch (const IoError&) {
         // Another process may have finished the corpus and removed what was staged; then the shard is there.
-        if (!std::filesystem::exists(file)) throw;
+        if (!monitoring::anything_at(file)) throw;
         return result_of_published(file, task);
     }
 }
@@ -187,7 +188,7 @@ nlohmann::json run_shard(const nlohmann::json& task) {
         publish_through(staging_directory(corpus), shard_result_file(corpus, shard), result.dump(),
                         "data.shard_result");
     } catch (const IoError&) {
-        if (!std::filesystem::exists(published_manifest(corpus))) throw;  // otherwise nobody needs it any more
+        if (!monitoring::anything_at(published_manifest(corpus))) throw;  // otherwise nobody needs it any more
     }
     return result;
 }

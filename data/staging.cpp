@@ -9,6 +9,7 @@
 #include <random>
 
 #include "monitoring/error.h"
+#include "monitoring/file.h"
 
 namespace kiban::data {
 namespace {
@@ -33,10 +34,7 @@ std::uint64_t documents_offset(std::uint64_t tokens, std::uint32_t id_bytes) {
     return (sizeof(Magic) + tokens * id_bytes + 7) / 8 * 8;
 }
 
-bool is_there(const std::filesystem::path& name) {
-    std::error_code ignored;
-    return std::filesystem::exists(name, ignored);
-}
+bool is_there(const std::filesystem::path& name) { return monitoring::anything_at(name); }
 
 std::uint64_t random_bits() {
     std::random_device device;

@@ -11,6 +11,7 @@
 #include "data/tasks.h"
 #include "data/token_ids.h"
 #include "monitoring/error.h"
+#include "monitoring/file.h"
 #include "monitoring/log.h"
 
 namespace kiban::data {
@@ -189,7 +190,7 @@ json run_tokenize(const json& task) {
         return tokenize(task, corpus);
     } catch (const IoError&) {
         // Another process may have finished the corpus and removed the staging directory under our feet.
-        if (!std::filesystem::exists(published_manifest(corpus))) throw;
+        if (!monitoring::anything_at(published_manifest(corpus))) throw;
         return {{"unit", task.at("unit")}, {"superseded", true}};
     }
 }

@@ -26,9 +26,20 @@ FileKind kind_of(mode_t mode) {
     return S_ISDIR(mode) ? FileKind::directory : FileKind::other;
 }
 
+// On NFS a name that was looked for once and not found is believed to be absent for up to a minute, whatever other
+// machines make in the meantime. Opening its directory has the server asked anew (close-to-open, nfs(5)).
+bool may_be_there_now(const std::filesystem::path& name) {
+    const std::filesystem::path directory = name.has_parent_path() ? name.parent_path() : ".";
+    const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor >= 0) ::close(descriptor);
+    return descriptor >= 0;
+}
+
 class SystemFiles : public FileSystem {
   public:
     int open(const path& name, int flags, unsigned mode) override {
+        const int result = checked(::open(name.c_str(), flags | O_CLOEXEC, mode));
+        if (result != -ENOENT || !may_be_there_now(name)) return result;
         return checked(::open(name.c_str(), flags | O_CLOEXEC, mode));
     }
     std::int64_t write(int descriptor, std::span<const std::byte> bytes) override {
@@ -84,10 +95,14 @@ class SystemFiles : public FileSystem {
     }
     int status(const path& name, bool follow_links, FileStatus& status) override {
         struct stat found {};
-        const int result = follow_links ? ::stat(name.c_str(), &found) : ::lstat(name.c_str(), &found);
+        const auto look = [&] {
+            return checked(follow_links ? ::stat(name.c_str(), &found) : ::lstat(name.c_str(), &found));
+        };
+        int result = look();
+        if (result == -ENOENT && may_be_there_now(name)) result = look();
         if (result != 0) {
             status = {};
-            return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+            return result == -ENOENT || result == -ENOTDIR ? 0 : result;
         }
         status = {kind_of(found.st_mode), static_cast<std::uint64_t>(found.st_size)};
         return 0;

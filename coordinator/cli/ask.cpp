@@ -81,6 +81,9 @@ Answer wait_for_answer(const RunDirectory& directory, Listener& listener, const 
         if (auto answer = take_answer(directory.root(), id)) return *answer;  // its last act
         if (!too_long && lives) continue;
         const bool withdrawn = withdraw_request(directory.root(), id);
+        if (!withdrawn) {  // it may have answered in this instant
+            if (auto answer = take_answer(directory.root(), id)) return *answer;
+        }
         if (!lives) refuse_unheard(verb, options, "its coordinator is gone without an answer");
         throw ConfigError(
             "no answer to '{}' in {:.0f} s; {}", verb, options.timeout_seconds,

@@ -100,9 +100,14 @@ std::string name_of(const RunDirectory& directory) {
 
 RunView view_run(const RunDirectory& directory) {
     RunView view;
-    const auto written = read_status(directory.status());
+    auto written = read_status(directory.status());
     if (written) view.status = *written;
     view.life = life_of(directory, view.status.state);
+    if (view.life == Life::dead) {  // unless it has said its last word since
+        written = read_status(directory.status());
+        if (written) view.status = *written;
+        view.life = life_of(directory, view.status.state);
+    }
     if (written) view.silence_seconds = std::max(0.0, now_seconds() - written->wall_time);
     if (!written) {
         view.status.run = name_of(directory);

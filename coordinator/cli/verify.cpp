@@ -10,7 +10,9 @@
 #include <memory>
 
 #include "checkpoint/commit.h"
+#include "checkpoint/manifest.h"
 #include "checkpoint/reader.h"
+#include "checkpoint/run_layout.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/named_run.h"
 #include "coordinator/cli/readable.h"
@@ -18,6 +20,7 @@
 #include "data/manifest.h"
 #include "monitoring/curve.h"
 #include "monitoring/error.h"
+#include "monitoring/file.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -79,19 +82,18 @@ std::string marks_of(const RunDirectory& directory, const std::string& name) {
 void note_rejected(Findings& findings, const RunDirectory& directory,
                    const std::vector<checkpoint::CheckpointInfo>& listed) {
     const fs::path root = directory.root() / "ckpt";
-    if (!fs::is_directory(root)) return;
-    std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(root)) {
-        const bool is_listed = std::any_of(listed.begin(), listed.end(), [&](const auto& info) {
-            return info.directory.filename() == entry.path().filename();
-        });
-        if (entry.is_directory() && !is_listed && !entry.path().filename().string().starts_with(".")) {
-            names.push_back(entry.path().filename().string());
-        }
+    if (!monitoring::directory_at(root)) return;
+    const std::vector<std::string> rejected = checkpoint::rejected_names(directory.root());
+    for (const std::string& name : monitoring::names_in(root)) {
+        const bool is_listed =
+            std::ranges::any_of(listed, [&](const auto& info) { return info.directory.filename() == name; });
+        if (is_listed || name.starts_with(".") || !monitoring::directory_at(root / name)) continue;
+        const bool is_new =
+            checkpoint::CheckpointName::parse(name) && std::ranges::find(rejected, name) == rejected.end();
+        findings.note("ckpt/" + name, is_new ? "committed meanwhile, by a live run: not read"
+                                             : "not used: rejected (ckpt/rejected.jsonl says why), or no checkpoint's "
+                                               "name");
     }
-    std::sort(names.begin(), names.end());
-    for (const std::string& name : names)
-        findings.note("ckpt/" + name, "not used: rejected (ckpt/rejected.jsonl says why), or no checkpoint's name");
 }
 
 void verify_corpus(Findings& findings, const fs::path& manifest_file, const std::string& expected_digest) {

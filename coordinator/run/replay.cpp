@@ -86,10 +86,17 @@ std::size_t rows_up_to(const std::vector<CurveRow>& rows, std::uint64_t step) {
     return count;
 }
 
-// Imported weights belong to no world and run file: there is no resume of them to verify.
-bool is_unbound(const std::filesystem::path& directory) {
-    const checkpoint::CheckpointReader reader(directory);
-    return checkpoint::is_unbound(checkpoint::run_state_from_json(reader.state()));
+// Imported weights belong to no world and run file: there is no resume of them to verify. Nor of what retention has
+// taken away in this instant.
+bool has_a_resume(const std::filesystem::path& directory) {
+    try {
+        if (checkpoint::quick_fault(directory)) return false;
+        const checkpoint::CheckpointReader reader(directory);
+        return !checkpoint::is_unbound(checkpoint::run_state_from_json(reader.state()));
+    } catch (const Error&) {
+        if (monitoring::anything_at(directory)) throw;
+        return false;
+    }
 }
 
 checkpoint::CheckpointInfo chosen_checkpoint(const std::filesystem::path& run_dir, const std::vector<CurveRow>& rows,
@@ -97,7 +104,7 @@ checkpoint::CheckpointInfo chosen_checkpoint(const std::filesystem::path& run_di
     std::vector<checkpoint::CheckpointInfo> good;
     std::vector<std::uint64_t> at;
     for (const auto& candidate : checkpoint::list_checkpoints(run_dir)) {
-        if (checkpoint::quick_fault(candidate.directory) || is_unbound(candidate.directory)) continue;
+        if (!has_a_resume(candidate.directory)) continue;
         good.push_back(candidate);
         at.push_back(candidate.step);
     }

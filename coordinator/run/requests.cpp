@@ -174,8 +174,10 @@ std::vector<Request> RequestBox::take(std::string_view verb) {
 
 std::optional<Request> RequestBox::read(const fs::path& file, const std::string& id) {
     try {
-        if (!fs::is_regular_file(fs::symlink_status(file))) throw ConfigError("request '{}' is not a file", id);
-        if (fs::file_size(file) > kMaxBytes) throw ConfigError("request '{}' has more than {} bytes", id, kMaxBytes);
+        const monitoring::FileStatus status = monitoring::link_status_of(file);
+        if (status.kind == monitoring::FileKind::none) return std::nullopt;  // withdrawn
+        if (status.kind != monitoring::FileKind::regular) throw ConfigError("request '{}' is not a file", id);
+        if (status.bytes > kMaxBytes) throw ConfigError("request '{}' has more than {} bytes", id, kMaxBytes);
         const auto text = monitoring::read_text_if_exists(file);
         if (!text) return std::nullopt;  // withdrawn
         const json content = json::parse(*text, nullptr, /*allow_exceptions=*/false);

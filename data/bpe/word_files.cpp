@@ -229,8 +229,7 @@ void UnitWords::publish(const std::filesystem::path& name, const nlohmann::json&
 }
 
 std::optional<nlohmann::json> word_counts_result(const std::filesystem::path& name) {
-    std::error_code ignored;
-    if (!std::filesystem::exists(name, ignored)) return std::nullopt;
+    if (!monitoring::anything_at(name)) return std::nullopt;
     return CountReader(name).result();
 }
 

@@ -245,6 +245,10 @@ TEST_F(Step, WhoWaitsForItsEndIsAskedEachSecondAndANoEndsTheGrace) {
 TEST_F(Step, AStoppedProcessIsEndedToo) {
     StepProcess step({"sleep", "100"}, {}, dir_);
     ::kill(step.pid(), SIGSTOP);
+    ASSERT_TRUE(eventually(60, [&] {
+        const auto process = find_process(step.pid());
+        return process && process_state(*process) == "stopped";
+    }));
     EXPECT_EQ(step.stop(60), 128 + SIGTERM);
 }
 

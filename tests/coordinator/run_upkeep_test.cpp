@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <limits>
 #include <span>
 #include <thread>
 
+#include "checkpoint/commit.h"
 #include "coordinator/run/lease.h"
 #include "coordinator/run/upkeep.h"
 #include "monitoring/crc32c.h"
@@ -190,6 +192,25 @@ TEST_F(UpkeepOfARun, RejectsAndTellsWhatTheScrubFinds) {
     const std::string metrics = board_.metrics().text();
     EXPECT_NE(metrics.find("kiban_checkpoint_rejects_total{run=\"r\",cause=\"scrub\"} 1"), std::string::npos)
         << metrics;
+}
+
+// As NFS does while somebody has a file of it open.
+TEST(Trash, WhatCannotBeDeletedYetEndsNoAttempt) {
+    struct Busy : testing::ModelFileSystem {
+        int unlink(const path& name) override { return is_busy ? -EBUSY : ModelFileSystem::unlink(name); }
+        bool is_busy = true;
+    } files;
+    const monitoring::FileSystemInUse in_use(files);
+    const std::filesystem::path trash = "/run/ckpt/.trash";
+    for (const char* name : {"first.1", "second.2"}) {
+        monitoring::make_directories(trash / name);
+        monitoring::File::create(trash / name / "shard-00000.h5").close();
+    }
+    EXPECT_NO_THROW(checkpoint::sweep_staging("/run"));
+    EXPECT_EQ(monitoring::names_in(trash).size(), 2U);
+    files.is_busy = false;
+    checkpoint::sweep_staging("/run");
+    EXPECT_EQ(monitoring::names_in(trash).size(), 0U);
 }
 
 TEST(LeaseOnAForgettingDisk, AnEpochThatWasTakenIsNeverTakenAgain) {

@@ -19,9 +19,8 @@ class Kills : public RunTest {
     static constexpr double kLongPatienceSeconds = 900;
 
     static std::vector<std::string> saving_all_the_time() {
-        return {"--set", fmt::format("train.steps={}", kLastStep),
-                "--set", "checkpoint.interval_steps=3",
-                "--set", "launch.max_restarts=50"};
+        return {"--set", fmt::format("train.steps={}", kLastStep), "--set", "checkpoint.interval_steps=3",
+                "--set", "checkpoint.max_mib_per_second=0.3",      "--set", "launch.max_restarts=50"};
     }
     // Each attempt stands still before its 200th step, so that the run does not end before the kills.
     static Process::Environment slow() { return {{"KIBAN_FAULT", "step.data=delay4@200"}}; }
