@@ -147,7 +147,7 @@ TEST_F(BadInput, CheckpointsThatAreAllBadAreNotTakenForANewRun) {
     EXPECT_EQ(last_step("run"), 50u);
 }
 
-TEST_F(BadInput, ADamagedNewestCheckpointFallsBackToTheOneBefore) {
+TEST_F(BadInputSoak, ADamagedNewestCheckpointFallsBackToTheOneBefore) {
     ASSERT_EQ(kiban(pretrain("whole", 1)).exit_code, 0);
     ASSERT_EQ(kiban(pretrain("run", 1, {"--set", "train.steps=100", "--set", "train.schedule.name=constant"}),
                     standing_still_before({70}))  // that of step 80 is not skipped

@@ -247,7 +247,10 @@ TEST_F(Pretrain, AStrangerWithoutTheKeyCanNeitherJoinNorListen) {
     EXPECT_TRUE(contains(run->output(), "it does not hold this attempt's key")) << run->output();
 }
 
-TEST_F(Pretrain, ARealPrometheusScrapesALiveRun) {
+class PretrainSoak : public Pretrain {};
+
+// In the suite scraped_run.py asks more of one.
+TEST_F(PretrainSoak, ARealPrometheusScrapesALiveRun) {
     const auto run = start(pretrain("run", 2, {"--set", "train.steps=100000"}));
     ASSERT_TRUE(wait_for_step("run", 5, *run));
     const std::string address = status("run")->metrics;  // http://127.0.0.1:PORT/metrics
