@@ -23,8 +23,9 @@ struct RepairResult {
 
 /// Re-reads every byte of all checkpoints, rejected ones too. With `drop`, damaged ones are rejected and moved to
 /// RUN/ckpt/.damaged/, where nothing deletes them - unless no sound one would remain: then none is moved, since the
-/// damaged ones are all there is to save something from. Sound ones are never touched. Only the owner of the run, or
-/// when it has none, may drop. NewerFormatError of a checkpoint counts as sound: it is no damage.
+/// damaged ones are all there is to save something from. One that a live run removes meanwhile is in no list. Sound
+/// ones are never touched. Only the owner of the run, or when it has none, may drop. NewerFormatError of a checkpoint
+/// counts as sound: it is no damage.
 RepairResult repair_checkpoints(const std::filesystem::path& run_dir, bool drop);
 
 }  // namespace kiban::checkpoint

@@ -2,8 +2,10 @@
 #include "data/lineage.h"
 
 #include <nlohmann/json.hpp>
+#include <sys/file.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <set>
 #include <sstream>
 
@@ -66,6 +68,28 @@ Record read_record(const Manifest& corpus, const std::string& digest) {
     return record;
 }
 
+// Of those who add to the record of a corpus, one at a time: of an array of runs that go on with it, each has another
+// parent. A lock on the manifest, which ends with whoever has it; none where the file system has no locks.
+class Turn {
+  public:
+    explicit Turn(const Manifest& corpus) : file_(opened(corpus.directory / "manifest.json")) {
+        while (::flock(file_.descriptor(), LOCK_EX) != 0 && errno == EINTR) {
+        }
+    }
+
+  private:
+    // NFS locks what may be written, and a corpus may be another user's.
+    static monitoring::File opened(const fs::path& name) {
+        try {
+            return monitoring::File::open_write(name);
+        } catch (const IoError&) {
+            return monitoring::File::open_read(name);
+        }
+    }
+
+    monitoring::File file_;
+};
+
 Ancestor ancestor_of(const json& line) {
     return {.child = text_of(line, "manifest"),
             .digest = text_of(line, "parent"),
@@ -103,24 +127,19 @@ void record_parent(const Manifest& corpus, const Manifest& parent) {
     const std::string digest = corpus.digest();
     const std::string parent_digest = parent.digest();
     if (digest == parent_digest) return;
-    const std::string relation = begins_with_sources_of(corpus, parent) ? "appended" : "prepared again";
-    const std::string directory =
-        fs::absolute(parent.directory).lexically_proximate(fs::absolute(corpus.directory)).string();
-    // Another run may add its own parent at the same time: what is added follows what was read, and is looked for.
-    for (int tries = 0; tries < 10; ++tries) {
-        const Record record = read_record(corpus, digest);
-        const bool is_there = std::ranges::any_of(
-            record.lines, [&](const json& line) { return text_of(line, "parent") == parent_digest; });
-        if (is_there) return;
-        json line = {{"manifest", digest},
-                     {"parent", parent_digest},
-                     {"directory", directory},
-                     {"relation", relation},
-                     {"previous", record.last_sum}};
-        line["sha256"] = sum_of(line);
-        monitoring::publish(corpus.directory / kFile, record.text + line.dump() + "\n");
+    const Turn turn(corpus);
+    const Record record = read_record(corpus, digest);
+    for (const json& line : record.lines) {
+        if (text_of(line, "parent") == parent_digest) return;
     }
-    throw IoError("cannot add to '{}': other runs replace it again and again", (corpus.directory / kFile).string());
+    json line = {
+        {"manifest", digest},
+        {"parent", parent_digest},
+        {"directory", fs::absolute(parent.directory).lexically_proximate(fs::absolute(corpus.directory)).string()},
+        {"relation", begins_with_sources_of(corpus, parent) ? "appended" : "prepared again"},
+        {"previous", record.last_sum}};
+    line["sha256"] = sum_of(line);
+    monitoring::publish(corpus.directory / kFile, record.text + line.dump() + "\n");
 }
 
 std::vector<Ancestor> check_lineage(const Manifest& corpus) {

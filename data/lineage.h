@@ -19,8 +19,8 @@ struct Ancestor {
     bool present = false;   // it was there, with that digest
 };
 
-/// Notes that `corpus` came from `parent`, once. Nothing is written when they are the same corpus. DataError for a
-/// record that is damaged.
+/// Notes that `corpus` came from `parent`, once. Nothing is written when they are the same corpus. Several processes
+/// may do it at once. DataError for a record that is damaged.
 void record_parent(const Manifest& corpus, const Manifest& parent);
 
 /// All ancestors, parents before their own. DataError names the line of a record that is damaged or of another corpus,

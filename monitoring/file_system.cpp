@@ -30,7 +30,9 @@ FileKind kind_of(mode_t mode) {
 // machines make in the meantime. Opening its directory has the server asked anew (close-to-open, nfs(5)).
 bool may_be_there_now(const std::filesystem::path& name) {
     const std::filesystem::path directory = name.has_parent_path() ? name.parent_path() : ".";
-    const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const auto look = [&] { return checked(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)); };
+    int descriptor = look();
+    if (descriptor == -ENOENT && directory != "." && may_be_there_now(directory)) descriptor = look();
     if (descriptor >= 0) ::close(descriptor);
     return descriptor >= 0;
 }

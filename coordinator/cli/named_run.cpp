@@ -73,14 +73,13 @@ std::int64_t vocabulary_of_run(const RunDirectory& directory, const RunFile& fil
 }  // namespace
 
 RunDirectory named_run(const fs::path& directory) {
-    std::error_code error;
-    if (!fs::is_directory(directory, error)) {
+    if (!monitoring::directory_at(directory)) {
         throw IoError("cannot read run directory '{}': there is no such directory", directory.string());
     }
     RunDirectory run(fs::absolute(directory).lexically_normal());
     for (const fs::path& file :
          {run.identity(), run.run_file(), run.journal(), run.root() / "ckpt", run.root() / "lease"}) {
-        if (fs::exists(file, error)) return run;
+        if (monitoring::anything_at(file)) return run;
     }
     throw IoError(
         "'{}' is no run directory: expected run.json, run.toml, journal.jsonl or ckpt/ in it, found none of them",

@@ -10,9 +10,7 @@
 #include <memory>
 
 #include "checkpoint/commit.h"
-#include "checkpoint/manifest.h"
 #include "checkpoint/reader.h"
-#include "checkpoint/run_layout.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/named_run.h"
 #include "coordinator/cli/readable.h"
@@ -78,21 +76,21 @@ std::string marks_of(const RunDirectory& directory, const std::string& name) {
     return marks;
 }
 
-// Directories that look like checkpoints and were rejected by an earlier resume: bad, and known to be.
+// Directories beside the checkpoints that were read: rejected by an earlier resume (bad, and known to be), or new.
 void note_rejected(Findings& findings, const RunDirectory& directory,
                    const std::vector<checkpoint::CheckpointInfo>& listed) {
     const fs::path root = directory.root() / "ckpt";
     if (!monitoring::directory_at(root)) return;
-    const std::vector<std::string> rejected = checkpoint::rejected_names(directory.root());
-    for (const std::string& name : monitoring::names_in(root)) {
-        const bool is_listed =
-            std::ranges::any_of(listed, [&](const auto& info) { return info.directory.filename() == name; });
-        if (is_listed || name.starts_with(".") || !monitoring::directory_at(root / name)) continue;
-        const bool is_new =
-            checkpoint::CheckpointName::parse(name) && std::ranges::find(rejected, name) == rejected.end();
-        findings.note("ckpt/" + name, is_new ? "committed meanwhile, by a live run: not read"
-                                             : "not used: rejected (ckpt/rejected.jsonl says why), or no checkpoint's "
-                                               "name");
+    const auto is_in = [](const std::vector<checkpoint::CheckpointInfo>& infos, const std::string& name) {
+        return std::ranges::any_of(infos, [&](const auto& info) { return info.directory.filename() == name; });
+    };
+    const auto names = monitoring::names_in(root);
+    const auto now = checkpoint::list_checkpoints(directory.root());
+    for (const std::string& name : names) {
+        if (is_in(listed, name) || name.starts_with(".") || !monitoring::directory_at(root / name)) continue;
+        findings.note("ckpt/" + name, is_in(now, name) ? "committed meanwhile, by a live run: not read"
+                                                       : "not used: rejected (ckpt/rejected.jsonl says why), or no "
+                                                         "checkpoint's name");
     }
 }
 

@@ -174,8 +174,9 @@ void take_up_forgotten(Coordinator& coordinator, const data::Manifest& manifest)
 void note_parent(const Coordinator& coordinator, const data::Manifest& manifest) {
     if (!monitoring::anything_at(coordinator.directory.corpus())) return;
     const CorpusReference before = read_corpus_reference(coordinator.directory);
-    if (before.digest == manifest.digest() || !std::filesystem::exists(before.manifest)) return;
+    if (before.digest == manifest.digest()) return;
     try {
+        if (!monitoring::anything_at(before.manifest)) return;
         const data::Manifest parent = data::Manifest::load(before.manifest);
         if (parent.digest() == before.digest) data::record_parent(manifest, parent);
     } catch (const Error& error) {  // it may be gone in part, and corpora may be shared and not ours to write to
