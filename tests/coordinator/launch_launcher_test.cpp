@@ -7,7 +7,6 @@
 #include <chrono>
 #include <csignal>
 #include <fstream>
-#include <thread>
 
 #include "coordinator/launch/launcher.h"
 #include "coordinator/launch/process_id.h"

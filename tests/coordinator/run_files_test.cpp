@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The files of a run directory: journal, status, identity. The lease: run_lease_test.cpp.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
@@ -12,6 +11,7 @@
 #include "coordinator/run/status.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "tests/monitoring/temp_directory.h"
 
 namespace kiban::coordinator {
 namespace {
@@ -20,14 +20,8 @@ using nlohmann::json;
 
 class RunFiles : public ::testing::Test {
   protected:
-    void SetUp() override {
-        std::string name = (std::filesystem::temp_directory_path() / "kiban-run-XXXXXX").string();
-        ASSERT_NE(::mkdtemp(name.data()), nullptr);
-        dir_ = name;
-    }
-    void TearDown() override { std::filesystem::remove_all(dir_); }
-
-    std::filesystem::path dir_;
+    const monitoring::TempDirectory directory_;
+    const std::filesystem::path& dir_ = directory_.path();
 };
 
 using JournalTest = RunFiles;

@@ -18,6 +18,7 @@
 #include "coordinator/run/lease.h"
 #include "monitoring/error.h"
 #include "monitoring/file.h"
+#include "tests/monitoring/temp_directory.h"
 #include "tests/support/process.h"
 
 namespace kiban::coordinator {
@@ -28,13 +29,6 @@ using testing::eventually;
 
 class LeaseTest : public ::testing::Test {
   protected:
-    void SetUp() override {
-        std::string name = (std::filesystem::temp_directory_path() / "kiban-lease-XXXXXX").string();
-        ASSERT_NE(::mkdtemp(name.data()), nullptr);
-        dir_ = name;
-    }
-    void TearDown() override { std::filesystem::remove_all(dir_); }
-
     // A lease as another process would have left it.
     void leave_lease(std::uint32_t epoch, const json& owner, const char* beat) const {
         std::filesystem::create_directories(dir_ / "lease");
@@ -48,9 +42,11 @@ class LeaseTest : public ::testing::Test {
                 {"process_space", space}};
     }
     static constexpr LeaseTiming kQuick{.renew_seconds = 0.05, .wait_seconds = 0.4};
-    static constexpr std::chrono::seconds kLongerThanADisk{12};  // takes, and less than a lease is waited for
+    // Longer than a slow disk takes for a claim, shorter than an owner elsewhere is waited for.
+    static constexpr std::chrono::seconds kLongerThanADisk{12};
 
-    std::filesystem::path dir_;
+    const monitoring::TempDirectory directory_;
+    const std::filesystem::path& dir_ = directory_.path();
 };
 
 TEST_F(LeaseTest, TheFirstAttemptIsOneAndEachNextIsHigher) {
